@@ -1,0 +1,33 @@
+# sw_library(NAME DIR [DEPS ...] [PACKAGES ...]): every .c directly in DIR, but main.c, as the static
+# library sw_NAME. DEPS are other sw_ libraries, PACKAGES imported pkg-config targets. A folder that
+# calls what it does not depend on does not link in its own unit tests.
+function(sw_library NAME)
+	cmake_parse_arguments(A "" "DIR" "DEPS;PACKAGES" ${ARGN})
+	if(NOT A_DIR)
+		set(A_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+	else()
+		set(A_DIR ${CMAKE_CURRENT_SOURCE_DIR}/${A_DIR})
+	endif()
+	file(GLOB sources CONFIGURE_DEPENDS ${A_DIR}/*.c)
+	list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+	set(deps)
+	foreach(d ${A_DEPS})
+		list(APPEND deps sw_${d})
+	endforeach()
+	if(NOT sources)
+		add_library(sw_${NAME} INTERFACE)
+		return()
+	endif()
+	add_library(sw_${NAME} STATIC ${sources})
+	target_link_libraries(sw_${NAME} PRIVATE sw_flags PUBLIC ${deps} ${A_PACKAGES})
+endfunction()
+
+# sw_program(NAME MAIN DEPS ...): an executable from one main file and our libraries.
+function(sw_program NAME MAIN)
+	add_executable(${NAME} ${MAIN})
+	target_link_libraries(${NAME} PRIVATE sw_flags)
+	foreach(d ${ARGN})
+		target_link_libraries(${NAME} PRIVATE sw_${d})
+	endforeach()
+	install(TARGETS ${NAME} DESTINATION bin)
+endfunction()
