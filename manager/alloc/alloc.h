@@ -1,0 +1,36 @@
+/**
+ * The allocator: subnets and VNIs for networks, addresses for tasks, published ports for services.
+ *
+ * Pure. What is taken is derived from the objects (alloc_reset), so nothing can leak: an address is
+ * free when no live task has it, a subnet when no network has it.
+ */
+#pragma once
+
+#include "manager/store/tx.h"
+
+struct alloc;
+
+struct alloc *alloc_new(struct store *s);
+void alloc_free(struct alloc *a);
+
+/** Feed every committed change; alloc_reset rebuilds from the store. Also after a failed commit. */
+void alloc_on_change(struct alloc *a, const struct store_change *c);
+void alloc_reset(struct alloc *a);
+
+/**
+ * Completes what lacks something, committed or made by `tx`: networks get vni and subnet, services
+ * their published ports, NEW tasks their addresses and become PENDING. What can't be had is said in
+ * the task's message. At most `max` tasks; true when there is more to do.
+ */
+bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max);
+
+/** That a network of this spec could be made: its subnets parse, overlap no other network. */
+int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec, struct sw_error *err)
+	SW_MUST_CHECK;
+/** That these published ports are free, but for service `self` (0 = new). */
+int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
+		      struct sw_error *err) SW_MUST_CHECK;
+
+/** "10.0.0.0/20" in host byte order; refuses host bits and prefixes over 30. */
+int alloc_parse_subnet(const char *s, uint32_t *ret_addr, unsigned *ret_prefix,
+		       struct sw_error *err) SW_MUST_CHECK;

@@ -1,0 +1,195 @@
+/* Subnets of networks and the addresses in them. */
+#include "manager/alloc/internal.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+bool network_has_subnet(const Pb__NetworkSpec *spec)
+{
+	return sw_is_empty(spec->driver) || sw_streq(spec->driver, "overlay") ||
+	       sw_streq(spec->driver, "bridge");
+}
+
+static uint32_t mask_of(unsigned prefix)
+{
+	return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
+}
+
+int alloc_parse_subnet(const char *s, uint32_t *ret_addr, unsigned *ret_prefix,
+		       struct sw_error *err)
+{
+	const char *slash = strchr(s, '/');
+	uint64_t prefix = 0;
+	struct in_addr in;
+	char net[INET_ADDRSTRLEN];
+	uint32_t a;
+
+	if (slash == NULL || (size_t)(slash - s) >= sizeof net ||
+	    !sw_parse_u64(slash + 1, 30, &prefix) || prefix < 8)
+		return sw_fail(err, SW_EINVAL,
+			       "subnet \"%s\": wanted ADDRESS/PREFIX with a prefix of 8 to 30", s);
+	memcpy(net, s, (size_t)(slash - s));
+	net[slash - s] = 0;
+	if (inet_pton(AF_INET, net, &in) != 1)
+		return sw_fail(err, SW_EINVAL, "subnet \"%s\": \"%s\" is not an IPv4 address", s,
+			       net);
+	a = ntohl(in.s_addr);
+	if ((a & ~mask_of((unsigned)prefix)) != 0)
+		return sw_fail(err, SW_EINVAL, "subnet \"%s\" has host bits set", s);
+	*ret_addr = a;
+	*ret_prefix = (unsigned)prefix;
+	return 0;
+}
+
+static bool overlaps(uint32_t a, unsigned ap, uint32_t b, unsigned bp)
+{
+	uint32_t m = mask_of(ap < bp ? ap : bp);
+
+	return (a & m) == (b & m);
+}
+
+const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsigned prefix)
+{
+	struct store_iter it = { 0 };
+
+	for (const struct store_head *o;
+	     (o = store_next(a->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
+		const Pb__Network *n = (const Pb__Network *)o;
+
+		if (n->prefix != 0 && overlaps(subnet, prefix, n->subnet, n->prefix))
+			return n;
+	}
+	return NULL;
+}
+
+static bool overlaps_in_tx(const struct store_tx *tx, uint32_t subnet, unsigned prefix)
+{
+	struct store_iter it = { 0 };
+	const struct store_head *o;
+	uint64_t id;
+
+	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &o)) {
+		const Pb__Network *n = (const Pb__Network *)o;
+
+		if (n != NULL && n->prefix != 0 && overlaps(subnet, prefix, n->subnet, n->prefix))
+			return true;
+	}
+	return false;
+}
+
+/* A few thousand networks over a pool of a few thousand subnets: a plain walk that skips ahead of
+ * what it hits. */
+int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *ret_subnet,
+		  unsigned *ret_prefix, struct sw_error *err)
+{
+	const Pb__Cluster *c = store_cluster(a->store);
+	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : 20;
+
+	for (size_t i = 0; c != NULL && i < c->n_address_pools; i++) {
+		uint32_t base, step = 1U << (32 - size);
+		unsigned prefix;
+
+		if (alloc_parse_subnet(c->address_pools[i], &base, &prefix, NULL) != 0)
+			continue;
+		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix)); at += step) {
+			if (subnet_overlap(a, (uint32_t)at, size) != NULL ||
+			    overlaps_in_tx(tx, (uint32_t)at, size))
+				continue;
+			*ret_subnet = (uint32_t)at;
+			*ret_prefix = size;
+			return 0;
+		}
+	}
+	return sw_fail(err, SW_EFULL, "no free /%u is left in the cluster's address pools", size);
+}
+
+int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec, struct sw_error *err)
+{
+	for (size_t i = 0; i < spec->n_ipam; i++) {
+		const char *s = spec->ipam[i]->subnet;
+		const Pb__Network *other;
+		uint32_t subnet;
+		unsigned prefix;
+
+		if (sw_is_empty(s) || strchr(s, ':') != NULL)
+			continue;
+		int rc = alloc_parse_subnet(s, &subnet, &prefix, err);
+		if (rc != 0) {
+			sw_wrap(err, "network %s", spec->name);
+			return rc;
+		}
+		other = subnet_overlap(a, subnet, prefix);
+		if (other != NULL && !sw_streq(other->spec->name, spec->name))
+			return sw_fail(err, SW_EPRECOND,
+				       "network %s: subnet %s overlaps that of network %s",
+				       spec->name, s, other->spec->name);
+	}
+	return 0;
+}
+
+/* ---- addresses ---- */
+
+struct pool *pool_get(const struct alloc *a, uint64_t network_id)
+{
+	return omap_get(&a->pools, (struct omap_key){ network_id, 0 });
+}
+
+void pool_set(struct pool *p, uint32_t address, bool used)
+{
+	uint32_t i = address - p->subnet;
+
+	if (i >= p->size)
+		return;
+	if (used)
+		p->bits[i / 64] |= 1ULL << (i % 64);
+	else
+		p->bits[i / 64] &= ~(1ULL << (i % 64));
+}
+
+struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, unsigned prefix,
+		      uint32_t gateway)
+{
+	struct pool *p = sw_new(struct pool);
+
+	p->network_id = network_id;
+	p->subnet = subnet;
+	p->size = 1U << (32 - prefix);
+	p->bits = sw_new_n(uint64_t, (p->size + 63) / 64);
+	p->next = 2;
+	pool_set(p, subnet, true);
+	pool_set(p, subnet + p->size - 1, true);
+	pool_set(p, gateway, true);
+	omap_set(&a->pools, (struct omap_key){ network_id, 0 }, p);
+	return p;
+}
+
+void pool_remove(struct alloc *a, uint64_t network_id)
+{
+	struct pool *p = omap_remove(&a->pools, (struct omap_key){ network_id, 0 });
+
+	if (p == NULL)
+		return;
+	free(p->bits);
+	free(p);
+}
+
+uint32_t pool_take(struct pool *p)
+{
+	for (uint32_t k = 0; k < p->size; k++) {
+		uint32_t i = (p->next + k) % p->size;
+
+		if (p->bits[i / 64] == UINT64_MAX) {
+			k += 63 - i % 64;
+			continue;
+		}
+		if ((p->bits[i / 64] >> (i % 64) & 1) == 0) {
+			p->next = i + 1;
+			pool_set(p, p->subnet + i, true);
+			return p->subnet + i;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,71 @@
+/* The first objects of a cluster. */
+#include "manager/ca/ca.h"
+
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "proto/msg.h"
+#include "proto/pki/pki.h"
+
+enum {
+	SUBNET_SIZE = 20,
+	VXLAN_PORT = 4789,
+	HISTORY = 5,
+	HEARTBEAT_MS = 1000,
+};
+static const uint64_t CERT_MS = 90ULL * 24 * 3600 * 1000;
+
+static ProtobufCBinaryData bytes_of(const char *s)
+{
+	return (ProtobufCBinaryData){ strlen(s), (uint8_t *)sw_strdup(s) };
+}
+
+static void add_cluster(struct store_tx *tx, const struct ca_bootstrap *b)
+{
+	Pb__Cluster *c = sw_new(Pb__Cluster);
+
+	pb__cluster__init(c);
+	c->id = b->cluster_id;
+	msg_set_str(&c->name, "default");
+	for (char *const *p = b->address_pools; p != NULL && *p != NULL; p++)
+		msg_add_str(&c->address_pools, &c->n_address_pools, *p);
+	if (c->n_address_pools == 0)
+		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
+	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : SUBNET_SIZE;
+	c->vxlan_port = b->vxlan_port != 0 ? b->vxlan_port : VXLAN_PORT;
+	c->task_history_limit = HISTORY;
+	c->heartbeat_ms = HEARTBEAT_MS;
+	c->node_cert_ms = CERT_MS;
+	c->ca_cert = bytes_of(b->ca_cert);
+	c->ca_key = bytes_of(b->ca_key);
+	store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
+}
+
+static void add_token(struct store_tx *tx, struct sw_rand *r, Pb__NodeRole role)
+{
+	Pb__JoinToken *t = sw_new(Pb__JoinToken);
+
+	pb__join_token__init(t);
+	t->id = sw_id_new(r);
+	t->role = role;
+	t->secret = pki_token_secret();
+	store_tx_create(tx, PB__KIND__KIND_JOIN_TOKEN, t);
+}
+
+void ca_fill_bootstrap(struct store_tx *tx, struct sw_rand *r, const struct ca_bootstrap *b)
+{
+	Pb__Node *n = sw_new(Pb__Node);
+
+	add_cluster(tx, b);
+	add_token(tx, r, PB__NODE_ROLE__WORKER);
+	add_token(tx, r, PB__NODE_ROLE__MANAGER);
+	pb__node__init(n);
+	n->id = b->node_id;
+	n->spec = sw_new(Pb__NodeSpec);
+	pb__node_spec__init(n->spec);
+	n->spec->role = n->role = PB__NODE_ROLE__MANAGER;
+	n->spec->availability = b->availability;
+	n->raft_id = b->raft_id;
+	msg_set_str(&n->manager_address, b->manager_address);
+	store_tx_create(tx, PB__KIND__KIND_NODE, n);
+}

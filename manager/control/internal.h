@@ -1,0 +1,85 @@
+/* What the files of control/ share. */
+#pragma once
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "manager/control/control.h"
+
+struct control {
+	struct control_env env;
+	struct store_watcher watcher;
+	struct sw_closer closer;
+	struct sw_later later;   /* retries what waits */
+	struct sw_list waiting;  /* ops that wait for the state to change */
+	struct sw_list watches;
+	void (*closed)(void *);
+	void *closed_arg;
+};
+
+/** One write: `build` looks at the state and fills the transaction. */
+struct ctl_write {
+	const struct rpc_method *method;
+	/**
+	 * 0: propose tx (or reply at once when it is empty); an error: refuse, but SW_EUNAVAIL: wait
+	 * for the state to change and try again, until the call's deadline. `reply` is a zeroed
+	 * message of the method's reply type.
+	 */
+	int (*build)(struct control *c, struct store_tx *tx, const ProtobufCMessage *request,
+		     ProtobufCMessage *reply, struct sw_error *err);
+};
+
+void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMessage *request,
+		     const struct ctl_write *w);
+uint64_t ctl_new_id(struct control *c);
+
+/* read.c */
+void ctl_on_cluster_get(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_on_list(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_on_explain(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+/** A copy without what operators never see again: secret data, keys. */
+struct store_head *ctl_public_copy(Pb__Kind kind, const struct store_head *o);
+
+/* watch.c */
+void ctl_on_watch(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_watch_change(struct control *c, const struct store_change *ch, uint64_t index);
+void ctl_watch_reset(struct control *c);
+
+/* validate.c */
+int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
+		      struct sw_error *err) SW_MUST_CHECK;
+int ctl_check_secret(const char *what, const char *name, size_t size, size_t max,
+		     struct sw_error *err) SW_MUST_CHECK;
+int ctl_check_name(const char *what, const char *name, struct sw_error *err) SW_MUST_CHECK;
+
+/* service.c */
+/** Names in the spec become ids; what is missing is named. Looks at the transaction's view. */
+int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_error *err)
+	SW_MUST_CHECK;
+/** Creates or updates by name; takes a resolved spec. *ret_changed: 0 no, 1 created, 2 updated. */
+void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
+		     uint64_t stack_id, int *ret_changed);
+int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id);
+
+/* build functions, one a write method */
+#define CTL_BUILD(name)                                                                            \
+	int ctl_build_##name(struct control *c, struct store_tx *tx, const ProtobufCMessage *m,    \
+			     ProtobufCMessage *reply, struct sw_error *err)
+CTL_BUILD(stack_apply);
+CTL_BUILD(stack_remove);
+CTL_BUILD(service_create);
+CTL_BUILD(service_update);
+CTL_BUILD(service_scale);
+CTL_BUILD(service_remove);
+CTL_BUILD(node_update);
+CTL_BUILD(node_remove);
+CTL_BUILD(network_create);
+CTL_BUILD(network_remove);
+CTL_BUILD(secret_create);
+CTL_BUILD(secret_remove);
+CTL_BUILD(config_create);
+CTL_BUILD(config_remove);
+CTL_BUILD(volume_create);
+CTL_BUILD(volume_remove);
+CTL_BUILD(join_token_get);
+CTL_BUILD(operator_issue);

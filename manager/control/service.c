@@ -1,0 +1,300 @@
+/* Services and their revisions. */
+#include "manager/control/internal.h"
+
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "proto/msg.h"
+
+int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id)
+{
+	const struct store_head *o, *committed;
+	struct store_iter it = { 0 };
+	uint64_t id;
+
+	while (store_tx_next(tx, kind, &it, &id, &o)) {
+		if (o != NULL && sw_streq(store_name_of(kind, o), name)) {
+			*ret_id = id;
+			return 0;
+		}
+	}
+	committed = store_find_name(store_tx_store(tx), kind, name);
+	if (committed == NULL || store_tx_get(tx, kind, committed->id) == NULL)
+		return SW_ENOTFOUND;
+	*ret_id = committed->id;
+	return 0;
+}
+
+static int resolve_files(const struct store_tx *tx, const char *svc, Pb__Kind kind,
+			 Pb__FileRef **refs, size_t n, struct sw_error *err)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ctl_find_named(tx, kind, refs[i]->name, &refs[i]->object_id) != 0)
+			return sw_fail(err, SW_ENOTFOUND, "service %s: no such %s: %s", svc,
+				       store_kinds[kind].name, refs[i]->name);
+	return 0;
+}
+
+/* host and none are not networks of the cluster but ways to have no network of one's own. */
+static bool is_mode(const char *name)
+{
+	return sw_streq(name, "host") || sw_streq(name, "none");
+}
+
+static void take_network_mode(Pb__TaskSpec *t)
+{
+	for (size_t i = 0; i < t->n_networks; i++) {
+		if (!is_mode(t->networks[i]->name))
+			continue;
+		msg_set_str(&t->network_mode, t->networks[i]->name);
+		msg_free(&t->networks[i]->base);
+		t->networks[i--] = t->networks[--t->n_networks];
+	}
+}
+
+int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_error *err)
+{
+	Pb__TaskSpec *t = spec->task;
+	Pb__ContainerSpec *c = t->container;
+	int rc;
+
+	take_network_mode(t);
+	for (size_t i = 0; i < t->n_networks; i++)
+		if (ctl_find_named(tx, PB__KIND__KIND_NETWORK, t->networks[i]->name,
+				   &t->networks[i]->network_id) != 0)
+			return sw_fail(err, SW_ENOTFOUND, "service %s: no such network: %s",
+				       spec->name, t->networks[i]->name);
+	rc = resolve_files(tx, spec->name, PB__KIND__KIND_SECRET, c->secrets, c->n_secrets, err);
+	if (rc != 0)
+		return rc;
+	return resolve_files(tx, spec->name, PB__KIND__KIND_CONFIG, c->configs, c->n_configs, err);
+}
+
+/* ---- revisions ---- */
+
+static bool same_ports(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+{
+	if (r->n_ports != spec->n_ports)
+		return false;
+	for (size_t i = 0; i < r->n_ports; i++)
+		if (!msg_equal(&r->ports[i]->base, &spec->ports[i]->base))
+			return false;
+	return true;
+}
+
+/* A change of placement alone keeps the tasks that still fit: the orchestrator sees to the rest. */
+static bool needs_new_tasks(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+{
+	return !msg_equal(&r->task->base, &spec->task->base) || !same_ports(r, spec);
+}
+
+static uint64_t new_revision(struct control *c, struct store_tx *tx, uint64_t service,
+			     const Pb__ServiceSpec *spec)
+{
+	Pb__Revision *r = sw_new(Pb__Revision);
+
+	pb__revision__init(r);
+	r->id = ctl_new_id(c);
+	r->service_id = service;
+	r->task = msg_clone_of(Pb__TaskSpec, spec->task);
+	for (size_t i = 0; i < spec->n_ports; i++)
+		msg_add(&r->ports, &r->n_ports, msg_clone(&spec->ports[i]->base));
+	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
+	return r->id;
+}
+
+static void begin_update(struct control *c, struct store_tx *tx, Pb__Service *s,
+			 Pb__ServiceSpec *takes_spec)
+{
+	const Pb__Revision *r = store_tx_get(tx, PB__KIND__KIND_REVISION, s->revision_id);
+	bool roll = r == NULL || needs_new_tasks(r, takes_spec);
+
+	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
+	s->prev_spec = s->spec;
+	s->spec = takes_spec;
+	if (!roll)
+		return;
+	s->prev_revision_id = s->revision_id;
+	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	if (s->update == NULL) {
+		s->update = sw_new(Pb__UpdateStatus);
+		pb__update_status__init(s->update);
+	}
+	s->update->state = PB__UPDATE_STATE__UPDATE_RUNNING;
+	s->update->started_ms = store_tx_now(tx);
+	s->update->completed_ms = 0;
+	msg_set_str(&s->update->message, "update in progress");
+}
+
+static uint64_t create_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
+			       uint64_t stack_id)
+{
+	Pb__Service *s = sw_new(Pb__Service);
+
+	pb__service__init(s);
+	s->id = ctl_new_id(c);
+	s->spec = takes_spec;
+	s->stack_id = stack_id;
+	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
+	return s->id;
+}
+
+void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
+		     uint64_t stack_id, int *ret_changed)
+{
+	uint64_t id;
+	const Pb__Service *old;
+
+	if (ctl_find_named(tx, PB__KIND__KIND_SERVICE, takes_spec->name, &id) != 0) {
+		create_service(c, tx, takes_spec, stack_id);
+		*ret_changed = 1;
+		return;
+	}
+	old = store_tx_get(tx, PB__KIND__KIND_SERVICE, id);
+	if (msg_equal(&old->spec->base, &takes_spec->base)) {
+		msg_free(&takes_spec->base);
+		*ret_changed = 0;
+		return;
+	}
+	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, id), takes_spec);
+	*ret_changed = 2;
+}
+
+/* ---- methods ---- */
+
+static int find_service(struct control *c, const char *ref, const Pb__Service **ret,
+			struct sw_error *err)
+{
+	const struct store_head *o;
+	int rc = store_find_ref(c->env.store, PB__KIND__KIND_SERVICE, ref, &o, err);
+
+	if (rc != 0)
+		return rc;
+	*ret = (const Pb__Service *)o;
+	if ((*ret)->removing)
+		return sw_fail(err, SW_EPRECOND, "service %s is being removed",
+			       (*ret)->spec->name);
+	return 0;
+}
+
+static int checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
+			const Pb__ServiceSpec *spec, Pb__ServiceSpec **ret, struct sw_error *err)
+{
+	Pb__ServiceSpec *copy;
+	int rc = spec == NULL ? sw_fail(err, SW_EINVAL, "the request has no spec")
+			      : ctl_check_service(c, self, spec, err);
+
+	if (rc != 0)
+		return rc;
+	copy = msg_clone_of(Pb__ServiceSpec, spec);
+	rc = ctl_resolve(tx, copy, err);
+	if (rc != 0)
+		msg_free(&copy->base);
+	else
+		*ret = copy;
+	return rc;
+}
+
+CTL_BUILD(service_create)
+{
+	const Pb__ServiceCreateRequest *r = (const Pb__ServiceCreateRequest *)m;
+	Pb__ServiceSpec *spec;
+	uint64_t id;
+	int rc = checked_copy(c, tx, 0, r->spec, &spec, err);
+
+	if (rc != 0)
+		return rc;
+	if (ctl_find_named(tx, PB__KIND__KIND_SERVICE, spec->name, &id) == 0) {
+		rc = sw_fail(err, SW_EEXIST, "service %s already exists", spec->name);
+		msg_free(&spec->base);
+		return rc;
+	}
+	((Pb__IdReply *)reply)->id = create_service(c, tx, spec, 0);
+	return 0;
+}
+
+static int roll_back(struct control *c, struct store_tx *tx, const Pb__Service *old,
+		     struct sw_error *err)
+{
+	Pb__Service *s;
+
+	if (old->prev_spec == NULL)
+		return sw_fail(err, SW_EPRECOND, "service %s has no earlier version to go back to",
+			       old->spec->name);
+	s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id);
+	begin_update(c, tx, s, msg_clone_of(Pb__ServiceSpec, old->prev_spec));
+	s->update->state = PB__UPDATE_STATE__ROLLBACK_RUNNING;
+	msg_set_str(&s->update->message, "rollback in progress");
+	return 0;
+}
+
+CTL_BUILD(service_update)
+{
+	const Pb__ServiceUpdateRequest *r = (const Pb__ServiceUpdateRequest *)m;
+	const Pb__Service *old = store_service(c->env.store, r->id);
+	Pb__ServiceSpec *spec;
+	int rc;
+
+	if (old == NULL || old->removing)
+		return sw_fail(err, SW_ENOTFOUND, "no such service: %s", sw_id(r->id).s);
+	if (r->version != 0 && r->version != old->version)
+		return sw_fail(err, SW_EPRECOND,
+			       "service %s has changed since it was read: read it again",
+			       old->spec->name);
+	((Pb__IdReply *)reply)->id = old->id;
+	if (r->rollback)
+		return roll_back(c, tx, old, err);
+	rc = checked_copy(c, tx, old->id, r->spec, &spec, err);
+	if (rc != 0)
+		return rc;
+	if (!sw_streq(spec->name, old->spec->name)) {
+		rc = sw_fail(err, SW_EINVAL, "service %s can't be renamed to %s", old->spec->name,
+			     spec->name);
+		msg_free(&spec->base);
+		return rc;
+	}
+	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id), spec);
+	return 0;
+}
+
+CTL_BUILD(service_scale)
+{
+	const Pb__ServiceScaleRequest *r = (const Pb__ServiceScaleRequest *)m;
+	const Pb__Service *old;
+	Pb__ServiceSpec *spec;
+	int rc = find_service(c, r->ref, &old, err);
+
+	if (rc != 0)
+		return rc;
+	((Pb__IdReply *)reply)->id = old->id;
+	if (old->spec->mode != PB__SERVICE_MODE__REPLICATED)
+		return sw_fail(err, SW_EPRECOND,
+			       "service %s can't be scaled: only replicated services have replicas",
+			       old->spec->name);
+	if (old->spec->replicas == r->replicas)
+		return 0;
+	spec = msg_clone_of(Pb__ServiceSpec, old->spec);
+	spec->replicas = r->replicas;
+	rc = ctl_check_service(c, old->id, spec, err);
+	if (rc != 0) {
+		msg_free(&spec->base);
+		return rc;
+	}
+	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id), spec);
+	return 0;
+}
+
+CTL_BUILD(service_remove)
+{
+	const struct store_head *o;
+	int rc = store_find_ref(c->env.store, PB__KIND__KIND_SERVICE, ((const Pb__Ref *)m)->ref, &o,
+				err);
+
+	if (rc != 0)
+		return rc;
+	((Pb__IdReply *)reply)->id = o->id;
+	if (!((const Pb__Service *)o)->removing)
+		((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, o->id))->removing = true;
+	return 0;
+}

@@ -1,0 +1,167 @@
+/* What a spec must keep to. Messages name the object, the value and what is allowed. */
+#include "manager/control/internal.h"
+
+#include "base/str.h"
+#include "manager/sched/constraint.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+
+enum { MIN_NANO_CPUS = 1000000, MIN_MEMORY = 4 * 1024 * 1024, MAX_REPLICAS = 1000000 };
+
+static int check_service_name(const char *name, struct sw_error *err)
+{
+	size_t n = strlen(name);
+	bool ok = n > 0 && n <= 63 && isalnum((unsigned char)name[0]) &&
+		  isalnum((unsigned char)name[n - 1]);
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = isalnum((unsigned char)name[i]) || strchr("-_", name[i]) != NULL;
+	return ok ? 0
+		  : sw_fail(err, SW_EINVAL,
+			    "service name \"%s\": wanted 1 to 63 letters, digits, - and _, "
+			    "beginning and ending with a letter or digit",
+			    name);
+}
+
+int ctl_check_name(const char *what, const char *name, struct sw_error *err)
+{
+	size_t n = strlen(name);
+	bool ok = n > 0 && n <= 64 && isalnum((unsigned char)name[0]) &&
+		  isalnum((unsigned char)name[n - 1]);
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = isalnum((unsigned char)name[i]) || strchr("-_.", name[i]) != NULL;
+	return ok ? 0
+		  : sw_fail(err, SW_EINVAL,
+			    "%s name \"%s\": wanted 1 to 64 letters, digits, -, _ and ., beginning "
+			    "and ending with a letter or digit",
+			    what, name);
+}
+
+int ctl_check_secret(const char *what, const char *name, size_t size, size_t max,
+		     struct sw_error *err)
+{
+	int rc = ctl_check_name(what, name, err);
+
+	if (rc != 0)
+		return rc;
+	if (size == 0)
+		return sw_fail(err, SW_EINVAL, "%s %s is empty", what, name);
+	if (size >= max)
+		return sw_fail(err, SW_EINVAL, "%s %s has %zu bytes; less than %zu are allowed",
+			       what, name, size, max);
+	return 0;
+}
+
+static int check_resources(const char *svc, const char *what, const Pb__Resources *r,
+			   struct sw_error *err)
+{
+	if (r == NULL)
+		return 0;
+	if (r->nano_cpus != 0 && r->nano_cpus < MIN_NANO_CPUS)
+		return sw_fail(err, SW_EINVAL, "service %s: %s of %" PRIu64 " nano CPUs; at least "
+			       "0.001 CPU is needed", svc, what, r->nano_cpus);
+	if (r->memory != 0 && r->memory < MIN_MEMORY)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: %s of %" PRIu64 " bytes of memory; at least 4 MiB are "
+			       "needed",
+			       svc, what, r->memory);
+	return 0;
+}
+
+static int check_placement(const char *svc, const Pb__Placement *p, struct sw_error *err)
+{
+	for (size_t i = 0; p != NULL && i < p->n_constraints; i++) {
+		struct constraint c = { 0 };
+		int rc = constraint_parse(p->constraints[i], &c, err);
+
+		if (rc == 0)
+			rc = constraint_check_key(&c, err);
+		constraint_fini(&c);
+		if (rc != 0) {
+			sw_wrap(err, "service %s", svc);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
+		       struct sw_error *err)
+{
+	for (size_t i = 0; i < s->n_ports; i++) {
+		const Pb__PortConfig *p = s->ports[i];
+
+		if (p->target == 0 || p->target > 65535 || p->published > 65535)
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: port %u:%u is out of range 1 to 65535", s->name,
+				       p->published, p->target);
+		if (s->endpoint_mode == PB__ENDPOINT_MODE__ENDPOINT_DNSRR &&
+		    p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS)
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: port %u is published on every node, which "
+				       "endpoint_mode dnsrr can't have: use mode host or vip",
+				       s->name, p->published);
+		for (size_t k = 0; k < i; k++)
+			if (p->published != 0 && p->published == s->ports[k]->published &&
+			    p->protocol == s->ports[k]->protocol && p->mode == s->ports[k]->mode)
+				return sw_fail(err, SW_EINVAL,
+					       "service %s publishes port %u twice", s->name,
+					       p->published);
+	}
+	return alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err);
+}
+
+static int check_mode(const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	if (s->mode == PB__SERVICE_MODE__REPLICATED_JOB || s->mode == PB__SERVICE_MODE__GLOBAL_JOB)
+		return sw_fail(err, SW_EUNSUPP, "service %s: jobs are not supported yet", s->name);
+	if (s->replicas > MAX_REPLICAS)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: %" PRIu64 " replicas; at most %d are allowed", s->name,
+			       s->replicas, MAX_REPLICAS);
+	if (s->mode == PB__SERVICE_MODE__GLOBAL && s->replicas != 0)
+		return sw_fail(err, SW_EINVAL, "service %s: a global service has no replicas",
+			       s->name);
+	return 0;
+}
+
+static int check_mounts(const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	const Pb__ContainerSpec *c = s->task->container;
+
+	for (size_t i = 0; i < c->n_mounts; i++) {
+		const char *target = c->mounts[i]->target;
+
+		if (target[0] != '/')
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: mount target \"%s\" is not an absolute path",
+				       s->name, target);
+		for (size_t k = 0; k < i; k++)
+			if (sw_streq(target, c->mounts[k]->target))
+				return sw_fail(err, SW_EINVAL,
+					       "service %s: two mounts have the target %s", s->name,
+					       target);
+	}
+	return 0;
+}
+
+int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
+		      struct sw_error *err)
+{
+	int rc = check_service_name(spec->name, err);
+
+	if (rc != 0)
+		return rc;
+	if (spec->task == NULL || spec->task->container == NULL ||
+	    sw_is_empty(spec->task->container->image))
+		return sw_fail(err, SW_EINVAL, "service %s has no image", spec->name);
+	if ((rc = check_mode(spec, err)) != 0 ||
+	    (rc = check_resources(spec->name, "limit", spec->task->limits, err)) != 0 ||
+	    (rc = check_resources(spec->name, "reservation", spec->task->reservations, err)) != 0 ||
+	    (rc = check_placement(spec->name, spec->task->placement, err)) != 0 ||
+	    (rc = check_mounts(spec, err)) != 0)
+		return rc;
+	return check_ports(c, self, spec, err);
+}

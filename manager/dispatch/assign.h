@@ -1,0 +1,34 @@
+/**
+ * What each attached agent should know: its tasks with what they need, and the networks they use.
+ *
+ * Pure. Store events mark what a session has yet to be told; assign_next builds the next message.
+ * A change costs the sessions that it concerns: tasks go to their node, endpoints to the nodes that
+ * use their network. The first message after attach is a snapshot.
+ */
+#pragma once
+
+#include "manager/store/store.h"
+#include "proto/dispatch.pb-c.h"
+
+struct assign;
+
+struct assign *assign_new(struct store *s);
+void assign_free(struct assign *a);
+
+/** `woken` is told when a session has news, at most once until assign_next returned NULL. */
+void assign_on_wake(struct assign *a, void (*woken)(void *arg, uint64_t node), void *arg);
+
+/** A node's agent attached (again: starts over with a snapshot) or went. */
+void assign_attach(struct assign *a, uint64_t node);
+void assign_detach(struct assign *a, uint64_t node);
+bool assign_is_attached(const struct assign *a, uint64_t node);
+/** The attached nodes in order of id: the first above `after`, 0 at the end. */
+uint64_t assign_next_node(const struct assign *a, uint64_t after);
+
+/** The next message, to be freed with msg_free, or NULL. Bounded in size: call again. */
+Pb__Assignments *assign_next(struct assign *a, uint64_t node);
+
+/** The node's kernel shows this version of the network. */
+void assign_ack(struct assign *a, uint64_t node, uint64_t network, uint64_t version);
+/** Whether every attached node that uses the network shows `version` or later. */
+bool assign_is_applied(const struct assign *a, uint64_t network, uint64_t version);

@@ -1,0 +1,627 @@
+#include "manager/dispatch/dispatch.h"
+
+#include "base/id.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "proto/msg.h"
+
+#include <string.h>
+
+enum { HEARTBEAT_MS = 1000, ALIVE_FLUSH_MS = 250, MAX_STATUSES = 100000, BATCH = 2000 };
+
+struct known { /* a task as its agent reported it last */
+	Pb__TaskStatus *status;
+	bool sent; /* to the leader of now */
+};
+
+struct session {
+	struct dispatch *d;
+	struct rpc_stream *stream;
+	uint64_t node;
+	bool greeted;   /* hello has come */
+	bool tell_role; /* a message about role and managers is due */
+	bool alive;     /* heard of since the last report */
+	bool news;      /* some known status is not sent, or the description is not */
+	Pb__NodeDescription *description;
+	bool description_sent;
+	struct omap known; /* (task, 0) -> struct known */
+	Pb__LogOrder **orders; /* to be sent */
+	size_t n_orders;
+};
+
+struct log_wait { /* a log request, and the sessions that still owe lines */
+	struct dispatch_logs *user;
+	struct omap nodes; /* (node, 0) */
+};
+
+struct dispatch {
+	struct dispatch_env env;
+	struct assign *assign;
+	struct omap sessions; /* (node, 0) */
+	struct omap logs;     /* (request, 0) -> struct log_wait */
+	uint64_t next_log;
+	struct store_watcher watcher;
+	struct sw_closer closer;
+	struct sw_later flush; /* statuses and assignments of this turn */
+	struct sw_timer beat;  /* heartbeats on to the leader */
+	bool reporting;
+	Pb__StatusBatch *in_flight;
+	void (*closed)(void *);
+	void *closed_arg;
+};
+
+static struct omap_key one(uint64_t a)
+{
+	return (struct omap_key){ a, 0 };
+}
+
+static uint64_t heartbeat_ms(const struct dispatch *d)
+{
+	const Pb__Cluster *c = store_cluster(d->env.store);
+
+	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS;
+}
+
+/* ---- out ---- */
+
+/* What a node should be: a demoted manager stays one until it has left the Raft group. */
+static Pb__NodeRole role_of(const Pb__Node *n)
+{
+	return n->spec->role == PB__NODE_ROLE__MANAGER || n->raft_id != 0 ? PB__NODE_ROLE__MANAGER
+									  : PB__NODE_ROLE__WORKER;
+}
+
+static bool send_role(struct session *s)
+{
+	const Pb__Node *n = store_node(s->d->env.store, s->node);
+	Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
+	char **managers = s->d->env.managers(s->d->env.arg);
+	bool ok;
+
+	m.heartbeat_ms = heartbeat_ms(s->d);
+	m.node_id = s->node;
+	m.removed = n == NULL;
+	m.role_set = n != NULL;
+	if (n != NULL)
+		m.role = role_of(n);
+	m.managers = managers;
+	while (managers != NULL && managers[m.n_managers] != NULL)
+		m.n_managers++;
+	ok = rpc_stream_send(s->stream, &m.base);
+	for (size_t i = 0; i < m.n_managers; i++)
+		free(managers[i]);
+	free(managers);
+	return ok;
+}
+
+static bool send_orders(struct session *s)
+{
+	while (s->n_orders > 0) {
+		Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
+
+		m.logs = s->orders[0];
+		if (!rpc_stream_send(s->stream, &m.base))
+			return false;
+		msg_free(&s->orders[0]->base);
+		memmove(&s->orders[0], &s->orders[1], --s->n_orders * sizeof *s->orders);
+	}
+	return true;
+}
+
+static bool send_assignments(struct session *s)
+{
+	Pb__Assignments *a;
+
+	while (rpc_stream_queued(s->stream) == 0 &&
+	       (a = assign_next(s->d->assign, s->node)) != NULL) {
+		Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
+		bool ok;
+
+		m.assignments = a;
+		ok = rpc_stream_send(s->stream, &m.base);
+		msg_free(&a->base);
+		if (!ok) {
+			/* What was taken is lost to the agent: it starts over. */
+			assign_attach(s->d->assign, s->node);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void session_write(struct session *s)
+{
+	if (!s->greeted)
+		return;
+	if (s->tell_role) {
+		if (!send_role(s))
+			return;
+		s->tell_role = false;
+	}
+	if (send_orders(s))
+		send_assignments(s);
+}
+
+static void on_wake(void *arg, uint64_t node)
+{
+	struct dispatch *d = arg;
+
+	(void)node;
+	if (!d->closer.closing)
+		sw_later_call(&d->flush);
+}
+
+/* ---- reports to the leader ---- */
+
+static Pb__NodeReport *report_of(struct session *s, size_t *budget)
+{
+	Pb__NodeReport *r = sw_new(Pb__NodeReport);
+	struct omap_iter it = omap_begin(&s->known);
+	bool all = true;
+
+	pb__node_report__init(r);
+	r->node_id = s->node;
+	if (!s->description_sent && s->description != NULL)
+		r->description = msg_clone_of(Pb__NodeDescription, s->description);
+	for (struct known *k; s->news && (k = omap_next(&it)) != NULL;) {
+		if (k->sent)
+			continue;
+		if (*budget == 0) {
+			all = false;
+			break;
+		}
+		--*budget;
+		k->sent = true;
+		msg_add(&r->statuses, &r->n_statuses, msg_clone(&k->status->base));
+	}
+	s->description_sent = true;
+	s->alive = false;
+	s->news = !all;
+	return r;
+}
+
+static void report_failed(struct dispatch *d, const Pb__StatusBatch *b)
+{
+	for (size_t i = 0; i < b->n_nodes; i++) {
+		struct session *s = omap_get(&d->sessions, one(b->nodes[i]->node_id));
+
+		if (s == NULL)
+			continue;
+		s->alive = s->news = true;
+		if (b->nodes[i]->description != NULL)
+			s->description_sent = false;
+		for (size_t k = 0; k < b->nodes[i]->n_statuses; k++) {
+			struct known *kn =
+				omap_get(&s->known, one(b->nodes[i]->statuses[k]->task_id));
+
+			if (kn != NULL)
+				kn->sent = false;
+		}
+	}
+}
+
+static void on_reported(void *arg, int rc)
+{
+	struct dispatch *d = arg;
+	Pb__StatusBatch *b = take_ptr(&d->in_flight);
+	bool more = false;
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	d->reporting = false;
+	if (rc != 0)
+		report_failed(d, b);
+	msg_free(&b->base);
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		more |= s->news;
+	/* A failure is tried again with the next heartbeat. */
+	if (more && rc == 0 && !d->closer.closing)
+		sw_later_call(&d->flush);
+	sw_closer_drop(&d->closer);
+}
+
+static void report(struct dispatch *d, bool heartbeats)
+{
+	struct omap_iter it = omap_begin(&d->sessions);
+	Pb__StatusBatch *b;
+	size_t budget = BATCH;
+
+	if (d->reporting || d->closer.closing)
+		return;
+	b = sw_new(Pb__StatusBatch);
+	pb__status_batch__init(b);
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		if (s->greeted && (s->news || (heartbeats && s->alive)))
+			msg_add(&b->nodes, &b->n_nodes, report_of(s, &budget));
+	if (b->n_nodes == 0) {
+		msg_free(&b->base);
+		return;
+	}
+	d->reporting = true;
+	d->in_flight = b;
+	sw_closer_hold(&d->closer);
+	d->env.report(d->env.arg, b, on_reported, d);
+}
+
+static void logs_node_gone(struct dispatch *d, uint64_t node);
+
+static void on_flush(struct sw_later *l)
+{
+	struct dispatch *d = container_of(l, struct dispatch, flush);
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		session_write(s);
+	logs_node_gone(d, 0); /* requests that concern nobody here */
+	report(d, false);
+}
+
+static void on_beat(struct sw_timer *t)
+{
+	struct dispatch *d = container_of(t, struct dispatch, beat);
+
+	report(d, true);
+	sw_timer_set(t, ALIVE_FLUSH_MS);
+}
+
+/* ---- logs ---- */
+
+static void logs_check_end(struct dispatch *d, uint64_t request)
+{
+	struct log_wait *w = omap_get(&d->logs, one(request));
+
+	if (w == NULL || omap_count(&w->nodes) > 0)
+		return;
+	omap_remove(&d->logs, one(request));
+	w->user->id = 0;
+	w->user->end(w->user->arg);
+	omap_fini(&w->nodes);
+	free(w);
+}
+
+static void logs_node_gone(struct dispatch *d, uint64_t node)
+{
+	struct omap_iter it = omap_begin(&d->logs);
+	struct omap ended = { 0 };
+
+	for (struct log_wait *w; (w = omap_next(&it)) != NULL;)
+		if (omap_remove(&w->nodes, one(node)) != NULL)
+			omap_set(&ended, it.key, w);
+	it = omap_begin(&ended);
+	while (omap_next(&it) != NULL)
+		logs_check_end(d, it.key.a);
+	omap_fini(&ended);
+}
+
+static void order(struct session *s, const Pb__LogOrder *o)
+{
+	msg_add(&s->orders, &s->n_orders, msg_clone(&o->base));
+	sw_later_call(&s->d->flush);
+}
+
+void dispatch_logs_start(struct dispatch *d, struct dispatch_logs *l, const uint64_t *tasks,
+			 size_t n, const Pb__LogsRequest *r)
+{
+	struct log_wait *w = sw_new(struct log_wait);
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	l->id = ++d->next_log;
+	w->user = l;
+	omap_set(&d->logs, one(l->id), w);
+	for (struct session *s; (s = omap_next(&it)) != NULL;) {
+		Pb__LogOrder o = PB__LOG_ORDER__INIT;
+		sw_autofree uint64_t *ids = sw_new_n(uint64_t, n);
+
+		o.request = l->id;
+		o.follow = r->follow;
+		o.tail = r->tail;
+		o.since_ms = r->since_ms;
+		o.task_ids = ids;
+		for (size_t i = 0; i < n; i++) {
+			const Pb__Task *t = store_task(d->env.store, tasks[i]);
+
+			if (t != NULL && t->node_id == s->node)
+				ids[o.n_task_ids++] = tasks[i];
+		}
+		if (o.n_task_ids == 0)
+			continue;
+		omap_set(&w->nodes, one(s->node), d);
+		order(s, &o);
+	}
+	if (omap_count(&w->nodes) > 0)
+		return;
+	/* Nobody here has any: the end comes all the same, but not inside this call. */
+	omap_set(&w->nodes, one(0), d);
+	sw_later_call(&d->flush);
+}
+
+void dispatch_logs_stop(struct dispatch *d, struct dispatch_logs *l)
+{
+	struct log_wait *w = omap_remove(&d->logs, one(l->id));
+	struct omap_iter it;
+
+	if (w == NULL)
+		return;
+	it = omap_begin(&w->nodes);
+	while (omap_next(&it) != NULL) {
+		struct session *s = omap_get(&d->sessions, it.key);
+		Pb__LogOrder o = PB__LOG_ORDER__INIT;
+
+		o.request = l->id;
+		o.cancel = true;
+		if (s != NULL)
+			order(s, &o);
+	}
+	l->id = 0;
+	omap_fini(&w->nodes);
+	free(w);
+}
+
+static void take_log(struct session *s, const Pb__AgentMessage *m)
+{
+	struct dispatch *d = s->d;
+	struct log_wait *w = omap_get(&d->logs, one(m->log_request));
+
+	if (w == NULL)
+		return;
+	for (size_t i = 0; i < m->n_log_lines; i++)
+		w->user->line(w->user->arg, m->log_lines[i].data, m->log_lines[i].len);
+	/* The reader may have gone while it took the lines. */
+	w = omap_get(&d->logs, one(m->log_request));
+	if (w == NULL || !m->log_end)
+		return;
+	omap_remove(&w->nodes, one(s->node));
+	logs_check_end(d, m->log_request);
+}
+
+/* ---- in ---- */
+
+static void known_free(struct known *k)
+{
+	msg_free(&k->status->base);
+	free(k);
+}
+
+static void take_status(struct session *s, const Pb__TaskStatus *st)
+{
+	struct known *k = omap_get(&s->known, one(st->task_id));
+
+	if (k == NULL) {
+		if (omap_count(&s->known) >= MAX_STATUSES)
+			return;
+		k = sw_new(struct known);
+		omap_set(&s->known, one(st->task_id), k);
+	} else if (msg_equal(&k->status->base, &st->base)) {
+		return;
+	} else {
+		msg_free(&k->status->base);
+	}
+	k->status = msg_clone_of(Pb__TaskStatus, st);
+	k->sent = false;
+	s->news = true;
+}
+
+static void take_hello(struct session *s, const Pb__AgentHello *h)
+{
+	if (h->description != NULL) {
+		msg_free(s->description != NULL ? &s->description->base : NULL);
+		s->description = msg_clone_of(Pb__NodeDescription, h->description);
+		s->description_sent = false;
+	}
+	s->alive = s->news = true;
+	if (s->greeted)
+		return;
+	s->greeted = s->tell_role = true;
+	assign_attach(s->d->assign, s->node);
+	sw_info("agent attached", SW_ID("node", s->node));
+}
+
+static void session_on_message(struct rpc_stream *stream, const ProtobufCMessage *m, void *arg)
+{
+	struct session *s = arg;
+	const Pb__AgentMessage *am = (const Pb__AgentMessage *)m;
+
+	(void)stream;
+	s->alive = true;
+	if (am->hello != NULL)
+		take_hello(s, am->hello);
+	for (size_t i = 0; i < am->n_statuses; i++)
+		take_status(s, am->statuses[i]);
+	for (size_t i = 0; i < am->n_acks; i++)
+		assign_ack(s->d->assign, s->node, am->acks[i]->network_id, am->acks[i]->version);
+	if (am->log_request != 0)
+		take_log(s, am);
+	sw_later_call(&s->d->flush);
+}
+
+static void session_free(struct session *s)
+{
+	struct dispatch *d = s->d;
+	struct omap_iter it = omap_begin(&s->known);
+
+	if (omap_get(&d->sessions, one(s->node)) == s) {
+		omap_remove(&d->sessions, one(s->node));
+		assign_detach(d->assign, s->node);
+		logs_node_gone(d, s->node);
+	}
+	for (struct known *k; (k = omap_next(&it)) != NULL;)
+		known_free(k);
+	omap_fini(&s->known);
+	for (size_t i = 0; i < s->n_orders; i++)
+		msg_free(&s->orders[i]->base);
+	free(s->orders);
+	msg_free(s->description != NULL ? &s->description->base : NULL);
+	free(s);
+}
+
+static void session_on_end(struct rpc_stream *stream, const struct sw_error *status, void *arg)
+{
+	struct session *s = arg;
+
+	(void)stream;
+	sw_info("agent detached", SW_ID("node", s->node), SW_ERR(status));
+	session_free(s);
+}
+
+static void session_on_half_close(struct rpc_stream *stream, void *arg)
+{
+	(void)arg;
+	rpc_stream_finish(stream, NULL);
+}
+
+static void session_on_writable(struct rpc_stream *stream, void *arg)
+{
+	(void)stream;
+	session_write(arg);
+}
+
+static const struct rpc_stream_ops session_ops = {
+	.on_message = session_on_message,
+	.on_half_close = session_on_half_close,
+	.on_writable = session_on_writable,
+	.on_end = session_on_end,
+};
+
+static void end_session(struct session *s, int code, const char *why)
+{
+	struct sw_error err;
+
+	sw_fail(&err, code, "%s", why);
+	rpc_stream_set_ops(s->stream, NULL, NULL);
+	rpc_stream_finish(s->stream, &err);
+	session_free(s);
+}
+
+static void on_session(struct rpc_stream *stream, const ProtobufCMessage *m, void *arg)
+{
+	struct dispatch *d = arg;
+	uint64_t node = rpc_stream_peer(stream)->node_id;
+	struct session *s = omap_get(&d->sessions, one(node));
+	struct sw_error err;
+
+	(void)m;
+	if (d->closer.closing || store_cluster(d->env.store) == NULL) {
+		sw_fail(&err, SW_EUNAVAIL, "this manager is not ready: try another");
+		rpc_stream_finish(stream, &err);
+		return;
+	}
+	/* A row can be missing for a moment on a follower that is behind: the agent tries again. */
+	if (node == 0 || store_node(d->env.store, node) == NULL) {
+		sw_fail(&err, SW_ENOTFOUND, "node %s is not of this cluster", sw_id(node).s);
+		rpc_stream_finish(stream, &err);
+		return;
+	}
+	if (s != NULL)
+		end_session(s, SW_ECANCELED, "the agent attached again");
+	s = sw_new(struct session);
+	s->d = d;
+	s->stream = stream;
+	s->node = node;
+	omap_set(&d->sessions, one(node), s);
+	rpc_stream_set_ops(stream, &session_ops, s);
+}
+
+const struct rpc_method dispatch_methods[] = {
+	{ "/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
+	  &pb__manager_message__descriptor, RPC_BIDI, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false,
+	  on_session },
+	{ 0 },
+};
+
+/* ---- events ---- */
+
+static void on_change(void *arg, const struct store_change *c, uint64_t index)
+{
+	struct dispatch *d = arg;
+	struct session *s;
+	struct known *k;
+
+	(void)index;
+	if (c->kind == PB__KIND__KIND_NODE && (s = omap_get(&d->sessions, one(c->id))) != NULL) {
+		const Pb__Node *old = (const Pb__Node *)c->old, *new = (const Pb__Node *)c->new;
+
+		if (new == NULL || (old != NULL && role_of(old) != role_of(new))) {
+			s->tell_role = true;
+			sw_later_call(&d->flush);
+		}
+	}
+	if (c->kind == PB__KIND__KIND_TASK && c->new == NULL &&
+	    (s = omap_get(&d->sessions, one(((const Pb__Task *)c->old)->node_id))) != NULL &&
+	    (k = omap_remove(&s->known, one(c->id))) != NULL)
+		known_free(k);
+}
+
+void dispatch_report_again(struct dispatch *d)
+{
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	for (struct session *s; (s = omap_next(&it)) != NULL;) {
+		struct omap_iter ki = omap_begin(&s->known);
+
+		s->news = s->alive = true;
+		s->description_sent = false;
+		for (struct known *k; (k = omap_next(&ki)) != NULL;)
+			k->sent = false;
+	}
+	if (!d->closer.closing)
+		sw_later_call(&d->flush);
+}
+
+void dispatch_managers_changed(struct dispatch *d)
+{
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		s->tell_role = true;
+	if (!d->closer.closing)
+		sw_later_call(&d->flush);
+}
+
+/* ---- life ---- */
+
+struct dispatch *dispatch_new(const struct dispatch_env *env)
+{
+	struct dispatch *d = sw_new(struct dispatch);
+
+	d->env = *env;
+	d->assign = assign_new(env->store);
+	assign_on_wake(d->assign, on_wake, d);
+	sw_later_init(&d->flush, env->loop, &d->closer, on_flush);
+	sw_timer_init(&d->beat, env->loop, &d->closer, on_beat);
+	sw_timer_set(&d->beat, ALIVE_FLUSH_MS);
+	d->watcher = (struct store_watcher){ .on_change = on_change, .arg = d };
+	store_watch(env->store, &d->watcher);
+	return d;
+}
+
+static void on_closed(struct sw_closer *closer)
+{
+	struct dispatch *d = container_of(closer, struct dispatch, closer);
+	void (*cb)(void *) = d->closed;
+	void *arg = d->closed_arg;
+
+	omap_fini(&d->sessions);
+	omap_fini(&d->logs);
+	assign_free(d->assign);
+	free(d);
+	cb(arg);
+}
+
+void dispatch_close(struct dispatch *d, void (*cb)(void *), void *arg)
+{
+	d->closed = cb;
+	d->closed_arg = arg;
+	store_unwatch(d->env.store, &d->watcher);
+	for (;;) {
+		struct omap_iter it = omap_begin(&d->sessions);
+		struct session *s = omap_next(&it);
+
+		if (s == NULL)
+			break;
+		end_session(s, SW_EUNAVAIL, "this manager is stopping: attach to another");
+	}
+	sw_later_close(&d->flush);
+	sw_timer_close(&d->beat);
+	sw_closer_close(&d->closer, on_closed);
+}

@@ -1,0 +1,47 @@
+/**
+ * Agents' sessions on this manager: assignments out, reports in. What to send is assign.h's matter.
+ *
+ * What a session reported last of each task is remembered, so that a change of leader costs no
+ * agent anything: dispatch_report_again sends all of it once more.
+ */
+#pragma once
+
+#include "manager/dispatch/assign.h"
+#include "proto/raft.pb-c.h"
+#include "proto/rpc/rpc.h"
+
+struct dispatch;
+
+struct dispatch_env {
+	struct store *store;
+	uv_loop_t *loop;
+	/** What the sessions reported, for the leader. cb once on a later turn: a failure has it
+	 *  reported again. Not called again before cb. */
+	void (*report)(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg, int rc),
+		       void *cb_arg);
+	/** host:port of the managers; the caller frees. */
+	char **(*managers)(void *arg);
+	void *arg;
+};
+
+struct dispatch *dispatch_new(const struct dispatch_env *env);
+void dispatch_close(struct dispatch *d, void (*cb)(void *), void *arg);
+
+/** There is another leader: it has seen nothing yet. */
+void dispatch_report_again(struct dispatch *d);
+/** The set of managers changed: tell the agents. */
+void dispatch_managers_changed(struct dispatch *d);
+
+/** Log lines of tasks whose agents are attached here. `line` gets packed Pb__LogLine; `end` once,
+ *  when every agent has sent all (never, while following). */
+struct dispatch_logs {
+	void (*line)(void *arg, const void *packed, size_t n);
+	void (*end)(void *arg);
+	void *arg;
+	uint64_t id; /* dispatch's */
+};
+void dispatch_logs_start(struct dispatch *d, struct dispatch_logs *l, const uint64_t *tasks,
+			 size_t n, const Pb__LogsRequest *r);
+void dispatch_logs_stop(struct dispatch *d, struct dispatch_logs *l);
+
+extern const struct rpc_method dispatch_methods[]; /* argument: the struct dispatch */

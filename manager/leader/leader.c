@@ -1,0 +1,361 @@
+#include "manager/leader/leader.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "manager/orch/orch.h"
+#include "proto/msg.h"
+#include "proto/task_state.h"
+
+/* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read. */
+enum { MAX_ROWS = 2000, HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
+
+struct report {
+	uint64_t node;
+	Pb__TaskStatus *status;
+};
+
+struct seen {
+	uint64_t at_ms; /* monotonic */
+};
+
+struct leader {
+	struct store *store;
+	struct store_watcher watcher;
+	struct orch *orch;
+	struct alloc *alloc;
+	struct sched *sched;
+	struct sw_rand rand;
+	struct omap reports;      /* (task, 0) -> struct report */
+	struct omap seen;         /* (node, 0) -> struct seen */
+	struct omap descriptions; /* (node, 0) -> Pb__NodeDescription */
+	bool leading, in_flight, changed;
+};
+
+static struct omap_key one(uint64_t a)
+{
+	return (struct omap_key){ a, 0 };
+}
+
+static void on_change(void *arg, const struct store_change *c, uint64_t index)
+{
+	struct leader *l = arg;
+
+	(void)index;
+	if (!l->leading)
+		return;
+	sched_on_change(l->sched, c);
+	alloc_on_change(l->alloc, c);
+	orch_on_change(l->orch, c);
+	l->changed = true;
+}
+
+static void rebuild(struct leader *l)
+{
+	sched_reset(l->sched);
+	alloc_reset(l->alloc);
+	orch_reset(l->orch);
+	l->changed = true;
+}
+
+static void on_reset(void *arg)
+{
+	struct leader *l = arg;
+
+	if (l->leading)
+		rebuild(l);
+}
+
+struct leader *leader_new(struct store *s, uint64_t seed)
+{
+	static const struct orch_placement placement = { sched_may_stay, sched_is_eligible };
+	struct leader *l = sw_new(struct leader);
+
+	l->store = s;
+	sw_rand_init(&l->rand, seed);
+	l->orch = orch_new(s, &placement);
+	l->alloc = alloc_new(s);
+	l->sched = sched_new(s);
+	l->watcher = (struct store_watcher){ .on_change = on_change, .on_reset = on_reset, .arg = l };
+	store_watch(s, &l->watcher);
+	return l;
+}
+
+static void drop_reports(struct leader *l)
+{
+	struct omap_iter it = omap_begin(&l->reports);
+
+	for (struct report *r; (r = omap_next(&it)) != NULL;) {
+		msg_free(&r->status->base);
+		free(r);
+	}
+	omap_fini(&l->reports);
+}
+
+static void drop_all(struct leader *l)
+{
+	struct omap_iter it = omap_begin(&l->seen);
+
+	drop_reports(l);
+	for (void *s; (s = omap_next(&it)) != NULL;)
+		free(s);
+	omap_fini(&l->seen);
+	it = omap_begin(&l->descriptions);
+	for (Pb__NodeDescription *d; (d = omap_next(&it)) != NULL;)
+		msg_free(&d->base);
+	omap_fini(&l->descriptions);
+}
+
+void leader_free(struct leader *l)
+{
+	if (l == NULL)
+		return;
+	store_unwatch(l->store, &l->watcher);
+	drop_all(l);
+	orch_free(l->orch);
+	alloc_free(l->alloc);
+	sched_free(l->sched);
+	free(l);
+}
+
+void leader_begin(struct leader *l, uint64_t mono_ms)
+{
+	struct store_iter it = { 0 };
+
+	drop_all(l);
+	l->leading = true;
+	l->in_flight = false;
+	rebuild(l);
+	for (const struct store_head *n;
+	     (n = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;)
+		if (((const Pb__Node *)n)->state == PB__NODE_STATE__NODE_READY)
+			leader_alive(l, n->id, mono_ms);
+}
+
+void leader_end(struct leader *l)
+{
+	l->leading = false;
+	drop_all(l);
+}
+
+bool leader_is_leading(const struct leader *l)
+{
+	return l->leading;
+}
+
+/* ---- what comes in ---- */
+
+void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s)
+{
+	struct report *r;
+
+	if (!l->leading)
+		return;
+	r = omap_get(&l->reports, one(s->task_id));
+	if (r != NULL && (r->node != node || r->status->state > s->state))
+		return;
+	if (r == NULL) {
+		r = sw_new(struct report);
+		omap_set(&l->reports, one(s->task_id), r);
+	} else {
+		msg_free(&r->status->base);
+	}
+	r->node = node;
+	r->status = msg_clone_of(Pb__TaskStatus, s);
+}
+
+void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms)
+{
+	struct seen *s;
+	const Pb__Node *n;
+
+	if (!l->leading)
+		return;
+	s = omap_get(&l->seen, one(node));
+	if (s == NULL) {
+		s = sw_new(struct seen);
+		omap_set(&l->seen, one(node), s);
+	}
+	s->at_ms = mono_ms;
+	n = store_node(l->store, node);
+	if (n != NULL && n->state != PB__NODE_STATE__NODE_READY)
+		l->changed = true;
+}
+
+void leader_describe(struct leader *l, uint64_t node, const Pb__NodeDescription *d)
+{
+	Pb__NodeDescription *old;
+
+	if (!l->leading)
+		return;
+	old = omap_set(&l->descriptions, one(node), msg_clone_of(Pb__NodeDescription, d));
+	msg_free(old != NULL ? &old->base : NULL);
+	l->changed = true;
+}
+
+/* ---- the pass ---- */
+
+/* States only grow. The same state may come with better words. */
+static void fold_report(struct store_tx *tx, const struct report *r)
+{
+	const Pb__TaskStatus *s = r->status;
+	const Pb__Task *old = store_tx_get(tx, PB__KIND__KIND_TASK, s->task_id);
+	Pb__Task *t;
+
+	if (old == NULL || old->node_id != r->node || s->state < old->state ||
+	    old->state < PB__TASK_STATE__TASK_ASSIGNED || task_is_dead(old))
+		return;
+	if (s->state == old->state && sw_streq(s->message, old->message))
+		return;
+	t = store_tx_edit(tx, PB__KIND__KIND_TASK, s->task_id);
+	if (s->state > t->state)
+		t->state_ms = store_tx_now(tx);
+	t->state = s->state;
+	t->exit_code = s->exit_code;
+	t->pid = s->pid;
+	sw_autofree char *text = sw_strndup(s->message, MAX_MESSAGE);
+	msg_set_str(&t->message, text);
+}
+
+static void fold_reports(struct leader *l, struct store_tx *tx)
+{
+	for (;;) {
+		struct omap_iter it = omap_begin(&l->reports);
+		struct report *r = omap_next(&it);
+
+		if (r == NULL || store_tx_rows(tx) >= MAX_ROWS)
+			return;
+		fold_report(tx, r);
+		omap_remove(&l->reports, it.key);
+		msg_free(&r->status->base);
+		free(r);
+	}
+}
+
+static void fold_descriptions(struct leader *l, struct store_tx *tx)
+{
+	for (;;) {
+		struct omap_iter it = omap_begin(&l->descriptions);
+		Pb__NodeDescription *d = omap_next(&it);
+		const Pb__Node *old;
+		Pb__Node *n;
+
+		if (d == NULL)
+			return;
+		omap_remove(&l->descriptions, it.key);
+		old = store_tx_get(tx, PB__KIND__KIND_NODE, it.key.a);
+		if (old == NULL || msg_equal(old->description != NULL ? &old->description->base
+								      : NULL,
+					     &d->base)) {
+			msg_free(&d->base);
+			continue;
+		}
+		n = store_tx_edit(tx, PB__KIND__KIND_NODE, old->id);
+		msg_free(n->description != NULL ? &n->description->base : NULL);
+		n->description = d;
+	}
+}
+
+static uint64_t grace_ms(const struct leader *l)
+{
+	const Pb__Cluster *c = store_cluster(l->store);
+
+	return LEADER_GRACE * (c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS);
+}
+
+static void set_node_state(struct store_tx *tx, uint64_t id, Pb__NodeState state, const char *why)
+{
+	Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
+
+	n->state = state;
+	n->state_ms = store_tx_now(tx);
+	msg_set_str(&n->message, why);
+}
+
+static void judge_nodes(struct leader *l, struct store_tx *tx, uint64_t mono_ms)
+{
+	struct store_iter it = { 0 };
+	uint64_t grace = grace_ms(l);
+
+	for (const struct store_head *o;
+	     (o = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;) {
+		const Pb__Node *n = (const Pb__Node *)o;
+		const struct seen *s = omap_get(&l->seen, one(n->id));
+		bool alive = s != NULL && mono_ms < s->at_ms + grace;
+
+		if (alive && n->state != PB__NODE_STATE__NODE_READY)
+			set_node_state(tx, n->id, PB__NODE_STATE__NODE_READY, "");
+		else if (!alive && n->state == PB__NODE_STATE__NODE_READY)
+			set_node_state(tx, n->id, PB__NODE_STATE__NODE_DOWN,
+				       "no heartbeat from its agent");
+	}
+}
+
+struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms)
+{
+	struct store_tx *tx;
+	bool more;
+
+	if (!l->leading || l->in_flight)
+		return NULL;
+	tx = store_tx_new(l->store, wall_ms);
+	fold_reports(l, tx);
+	fold_descriptions(l, tx);
+	judge_nodes(l, tx, mono_ms);
+	more = orch_run(l->orch, tx, &l->rand, MAX_ROWS);
+	more |= alloc_run(l->alloc, tx, MAX_ROWS);
+	more |= sched_run(l->sched, tx, MAX_ROWS);
+	l->changed = more || omap_count(&l->reports) > 0;
+	if (store_tx_is_empty(tx)) {
+		store_tx_free(tx);
+		return NULL;
+	}
+	l->in_flight = true;
+	return tx;
+}
+
+void leader_done(struct leader *l, int rc)
+{
+	l->in_flight = false;
+	/* What the parts remembered of a pass that was refused is wrong now. */
+	if (rc != 0 && l->leading)
+		rebuild(l);
+}
+
+bool leader_has_work(const struct leader *l)
+{
+	return l->leading && !l->in_flight && (l->changed || omap_count(&l->reports) > 0);
+}
+
+uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
+{
+	uint64_t best = UINT64_MAX, grace = grace_ms(l);
+	int64_t due = orch_next_due(l->orch);
+	struct omap_iter it = omap_begin(&l->seen);
+
+	if (!l->leading)
+		return UINT64_MAX;
+	if (due != INT64_MAX)
+		best = due > wall_ms ? (uint64_t)(due - wall_ms) : 0;
+	for (const struct seen *s; (s = omap_next(&it)) != NULL;) {
+		const Pb__Node *n = store_node(l->store, it.key.a);
+		uint64_t at = s->at_ms + grace;
+
+		if (n == NULL || n->state != PB__NODE_STATE__NODE_READY)
+			continue;
+		if (at <= mono_ms)
+			return 0;
+		best = at - mono_ms < best ? at - mono_ms : best;
+	}
+	return best;
+}
+
+const struct alloc *leader_alloc(const struct leader *l)
+{
+	return l->alloc;
+}
+
+const struct sched *leader_sched(const struct leader *l)
+{
+	return l->sched;
+}

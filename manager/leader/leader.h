@@ -1,0 +1,44 @@
+/**
+ * What the leading manager decides: one pass over what is new, as one transaction.
+ *
+ * A pass folds in what agents reported, marks nodes that fell silent, then asks the orchestrators,
+ * the allocator and the scheduler, in this order, over one transaction: a service that was created
+ * has its tasks made, addressed and placed by one Raft entry. At most one pass is in flight, so each
+ * sees the last one's outcome; other writers go on meanwhile, and a pass that met a newer version of
+ * something is simply done again. Pure: time comes in, a transaction comes out.
+ */
+#pragma once
+
+#include "manager/alloc/alloc.h"
+#include "manager/sched/sched.h"
+#include "manager/store/tx.h"
+#include "proto/dispatch.pb-c.h"
+
+struct leader;
+
+enum { LEADER_GRACE = 4 }; /* heartbeats that a node may miss before it is down */
+
+struct leader *leader_new(struct store *s, uint64_t seed);
+void leader_free(struct leader *l);
+
+/** Leadership came (rebuild all from the store) or went. `mono_ms`: every node counts as seen now. */
+void leader_begin(struct leader *l, uint64_t mono_ms);
+void leader_end(struct leader *l);
+bool leader_is_leading(const struct leader *l);
+
+/** What agents report, from any manager. Kept (coalesced by task) until the next pass. */
+void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s);
+void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms);
+void leader_describe(struct leader *l, uint64_t node, const Pb__NodeDescription *d);
+
+/** NULL: nothing to do now. Else propose it, and tell leader_done how that went. */
+struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms);
+/** `rc` of the proposal or of its apply; the pass's transaction is the caller's to free. */
+void leader_done(struct leader *l, int rc);
+/** Whether a pass now could find something. */
+bool leader_has_work(const struct leader *l);
+/** ms until something is due by itself, from these times; UINT64_MAX = never. */
+uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms);
+
+const struct alloc *leader_alloc(const struct leader *l);
+const struct sched *leader_sched(const struct leader *l);

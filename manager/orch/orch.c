@@ -1,0 +1,177 @@
+/* Which services to look at, and in what order the questions are asked. */
+#include "manager/orch/internal.h"
+
+#include "base/mem.h"
+
+struct orch *orch_new(struct store *s, const struct orch_placement *p)
+{
+	struct orch *o = sw_new(struct orch);
+
+	o->store = s;
+	o->placement = *p;
+	orch_reset(o);
+	return o;
+}
+
+void orch_free(struct orch *o)
+{
+	if (o == NULL)
+		return;
+	omap_fini(&o->dirty);
+	omap_fini(&o->due);
+	omap_fini(&o->stacks);
+	free(o);
+}
+
+static void mark(struct orch *o, uint64_t service)
+{
+	omap_set(&o->dirty, (struct omap_key){ service, 0 }, o);
+}
+
+static void mark_stack(struct orch *o, uint64_t stack)
+{
+	if (stack != 0)
+		omap_set(&o->stacks, (struct omap_key){ stack, 0 }, o);
+}
+
+static void mark_stacks(struct orch *o)
+{
+	struct store_iter it = { 0 };
+
+	for (const struct store_head *s;
+	     (s = store_next(o->store, PB__KIND__KIND_STACK, &it)) != NULL;)
+		mark_stack(o, s->id);
+}
+
+static void mark_all(struct orch *o, bool global_only)
+{
+	struct store_iter it = { 0 };
+
+	for (const struct store_head *s;
+	     (s = store_next(o->store, PB__KIND__KIND_SERVICE, &it)) != NULL;)
+		if (!global_only || service_is_global((const Pb__Service *)s))
+			mark(o, s->id);
+}
+
+static void mark_of_node(struct orch *o, uint64_t node)
+{
+	struct store_iter it = { 0 };
+
+	for (const Pb__Task *t; (t = store_next_of_node(o->store, node, &it)) != NULL;)
+		mark(o, t->service_id);
+	mark_all(o, true);
+}
+
+void orch_reset(struct orch *o)
+{
+	omap_fini(&o->dirty);
+	omap_fini(&o->due);
+	omap_fini(&o->stacks);
+	mark_all(o, false);
+	mark_stacks(o);
+}
+
+void orch_on_change(struct orch *o, const struct store_change *c)
+{
+	switch (c->kind) {
+	case PB__KIND__KIND_SERVICE:
+		if (c->new != NULL)
+			mark(o, c->id);
+		else
+			mark_stacks(o); /* it may have been the last user of another's network */
+		return;
+	case PB__KIND__KIND_REVISION:
+		if (c->new == NULL)
+			mark_stacks(o);
+		return;
+	case PB__KIND__KIND_STACK:
+		if (c->new != NULL)
+			mark_stack(o, c->id);
+		return;
+	case PB__KIND__KIND_TASK:
+		mark(o, ((const Pb__Task *)(c->new != NULL ? c->new : c->old))->service_id);
+		return;
+	case PB__KIND__KIND_NODE:
+		mark_of_node(o, c->id);
+		return;
+	case PB__KIND__KIND_CLUSTER:
+		mark_all(o, false);
+		return;
+	default:
+		return;
+	}
+}
+
+static void remove_service(struct view *v)
+{
+	struct store_iter it = { 0 };
+
+	if (!reaper_drain(v))
+		return;
+	for (const Pb__Revision *r;
+	     (r = store_next_revision(v->o->store, v->service->id, &it)) != NULL;)
+		store_tx_remove(v->tx, PB__KIND__KIND_REVISION, r->id);
+	store_tx_remove(v->tx, PB__KIND__KIND_SERVICE, v->service->id);
+}
+
+/* A service whose row is gone can have no tasks: they go with it. */
+static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t id)
+{
+	const Pb__Service *s = store_tx_get(tx, PB__KIND__KIND_SERVICE, id);
+	struct view v;
+
+	if (s == NULL)
+		return;
+	view_init(&v, o, tx, r, s);
+	if (s->removing) {
+		remove_service(&v);
+	} else {
+		if (service_is_global(s))
+			global_reconcile(&v);
+		else
+			replicated_reconcile(&v);
+		update_reconcile(&v);
+		reaper_reconcile(&v);
+	}
+	if (v.due != INT64_MAX)
+		omap_set(&o->due, (struct omap_key){ (uint64_t)v.due, id }, o);
+	view_fini(&v);
+}
+
+bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t max)
+{
+	int64_t now = store_tx_now(tx);
+
+	for (;;) {
+		struct omap_iter it = omap_begin(&o->due);
+
+		if (omap_next(&it) == NULL || (int64_t)it.key.a > now)
+			break;
+		mark(o, it.key.b);
+		omap_remove(&o->due, it.key);
+	}
+	while (omap_count(&o->stacks) > 0) {
+		struct omap_iter it = omap_begin(&o->stacks);
+		struct view v = { .o = o, .tx = tx };
+
+		omap_next(&it);
+		omap_remove(&o->stacks, it.key);
+		stack_reconcile(&v, it.key.a);
+	}
+	while (store_tx_rows(tx) < max) {
+		struct omap_iter it = omap_begin(&o->dirty);
+
+		if (omap_next(&it) == NULL)
+			return false;
+		omap_remove(&o->dirty, it.key);
+		reconcile(o, tx, r, it.key.a);
+	}
+	return omap_count(&o->dirty) > 0;
+}
+
+int64_t orch_next_due(const struct orch *o)
+{
+	struct omap_iter it = omap_begin(&o->due);
+
+	return omap_next(&it) != NULL ? (int64_t)it.key.a : INT64_MAX;
+}

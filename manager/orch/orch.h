@@ -1,0 +1,34 @@
+/**
+ * The orchestrators: make and retire tasks so that each service has what its spec wants.
+ *
+ * Pure and level-triggered: what to do follows from the service, its tasks and their nodes alone;
+ * events only choose which services to look at. One file a question: replicated.c and global.c say
+ * which slots a service has, slot.c what one slot needs, restart.c whether and when a dead task is
+ * replaced, update.c how a new revision rolls in, reaper.c what is forgotten.
+ */
+#pragma once
+
+#include "base/rand.h"
+#include "manager/store/tx.h"
+
+struct orch;
+
+/** Questions about placement that the scheduler answers. */
+struct orch_placement {
+	bool (*may_stay)(const Pb__TaskSpec *spec, const Pb__Node *n);
+	bool (*is_eligible)(const Pb__TaskSpec *spec, const Pb__Node *n);
+};
+
+struct orch *orch_new(struct store *s, const struct orch_placement *p);
+void orch_free(struct orch *o);
+
+void orch_on_change(struct orch *o, const struct store_change *c);
+void orch_reset(struct orch *o);
+
+/**
+ * Looks at what changed or is due at the transaction's time. Draws ids from `r`. Stops after about
+ * `max` rows; true when there is more to do now.
+ */
+bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t max);
+/** When something becomes due by itself, wall ms; INT64_MAX = nothing. */
+int64_t orch_next_due(const struct orch *o);

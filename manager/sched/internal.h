@@ -1,0 +1,65 @@
+/* What the scheduler knows of nodes and of the group of tasks that it places. sched/ only. */
+#pragma once
+
+#include "base/omap.h"
+#include "manager/sched/constraint.h"
+#include "manager/sched/sched.h"
+
+enum { FAULTY_COUNT = 5, FAULTY_MS = 5 * 60 * 1000 };
+
+struct node_info {
+	uint64_t id;
+	const Pb__Node *node; /* the store's; replaced on each change */
+	uint64_t tasks; /* that hold room */
+	uint64_t cpus, memory; /* reserved by them */
+	struct omap ports; /* (protocol << 16 | port, 0) -> count */
+	struct omap generic; /* (hash of kind, 0) -> amount */
+};
+
+struct sched {
+	struct store *store;
+	struct omap nodes; /* id -> node_info */
+	struct omap of_service; /* (service, node) -> count of tasks that hold room */
+	struct omap failures; /* (revision, node) -> struct failures */
+	struct omap pending; /* (service, task) -> the sched itself */
+	bool room_changed; /* since the last pass: waiting tasks are worth another look */
+};
+
+struct failures {
+	int64_t at_ms[FAULTY_COUNT]; /* ring of the latest */
+	unsigned n;
+};
+
+/* Tasks of one revision are alike: filters and ranking are worked out once for all of them. */
+struct group {
+	uint64_t service_id;
+	const Pb__Service *service; /* may be NULL in odd states */
+	const Pb__Revision *revision;
+	struct constraint *constraints;
+	size_t n_constraints;
+};
+
+void group_init(struct group *g, const struct sched *s, const struct store_tx *tx,
+		const Pb__Task *t);
+void group_fini(struct group *g);
+
+struct filter {
+	bool (*ok)(const struct sched *s, const struct group *g, const struct node_info *n);
+	/** "…%s" where %s becomes "on 2 nodes", or with `front` "2 nodes …". */
+	const char *text;
+	bool front;
+};
+extern const struct filter sched_filters[];
+extern const size_t sched_n_filters;
+
+/** Index of the first filter that refuses, or -1. */
+int filter_first_refusal(const struct sched *s, const struct group *g, const struct node_info *n);
+/** "no suitable node (…)" from counts per filter. */
+char *filter_explain(const unsigned *counts);
+
+struct node_info *node_info_get(const struct sched *s, uint64_t id);
+uint64_t sched_service_count(const struct sched *s, uint64_t service, uint64_t node);
+bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, int64_t now_ms);
+/** Books a task's room on its node, or gives it back. */
+void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const Pb__Revision *r,
+		int sign);

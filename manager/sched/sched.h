@@ -1,0 +1,35 @@
+/**
+ * The scheduler: puts pending tasks on nodes, and says why not.
+ *
+ * Pure. It keeps, from store events, what each node holds (room, ports, tasks by service), so that a
+ * pass costs what changed. Ranking is Docker's: nodes where this revision failed five times in five
+ * minutes last, then fewest tasks of the service, then fewest tasks; spread preferences come first.
+ */
+#pragma once
+
+#include "manager/store/tx.h"
+
+struct sched;
+
+struct sched *sched_new(struct store *s);
+void sched_free(struct sched *s);
+
+/** Feed every committed change; on a new state (start, snapshot) sched_reset rebuilds. */
+void sched_on_change(struct sched *s, const struct store_change *c);
+void sched_reset(struct sched *s);
+
+/**
+ * Places what can be placed: committed tasks and those that `tx` makes, in state PENDING and meant to
+ * run. Placed ones get node_id and ASSIGNED; for others `message` says why, when that is news.
+ * Stops after `max` placements; true when there is more to do.
+ */
+bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max);
+
+/** Whether a task of this spec that is on the node may stay there (constraints, availability). */
+bool sched_may_stay(const Pb__TaskSpec *spec, const Pb__Node *n);
+/** Whether a global service has a task on this node. */
+bool sched_is_eligible(const Pb__TaskSpec *spec, const Pb__Node *n);
+
+/** Why this task could or could not go to each node; writes one line a node. */
+void sched_explain(const struct sched *s, const Pb__Task *t,
+		   void (*line)(void *arg, const Pb__Node *n, const char *why), void *arg);
