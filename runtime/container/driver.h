@@ -1,0 +1,29 @@
+/** Programs that we run: the OCI runtime, and the shim that runs it. Blocking, for jobs. */
+#pragma once
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/**
+ * Runs argv to its end or its deadline (then it is killed and *ret_code is -1). `out` gets the
+ * first bytes of stdout and stderr, NUL-terminated.
+ */
+int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
+	   struct sw_error *err) SW_MUST_CHECK;
+
+/** Starts the shim; waits until the container is created. lock_fd is passed on to it. */
+int rt_spawn_shim(char *const *argv, int lock_fd, pid_t *ret_container,
+		  struct sw_error *err) SW_MUST_CHECK;
+
+/** What runtimes write around their message (times, levels) taken away, in place. */
+char *rt_clean_message(char *msg);
+
+/** Mounted cgroups of this host. */
+bool rt_cgroup_v2(void);
+/** The memory cgroup's folder of a process, from /proc; NULL when it has none. */
+char *rt_cgroup_memory(pid_t pid);
+/** How many processes the kernel has killed there for memory; 0 when it can't be read. */
+uint64_t rt_cgroup_ooms(const char *folder);

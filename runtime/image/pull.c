@@ -1,0 +1,417 @@
+#include "runtime/image/pull.h"
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/fs.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "runtime/image/manifest.h"
+#include "runtime/image/unpack.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdio.h>
+
+enum { LAYERS_AT_ONCE = 3, PULLS_AT_ONCE = 4 };
+
+struct img_puller {
+	uv_loop_t *loop;
+	struct img_store *store;
+	struct img_puller_options o;
+	struct sw_list pulls; /* all, in the order they came */
+	unsigned running;
+	uv_async_t wake;
+	atomic_bool cancel;
+	bool closing;
+	void (*closed)(void *);
+	void *closed_ctx;
+};
+
+struct waiter {
+	struct sw_list link;
+	img_pull_done done;
+	void *ctx;
+};
+
+struct img_pull {
+	struct sw_list link, waiters;
+	struct img_puller *p;
+	char *name, *auth;
+	struct img_ref ref;
+	pthread_t thread;
+	bool started;
+	atomic_bool finished;
+	atomic_bool stop; /* a layer failed, or the puller closes */
+	/* of the thread until `finished` */
+	struct img_manifest m;
+	struct img_config config;
+	atomic_size_t next_layer;
+	pthread_mutex_t lock;
+	struct sw_error err;
+	int rc;
+	char *id;
+};
+
+/* ---- on the threads ---- */
+
+static void note(struct img_pull *l, int rc, const struct sw_error *err)
+{
+	pthread_mutex_lock(&l->lock);
+	if (l->rc == 0) {
+		l->rc = rc;
+		l->err = *err;
+	}
+	pthread_mutex_unlock(&l->lock);
+	atomic_store(&l->stop, true);
+}
+
+static int to_unpack(void *ctx, const void *p, size_t n, struct sw_error *err)
+{
+	return img_unpack_add(ctx, p, n, err);
+}
+
+static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
+{
+	const struct img_desc *d = &l->m.layers[i];
+	const char *diff_id = l->config.diff_ids[i];
+	struct img_unpack_result res;
+	struct sw_error ignored;
+	struct img_unpack *u;
+	sw_autofree char *tmp = NULL;
+	int rc;
+
+	if (img_store_has_layer(l->p->store, diff_id))
+		return 0;
+	rc = img_store_tmp(l->p->store, &tmp, err);
+	if (rc < 0)
+		return rc;
+	rc = img_unpack_start(tmp, IMG_UNPACK_LAYER, NULL, &u, err);
+	if (rc == 0) {
+		rc = img_registry_blob(r, d->digest, d->size, to_unpack, u, err);
+		if (rc == 0)
+			rc = img_unpack_end(u, &res, err);
+		else
+			img_unpack_abort(u);
+	}
+	if (rc == 0 && !sw_streq(res.digest, d->digest))
+		rc = sw_fail(err, SW_ECORRUPT, "has the content of %s", res.digest);
+	if (rc == 0 && !sw_streq(res.diff_id, diff_id))
+		rc = sw_fail(err, SW_ECORRUPT, "unpacks to %s, the image says %s", res.diff_id,
+			     diff_id);
+	if (rc < 0) {
+		(void)!sw_remove_tree(tmp, &ignored);
+		return sw_wrap(err, "layer %.19s", d->digest);
+	}
+	return img_store_add_layer(l->p->store, diff_id, tmp, res.size, err);
+}
+
+static struct img_registry *registry_of(struct img_pull *l)
+{
+	return img_registry_new(&l->ref, l->p->o.hosts, l->p->o.n_hosts, l->auth, &l->stop);
+}
+
+static void *layer_thread(void *ctx)
+{
+	struct img_pull *l = ctx;
+	struct img_registry *r = registry_of(l);
+
+	for (size_t i; (i = atomic_fetch_add(&l->next_layer, 1)) < l->m.n;) {
+		struct sw_error err = {0};
+		int rc = atomic_load(&l->stop) ? sw_fail(&err, SW_ECANCELED, "cancelled")
+					       : get_layer(l, r, i, &err);
+
+		if (rc < 0) {
+			note(l, rc, &err);
+			break;
+		}
+	}
+	img_registry_free(r);
+	return NULL;
+}
+
+static int to_buf(void *ctx, const void *p, size_t n, struct sw_error *err)
+{
+	return sw_buf_add(ctx, p, n) ? 0 : sw_fail(err, SW_ETOOBIG, "image config is too large");
+}
+
+/* Index → manifest of this platform; *ret is the manifest's text. */
+static int get_manifest(struct img_registry *r, const struct img_ref *ref, char **ret,
+			size_t *ret_n, struct sw_error *err)
+{
+	struct img_platform host = img_platform_host();
+	sw_autofree char *doc = NULL, *type = NULL;
+	struct img_index x = {0};
+	const struct img_desc *d;
+	size_t n;
+	int rc = img_registry_manifest(r, ref->digest != NULL ? ref->digest : ref->tag, &doc, &n,
+				       &type, err);
+
+	if (rc == 0 && img_is_index(type, doc, n)) {
+		rc = img_index_parse(doc, n, &x, err);
+		d = rc == 0 ? img_index_choose(&x, &host) : NULL;
+		if (rc == 0 && d == NULL)
+			rc = sw_fail(err, SW_ENOTFOUND, "there is no image for %s/%s", host.os,
+				     host.arch);
+		free(take_ptr(&doc));
+		free(take_ptr(&type));
+		if (rc == 0 && !img_digest_is_sha256(d->digest))
+			rc = sw_fail(err, SW_EUNSUPP, "manifest digest %.100s", d->digest);
+		if (rc == 0)
+			rc = img_registry_manifest(r, d->digest, &doc, &n, &type, err);
+		img_index_fini(&x);
+	}
+	if (rc == 0) {
+		*ret = take_ptr(&doc);
+		*ret_n = n;
+	}
+	return rc;
+}
+
+static int get_config(struct img_pull *l, struct img_registry *r, struct sw_buf *b,
+		      struct sw_error *err)
+{
+	char hex[SW_SHA256_HEX];
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i <= l->m.n; i++) {
+		const struct img_desc *d = i < l->m.n ? &l->m.layers[i] : &l->m.config;
+
+		if (!img_digest_is_sha256(d->digest))
+			rc = sw_fail(err, SW_EUNSUPP, "digest %.100s: only sha256 is supported",
+				     d->digest);
+	}
+	if (rc == 0)
+		rc = img_registry_blob(r, l->m.config.digest, l->m.config.size, to_buf, b, err);
+	if (rc == 0 && !sw_streq(sw_sha256_hex(sw_buf_str(b), b->len, hex),
+				 l->m.config.digest + strlen("sha256:")))
+		rc = sw_fail(err, SW_ECORRUPT, "config %s has the content of sha256:%s",
+			     l->m.config.digest, hex);
+	if (rc == 0)
+		rc = img_config_parse(sw_buf_str(b), b->len, &l->config, err);
+	if (rc == 0 && sw_strv_len(l->config.diff_ids) != l->m.n)
+		rc = sw_fail(err, SW_EINVAL, "the manifest has %zu layers, the config %zu", l->m.n,
+			     sw_strv_len(l->config.diff_ids));
+	for (size_t i = 0; rc == 0 && i < l->m.n; i++)
+		rc = img_layer_check(l->m.layers[i].media_type, err);
+	return rc;
+}
+
+static int get_layers(struct img_pull *l, struct sw_error *err)
+{
+	pthread_t t[LAYERS_AT_ONCE];
+	size_t n = 0;
+
+	while (n < LAYERS_AT_ONCE && n < l->m.n &&
+	       pthread_create(&t[n], NULL, layer_thread, l) == 0)
+		n++;
+	if (n == 0 && l->m.n > 0)
+		return sw_fail(err, SW_EFULL, "no thread for a layer");
+	for (size_t i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	if (l->rc < 0)
+		*err = l->err;
+	return l->rc;
+}
+
+static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error *err)
+{
+	sw_autofree char *doc = NULL, *full = img_ref_full(&l->ref);
+	struct sw_buf config = SW_BUF_INIT(IMG_DOC_MAX);
+	char *names[] = {full, NULL};
+	size_t n = 0;
+	int rc = get_manifest(r, &l->ref, &doc, &n, err);
+
+	if (rc == 0)
+		rc = img_manifest_parse(doc, n, &l->m, err);
+	if (rc == 0)
+		rc = get_config(l, r, &config, err);
+	if (rc == 0) {
+		for (size_t i = 0; i < l->m.n; i++)
+			img_store_hold_layer(l->p->store, l->config.diff_ids[i]);
+		rc = get_layers(l, err);
+		if (rc == 0)
+			rc = img_store_add_image(l->p->store, config.data, config.len, doc, n,
+						 names, &l->id, err);
+		for (size_t i = 0; i < l->m.n; i++)
+			img_store_release_layer(l->p->store, l->config.diff_ids[i]);
+	}
+	sw_buf_fini(&config);
+	return rc;
+}
+
+static void *pull_thread(void *ctx)
+{
+	struct img_pull *l = ctx;
+	struct img_registry *r = registry_of(l);
+	struct sw_error err = {0};
+	int rc = pull_now(l, r, &err);
+
+	img_registry_free(r);
+	l->rc = rc;
+	if (rc < 0) {
+		l->err = err;
+		sw_wrap(&l->err, "pull %s", l->name);
+	}
+	uv_async_t *wake = &l->p->wake;
+
+	atomic_store(&l->finished, true);
+	uv_async_send(wake);
+	return NULL;
+}
+
+/* ---- on the loop ---- */
+
+static void free_pull(struct img_pull *l)
+{
+	img_ref_fini(&l->ref);
+	img_manifest_fini(&l->m);
+	img_config_fini(&l->config);
+	pthread_mutex_destroy(&l->lock);
+	free(l->name);
+	free(l->auth);
+	free(l->id);
+	free(l);
+}
+
+static void finish(struct img_pull *l)
+{
+	struct sw_list *w;
+
+	sw_list_remove(&l->link);
+	while ((w = sw_list_pop(&l->waiters)) != NULL) {
+		struct waiter *x = sw_list_entry(w, struct waiter, link);
+
+		x->done(l, l->rc == 0 ? l->id : NULL, l->rc < 0 ? &l->err : NULL, x->ctx);
+		free(x);
+	}
+	free_pull(l);
+}
+
+static void start_more(struct img_puller *p)
+{
+	sw_list_each (i, &p->pulls) {
+		struct img_pull *l = sw_list_entry(i, struct img_pull, link);
+
+		if (l->started || p->running >= PULLS_AT_ONCE)
+			continue;
+		l->started = true;
+		if (pthread_create(&l->thread, NULL, pull_thread, l) == 0) {
+			p->running++;
+			continue;
+		}
+		l->started = false; /* tried again when another one ends */
+		break;
+	}
+}
+
+static void wake_on_close(uv_handle_t *h)
+{
+	struct img_puller *p = container_of((uv_async_t *)h, struct img_puller, wake);
+	void (*closed)(void *) = p->closed;
+	void *ctx = p->closed_ctx;
+
+	free(p);
+	closed(ctx);
+}
+
+static void on_wake(uv_async_t *h)
+{
+	struct img_puller *p = container_of(h, struct img_puller, wake);
+	bool more = true;
+
+	while (more) {
+		more = false;
+		sw_list_each (i, &p->pulls) {
+			struct img_pull *l = sw_list_entry(i, struct img_pull, link);
+
+			if (!atomic_load(&l->finished) && !(p->closing && !l->started))
+				continue;
+			if (l->started) {
+				pthread_join(l->thread, NULL);
+				p->running--;
+			} else {
+				l->rc = sw_fail(&l->err, SW_ECANCELED, "pull %s: cancelled",
+						l->name);
+			}
+			finish(l);
+			more = true;
+			break;
+		}
+	}
+	if (!p->closing)
+		start_more(p);
+	else if (sw_list_empty(&p->pulls) && !uv_is_closing((uv_handle_t *)h))
+		uv_close((uv_handle_t *)h, wake_on_close);
+}
+
+struct img_puller *img_puller_new(uv_loop_t *loop, struct img_store *store,
+				  const struct img_puller_options *o)
+{
+	struct img_puller *p = sw_new(struct img_puller);
+
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	p->loop = loop;
+	p->store = store;
+	p->o = *o;
+	sw_list_init(&p->pulls);
+	SW_ASSERT(uv_async_init(loop, &p->wake, on_wake) == 0);
+	return p;
+}
+
+void img_puller_close(struct img_puller *p, void (*cb)(void *ctx), void *ctx)
+{
+	p->closing = true;
+	p->closed = cb;
+	p->closed_ctx = ctx;
+	sw_list_each (i, &p->pulls)
+		atomic_store(&sw_list_entry(i, struct img_pull, link)->stop, true);
+	uv_async_send(&p->wake);
+}
+
+static struct img_pull *find(struct img_puller *p, const char *full, const char *auth)
+{
+	sw_list_each (i, &p->pulls) {
+		struct img_pull *l = sw_list_entry(i, struct img_pull, link);
+		bool same_auth =
+			auth == NULL ? l->auth == NULL : l->auth != NULL && sw_streq(auth, l->auth);
+
+		if (same_auth && sw_streq(l->name, full))
+			return l;
+	}
+	return NULL;
+}
+
+int img_pull(struct img_puller *p, const char *name, const char *auth, img_pull_done done,
+	     void *ctx, struct sw_error *err)
+{
+	struct img_ref ref = {0};
+	struct img_pull *l;
+	struct waiter *w;
+	sw_autofree char *full = NULL;
+	int rc = img_ref_parse_pull(name, &ref, err);
+
+	if (rc < 0)
+		return rc;
+	full = img_ref_full(&ref);
+	l = find(p, full, auth);
+	if (l == NULL) {
+		l = sw_new(struct img_pull);
+		l->p = p;
+		l->name = take_ptr(&full);
+		l->auth = sw_strdup(auth);
+		l->ref = ref;
+		sw_list_init(&l->waiters);
+		pthread_mutex_init(&l->lock, NULL);
+		sw_list_append(&p->pulls, &l->link);
+	} else {
+		img_ref_fini(&ref);
+	}
+	w = sw_new(struct waiter);
+	w->done = done;
+	w->ctx = ctx;
+	sw_list_append(&l->waiters, &w->link);
+	start_more(p);
+	return 0;
+}

@@ -1,0 +1,428 @@
+#include "runtime/image/registry.h"
+
+#include "base/backoff.h"
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "runtime/image/manifest.h"
+
+#include <curl/curl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdio.h>
+
+enum { ATTEMPTS = 5, CONNECT_TIMEOUT_S = 10, STALL_S = 30, URLS_MAX = 16, RETRY_AFTER_MAX_S = 60 };
+
+#define ACCEPT                                                                       \
+	"Accept: " IMG_MT_OCI_INDEX ", " IMG_MT_OCI_MANIFEST ", " IMG_MT_DOCKER_LIST \
+	", " IMG_MT_DOCKER_V2
+
+struct img_registry {
+	char *path;           /* repository */
+	char *urls[URLS_MAX]; /* bases, in the order to try */
+	size_t n_urls, last;  /* last: of those that answered */
+	size_t own; /* from here on it is the registry itself: credentials are for it only */
+	bool insecure;
+	char *auth;  /* base64 */
+	char *token; /* bearer, for urls[last] */
+	const atomic_bool *cancel;
+	CURL *curl;
+	struct sw_rand rand;
+};
+
+struct call {
+	struct img_registry *r;
+	const char *url;
+	img_sink sink;
+	void *ctx;
+	struct sw_buf body; /* of answers that are no success, and of documents */
+	char *type, *challenge;
+	int64_t retry_after, got;
+	long status;
+	int sink_rc;
+	struct sw_error sink_err;
+	bool resumed; /* a Range was asked for */
+	int64_t skip; /* bytes to drop when the server ignored it */
+};
+
+static bool is_local(const char *host)
+{
+	return sw_after(host, "localhost") != NULL || sw_after(host, "127.") != NULL ||
+	       sw_after(host, "[::1]") != NULL;
+}
+
+static void add_url(struct img_registry *r, char *url)
+{
+	if (r->n_urls == URLS_MAX)
+		free(url);
+	else
+		r->urls[r->n_urls++] = url;
+}
+
+struct img_registry *img_registry_new(const struct img_ref *ref,
+				      const struct img_registry_host *hosts, size_t n,
+				      const char *auth, const atomic_bool *cancel)
+{
+	struct img_registry *r = sw_new(struct img_registry);
+	const char *host =
+		sw_streq(ref->domain, "docker.io") ? "registry-1.docker.io" : ref->domain;
+
+	r->path = sw_strdup(ref->path);
+	r->cancel = cancel;
+	r->insecure = is_local(ref->domain);
+	sw_rand_init(&r->rand, sw_rand_seed());
+	for (size_t i = 0; i < n; i++) {
+		if (!sw_streq(hosts[i].host, ref->domain))
+			continue;
+		for (char *const *m = hosts[i].mirrors; m != NULL && *m != NULL; m++)
+			add_url(r, sw_strdup(*m));
+		r->insecure |= hosts[i].insecure;
+		if (auth == NULL)
+			auth = hosts[i].auth;
+	}
+	r->own = r->n_urls;
+	r->auth = sw_strdup(auth);
+	add_url(r, sw_asprintf("https://%s", host));
+	if (r->insecure)
+		add_url(r, sw_asprintf("http://%s", host));
+	r->curl = curl_easy_init();
+	return r;
+}
+
+void img_registry_free(struct img_registry *r)
+{
+	if (r == NULL)
+		return;
+	for (size_t i = 0; i < r->n_urls; i++)
+		free(r->urls[i]);
+	curl_easy_cleanup(r->curl);
+	free(r->path);
+	free(r->auth);
+	free(r->token);
+	free(r);
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+	static const char *const names[] = {"content-type:", "www-authenticate:", "retry-after:"};
+	struct call *c = ctx;
+	sw_autofree char *line = sw_strndup(p, size * n);
+
+	line[strcspn(line, "\r\n")] = 0;
+	for (size_t i = 0; i < SW_COUNT(names); i++) {
+		const char *v = line + strlen(names[i]);
+		uint64_t s;
+
+		if (strncasecmp(line, names[i], strlen(names[i])) != 0)
+			continue;
+		while (*v == ' ')
+			v++;
+		if (i == 2 && sw_parse_u64(v, RETRY_AFTER_MAX_S, &s))
+			c->retry_after = (int64_t)s;
+		if (i < 2) {
+			char **to = i == 0 ? &c->type : &c->challenge;
+
+			free(*to);
+			*to = sw_strdup(v);
+		}
+	}
+	return size * n;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *ctx)
+{
+	struct call *c = ctx;
+	size_t len = size * n;
+
+	if (c->status == 0)
+		curl_easy_getinfo(c->r->curl, CURLINFO_RESPONSE_CODE, &c->status);
+	if (c->sink == NULL || (c->status != 200 && c->status != 206))
+		return sw_buf_add(&c->body, p, len) ? len : 0;
+	if (c->resumed && c->status == 200 && c->skip > 0) {
+		size_t drop = (int64_t)len < c->skip ? len : (size_t)c->skip;
+
+		c->skip -= (int64_t)drop;
+		p += drop;
+		len -= drop;
+	}
+	if (len > 0)
+		c->sink_rc = c->sink(c->ctx, p, len, &c->sink_err);
+	if (c->sink_rc < 0)
+		return 0;
+	c->got += (int64_t)len;
+	return size * n;
+}
+
+static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
+{
+	const struct img_registry *r = ctx;
+
+	(void)a, (void)b, (void)d, (void)e;
+	return r->cancel != NULL && atomic_load(r->cancel);
+}
+
+/* One request. 0 = an answer came (c->status), else an error; never looks at the status. */
+static int request(struct call *c, const char *auth_header, const char *accept, int64_t from,
+		   struct sw_error *err)
+{
+	CURL *h = c->r->curl;
+	struct curl_slist *headers = NULL;
+	char text[CURL_ERROR_SIZE] = "", range[32];
+	CURLcode rc;
+
+	curl_easy_reset(h);
+	if (auth_header != NULL)
+		headers = curl_slist_append(headers, auth_header);
+	if (accept != NULL)
+		headers = curl_slist_append(headers, accept);
+	c->status = 0;
+	c->resumed = from > 0;
+	c->skip = from;
+	curl_easy_setopt(h, CURLOPT_URL, c->url);
+	curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
+	curl_easy_setopt(h, CURLOPT_MAXREDIRS, 5L);
+	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
+	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
+	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
+	curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
+	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
+	curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
+	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
+	curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(h, CURLOPT_XFERINFODATA, c->r);
+	if (c->r->insecure) {
+		curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (from > 0) {
+		snprintf(range, sizeof range, "%lld-", (long long)from);
+		curl_easy_setopt(h, CURLOPT_RANGE, range);
+	}
+	rc = curl_easy_perform(h);
+	curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->status);
+	curl_slist_free_all(headers);
+	if (c->sink_rc < 0) {
+		if (err != NULL)
+			*err = c->sink_err;
+		return c->sink_rc;
+	}
+	if (rc == CURLE_ABORTED_BY_CALLBACK)
+		return sw_fail(err, SW_ECANCELED, "cancelled");
+	if (rc == CURLE_WRITE_ERROR)
+		return sw_fail(err, SW_ETOOBIG, "%s: the answer is too large", c->url);
+	if (rc != CURLE_OK)
+		return sw_fail(err, SW_EUNAVAIL, "registry %s: %s", c->url,
+			       *text != 0 ? text : curl_easy_strerror(rc));
+	return 0;
+}
+
+/* key="value" of a WWW-Authenticate header; NULL = not there. */
+static char *challenge_value(const char *challenge, const char *key)
+{
+	sw_autofree char *want = sw_asprintf("%s=\"", key);
+	const char *at = strcasestr(challenge, want);
+	const char *end;
+
+	if (at == NULL)
+		return NULL;
+	at += strlen(want);
+	end = strchr(at, '"');
+	return end != NULL ? sw_strndup(at, (size_t)(end - at)) : NULL;
+}
+
+static int get_token(struct img_registry *r, const char *challenge, bool with_auth,
+		     struct sw_error *err)
+{
+	sw_autofree char *realm = challenge_value(challenge, "realm"), *url = NULL, *basic = NULL;
+	sw_autofree char *service = challenge_value(challenge, "service");
+	char *esc = service != NULL ? curl_easy_escape(r->curl, service, 0) : NULL;
+	struct call c = {.r = r, .body = SW_BUF_INIT(1 << 20)};
+	const char *token;
+	json_t *j;
+	int rc;
+
+	if (realm == NULL)
+		return sw_fail(err, SW_EAUTH, "registry asks for a token but names no realm");
+	url = sw_asprintf("%s%cservice=%s&scope=repository:%s:pull", realm,
+			  strchr(realm, '?') != NULL ? '&' : '?', esc != NULL ? esc : "", r->path);
+	curl_free(esc);
+	c.url = url;
+	if (with_auth && r->auth != NULL)
+		basic = sw_asprintf("Authorization: Basic %s", r->auth);
+	rc = request(&c, basic, NULL, 0, err);
+	if (rc == 0 && c.status != 200)
+		rc = sw_fail(err, SW_EAUTH, "token server %s answered %ld: %.150s", realm, c.status,
+			     sw_buf_str(&c.body));
+	if (rc == 0) {
+		j = json_loadb(sw_buf_str(&c.body), c.body.len, 0, NULL);
+		token = json_string_value(json_object_get(j, "token"));
+		if (token == NULL)
+			token = json_string_value(json_object_get(j, "access_token"));
+		free(take_ptr(&r->token));
+		if (token != NULL && strpbrk(token, "\r\n") == NULL)
+			r->token = sw_strdup(token);
+		else
+			rc = sw_fail(err, SW_EAUTH, "token server %s gave no token", realm);
+		json_decref(j);
+	}
+	sw_buf_fini(&c.body);
+	free(c.type);
+	free(c.challenge);
+	return rc;
+}
+
+/* "404 MANIFEST_UNKNOWN: manifest unknown" from the registry's error document. */
+static int answer_error(const struct call *c, const char *base, struct sw_error *err)
+{
+	json_t *j = json_loadb(sw_buf_str(&c->body), c->body.len, 0, NULL);
+	const json_t *e = json_array_get(json_object_get(j, "errors"), 0);
+	const char *code = json_string_value(json_object_get(e, "code"));
+	const char *msg = json_string_value(json_object_get(e, "message"));
+	int sw = c->status == 404                       ? SW_ENOTFOUND
+		 : c->status == 401                     ? SW_EAUTH
+		 : c->status == 403                     ? SW_EDENIED
+		 : c->status == 429 || c->status >= 500 ? SW_EUNAVAIL
+							: SW_EIO;
+
+	sw = sw_fail(err, sw, "registry %s answered %ld%s%s%s%s", base, c->status,
+		     code != NULL ? " " : "", code != NULL ? code : "", msg != NULL ? ": " : "",
+		     msg != NULL ? msg : "");
+	json_decref(j);
+	return sw;
+}
+
+/* One URL, with the authentication that it asks for. */
+static int ask(struct call *c, size_t i, const char *accept, int64_t from, struct sw_error *err)
+{
+	struct img_registry *r = c->r;
+	bool own = i >= r->own;
+	sw_autofree char *header = NULL;
+
+	if (r->last != i) {
+		free(take_ptr(&r->token));
+		r->last = i;
+	}
+	for (int round = 0;; round++) {
+		int rc;
+
+		free(take_ptr(&header));
+		if (r->token != NULL)
+			header = sw_asprintf("Authorization: Bearer %s", r->token);
+		else if (round > 0 && own && r->auth != NULL)
+			header = sw_asprintf("Authorization: Basic %s", r->auth);
+		free(take_ptr(&c->challenge));
+		sw_buf_reset(&c->body);
+		rc = request(c, header, accept, from, err);
+		if (rc < 0)
+			return rc;
+		if (c->status == 200 || c->status == 206)
+			return 0;
+		if (c->status != 401 || round == 1 || c->challenge == NULL)
+			return answer_error(c, r->urls[i], err);
+		free(take_ptr(&r->token));
+		if (strncasecmp(c->challenge, "Bearer", 6) == 0) {
+			rc = get_token(r, c->challenge, own, err);
+			if (rc < 0)
+				return rc;
+		} else if (!own || r->auth == NULL) {
+			return answer_error(c, r->urls[i], err);
+		}
+	}
+}
+
+/* Waits, unless cancelled. */
+static void pause_ms(const struct img_registry *r, uint64_t ms)
+{
+	while (ms > 0 && !(r->cancel != NULL && atomic_load(r->cancel))) {
+		uint64_t step = ms < 100 ? ms : 100;
+
+		(void)poll(NULL, 0, (int)step);
+		ms -= step;
+	}
+}
+
+/* All URLs in order, up to ATTEMPTS times while a retry can help. */
+static int fetch(struct call *c, const char *kind, const char *what, const char *accept,
+		 struct sw_error *err)
+{
+	struct img_registry *r = c->r;
+	struct sw_backoff backoff = {.first_ms = 250, .max_ms = 8000};
+	int rc = SW_EUNAVAIL;
+
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		bool again = false;
+
+		for (size_t i = 0; i < r->n_urls; i++) {
+			sw_autofree char *url =
+				sw_asprintf("%s/v2/%s/%s/%s", r->urls[i], r->path, kind, what);
+			struct sw_error e = {0};
+
+			c->url = url;
+			rc = ask(c, i, accept, c->got, &e);
+			if (rc == 0)
+				return 0;
+			*err = e;
+			if (rc == SW_ECANCELED || c->sink_rc < 0)
+				return rc;
+			again |= sw_code_retry(rc);
+			/* http is for a registry that does not speak https, not for one that says
+			 * no. */
+			if (i >= r->own && c->status != 0)
+				break;
+		}
+		if (!again)
+			return rc;
+		if (attempt + 1 < ATTEMPTS)
+			pause_ms(r, c->retry_after > 0 ? (uint64_t)c->retry_after * 1000
+						       : sw_backoff_next(&backoff, &r->rand));
+	}
+	return rc;
+}
+
+int img_registry_manifest(struct img_registry *r, const char *which, char **ret, size_t *ret_n,
+			  char **ret_type, struct sw_error *err)
+{
+	struct call c = {.r = r, .body = SW_BUF_INIT(IMG_DOC_MAX)};
+	char hex[SW_SHA256_HEX];
+	const char *want = sw_after(which, "sha256:");
+	int rc = fetch(&c, "manifests", which, ACCEPT, err);
+
+	if (rc == 0 && want != NULL &&
+	    !sw_streq(sw_sha256_hex(sw_buf_str(&c.body), c.body.len, hex), want))
+		rc = sw_fail(err, SW_ECORRUPT,
+			     "registry %s: manifest %s has the content of sha256:%s",
+			     r->urls[r->last], which, hex);
+	if (rc == 0) {
+		*ret_n = c.body.len;
+		*ret = c.body.data != NULL ? sw_buf_take(&c.body) : sw_strdup("");
+		*ret_type = take_ptr(&c.type);
+	}
+	sw_buf_fini(&c.body);
+	free(c.type);
+	free(c.challenge);
+	return rc;
+}
+
+int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, img_sink sink,
+		      void *ctx, struct sw_error *err)
+{
+	struct call c = {.r = r, .sink = sink, .ctx = ctx, .body = SW_BUF_INIT(1 << 20)};
+	int rc = fetch(&c, "blobs", digest, NULL, err);
+
+	if (rc == 0 && size >= 0 && c.got != size)
+		rc = sw_fail(err, SW_ECORRUPT, "registry %s: blob %s has %lld bytes, expected %lld",
+			     r->urls[r->last], digest, (long long)c.got, (long long)size);
+	sw_buf_fini(&c.body);
+	free(c.type);
+	free(c.challenge);
+	return rc;
+}

@@ -1,0 +1,33 @@
+/** Distribution v2 / OCI registries over libcurl. Blocking; one object per thread and repository.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "runtime/image/inflate.h"
+#include "runtime/image/reference.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct img_registry_host {    /* how one registry is reached; NULL-terminated lists or NULL */
+	const char *host;     /* as in references: "docker.io", "reg:5000" */
+	char *const *mirrors; /* base URLs, asked first, in order: "http://10.0.0.1:5000" */
+	bool insecure;        /* https without verification, then http */
+	const char *auth; /* base64 of "user:password", as in ~/.docker/config.json; NULL = none */
+};
+
+struct img_registry;
+
+/** `hosts` and `cancel` (may be NULL) must outlive it. `auth` overrides the host's. */
+struct img_registry *img_registry_new(const struct img_ref *ref,
+				      const struct img_registry_host *hosts, size_t n,
+				      const char *auth, const atomic_bool *cancel);
+void img_registry_free(struct img_registry *r);
+
+/** Manifest or index by tag or digest; checked when it is a digest. Caller frees. */
+int img_registry_manifest(struct img_registry *r, const char *which, char **ret, size_t *ret_n,
+			  char **ret_type, struct sw_error *err) SW_MUST_CHECK;
+/** Streams a blob; what was cut off is resumed. The caller checks the digest. */
+int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, img_sink sink,
+		      void *ctx, struct sw_error *err) SW_MUST_CHECK;

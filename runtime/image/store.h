@@ -1,0 +1,73 @@
+/**
+ * The images of this node: layers unpacked under short names, documents and names in SQLite.
+ *
+ * Every function may be called from any thread; all block on the disk. A crash leaves either the
+ * whole image or nothing: folders are renamed into place before their row is committed, and what no
+ * row names is swept at open. Format: docs/formats/image-store.md.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "runtime/image/manifest.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct img_store;
+
+struct img_image {
+	char *id;      /* digest of the configuration */
+	char *digest;  /* of the manifest, "" when loaded without one */
+	char **names;  /* full references, with a tag or a digest; NULL = none */
+	char **layers; /* folders, lowest first; NULL = none */
+	uint64_t size; /* bytes of the layers, decompressed */
+	int64_t added_ms;
+	struct img_config config;
+};
+
+void img_image_free(struct img_image *i);
+
+int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err) SW_MUST_CHECK;
+void img_store_close(struct img_store *s);
+const char *img_store_dir(const struct img_store *s);
+
+/** By reference (as people write it) or by id ("sha256:…", or its first digits, at least 6). */
+int img_store_get(struct img_store *s, const char *name, struct img_image **ret,
+		  struct sw_error *err) SW_MUST_CHECK;
+/** All, newest first; the caller frees each and the array. */
+int img_store_list(struct img_store *s, struct img_image ***ret, size_t *ret_n,
+		   struct sw_error *err) SW_MUST_CHECK;
+
+/** Gives the image another name; a name that another image has moves. */
+int img_store_tag(struct img_store *s, const char *id, const char *name,
+		  struct sw_error *err) SW_MUST_CHECK;
+/**
+ * Takes the name away, and the image when that was its last; by id: all names and the image.
+ * SW_EPRECOND while a container uses it.
+ */
+int img_store_remove(struct img_store *s, const char *name, struct sw_error *err) SW_MUST_CHECK;
+/** Removes images that nothing uses and (unless `all`) that have no name. Returns how many. */
+int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_bytes,
+		    struct sw_error *err) SW_MUST_CHECK;
+
+/** In memory only: who uses an image says so again after a restart. */
+void img_store_pin(struct img_store *s, const char *id);
+void img_store_unpin(struct img_store *s, const char *id);
+
+/* ---- For those who bring images in ---- */
+
+/** An empty folder on the store's file system; the caller renames it in or removes it. */
+int img_store_tmp(struct img_store *s, char **ret_dir, struct sw_error *err) SW_MUST_CHECK;
+
+/** Keeps a layer (there or not yet) from being removed with the image that it belonged to. */
+void img_store_hold_layer(struct img_store *s, const char *diff_id);
+void img_store_release_layer(struct img_store *s, const char *diff_id);
+bool img_store_has_layer(struct img_store *s, const char *diff_id);
+/** Takes the folder over, also when it fails or when the layer is there already. */
+int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
+			struct sw_error *err) SW_MUST_CHECK;
+
+/** Registers an image whose layers are all there, durable on return. `manifest` may be NULL. */
+int img_store_add_image(struct img_store *s, const void *config, size_t config_n,
+			const void *manifest, size_t manifest_n, char *const *names, char **ret_id,
+			struct sw_error *err) SW_MUST_CHECK;

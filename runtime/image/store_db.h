@@ -1,0 +1,32 @@
+/** The rows of the image store. Not locked: the store's functions are the only callers. */
+#pragma once
+
+#include "runtime/image/store.h"
+
+struct img_db;
+
+int img_db_open(const char *path, struct img_db **ret, struct sw_error *err) SW_MUST_CHECK;
+void img_db_close(struct img_db *db);
+/** Drops layers that no image has, then folders in `layers` that no row names. */
+int img_db_sweep(struct img_db *db, const char *layers, struct sw_error *err) SW_MUST_CHECK;
+
+int img_db_name(struct img_db *db, const char *full, char **ret_id, struct sw_error *err);
+int img_db_id_prefix(struct img_db *db, const char *hex, char **ret_id, struct sw_error *err);
+int img_db_ids(struct img_db *db, char ***ret, struct sw_error *err);
+int img_db_image(struct img_db *db, const char *dir, const char *id, struct img_image **ret,
+		 struct sw_error *err);
+int img_db_set_name(struct img_db *db, const char *full, const char *id, struct sw_error *err);
+int img_db_drop_name(struct img_db *db, const char *full, struct sw_error *err);
+int img_db_other_names(struct img_db *db, const char *id, const char *full, size_t *ret,
+		       struct sw_error *err);
+/** Also gives the short names and diff ids of layers that no image has any more. */
+int img_db_drop_image(struct img_db *db, const char *id, char ***ret_layers, char ***ret_diff_ids,
+		      struct sw_error *err);
+bool img_db_has_layer(struct img_db *db, const char *diff_id);
+/** Renames `tmp` to dir/l/SHORT and commits its row. */
+int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, const char *tmp,
+		     uint64_t size, struct sw_error *err);
+int img_db_drop_layer(struct img_db *db, const char *short_name, struct sw_error *err);
+int img_db_add_image(struct img_db *db, const char *id, const char *digest, const void *config,
+		     size_t config_n, const void *manifest, size_t manifest_n,
+		     char *const *diff_ids, char *const *names, struct sw_error *err);
