@@ -1,0 +1,28 @@
+/** The host's nftables table of one agent: masquerade, published ports, what may not pass. */
+#pragma once
+
+#include "base/buf.h"
+#include "overlay/plan.h"
+#include "proto/types.pb-c.h"
+
+struct nat_port {
+	uint64_t task_id;
+	Pb__Protocol protocol;
+	uint16_t published, target;
+	uint32_t host_ip; /* 0 = all */
+	uint32_t address; /* of the container at the egress bridge */
+};
+
+/** The whole table as one transaction that replaces what was there. Pure. */
+void nat_text(const char *prefix, const struct plan_host *host, const struct nat_port *ports,
+	      size_t n, struct sw_buf *out);
+/** The transaction that removes it. */
+void nat_none_text(const char *prefix, struct sw_buf *out);
+
+/** Somebody listens already: the error names port and protocol. In the thread's namespace. */
+int nat_probe(const struct nat_port *p, struct sw_error *err) SW_MUST_CHECK;
+
+struct nft_ctx;
+/** Runs commands in the thread's namespace. `ret_out` (may be NULL): what it printed; free it. */
+int nat_run(struct nft_ctx *ctx, const char *commands, char **ret_out,
+	    struct sw_error *err) SW_MUST_CHECK;

@@ -1,0 +1,452 @@
+/*
+ * The loop's side: remembers what is wanted, gives the doer one order after the other, and tells
+ * the results. Whatever changes sets a dirty flag and asks for a turn; an order takes all that is
+ * dirty then. Every 30 s everything is, so that drift is repaired.
+ */
+#include "overlay/net.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "overlay/net_internal.h"
+
+#include <stdio.h>
+
+enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5 };
+
+struct network *network_get(const struct net *n, uint64_t id)
+{
+	return omap_get(&n->networks, (struct omap_key){ id, 0 });
+}
+
+struct network *network_add(struct net *n, uint64_t id)
+{
+	struct network *w = network_get(n, id);
+
+	if (w != NULL)
+		return w;
+	w = sw_new(struct network);
+	w->view = view_new(id);
+	omap_set(&n->networks, (struct omap_key){ id, 0 }, w);
+	return w;
+}
+
+void net_kick(struct net *n)
+{
+	n->dirty = true;
+	if (!n->closing)
+		sw_later_call(&n->later);
+}
+
+void net_drop_path(struct net *n, char *takes_path, uint64_t id, bool box)
+{
+	sw_grow(n->drops, n->cap_drops, n->n_drops + 1);
+	n->drops[n->n_drops++] =
+		(struct sync_drop){ .path = takes_path, .id = id, .box = box };
+	net_kick(n);
+}
+
+static void move_all(struct sw_list *to, struct sw_list *from)
+{
+	struct sw_list *l;
+
+	while ((l = sw_list_pop(from)) != NULL)
+		sw_list_append(to, l);
+}
+
+static void call_endings(struct sw_list *from)
+{
+	struct sw_list *l, now;
+
+	sw_list_init(&now);
+	move_all(&now, from);
+	while ((l = sw_list_pop(&now)) != NULL) {
+		struct ending *e = sw_list_entry(l, struct ending, link);
+
+		if (e->created != NULL)
+			e->created(e->arg, NULL, &e->err);
+		if (e->removed != NULL)
+			e->removed(e->arg);
+		free(e);
+	}
+}
+
+/* ---- orders ---- */
+
+static int by_peer(const void *a, const void *b)
+{
+	uint32_t x = ((const struct plan_peer *)a)->address;
+	uint32_t y = ((const struct plan_peer *)b)->address;
+
+	return (x > y) - (x < y);
+}
+
+static void network_plan(const struct net *n, const struct view *v, struct sync *s)
+{
+	struct omap_iter it = omap_begin(&v->endpoints);
+	const Pb__Endpoint *e;
+	struct sync_net *o;
+	size_t k = 0;
+
+	sw_grow(s->nets, s->cap_nets, s->n_nets + 1);
+	o = &s->nets[s->n_nets++];
+	*o = (struct sync_net){ .version = v->version,
+				.plan = { .id = v->network_id,
+					  .vxlan = view_is_overlay(v),
+					  .vni = v->network->vni,
+					  .local = n->underlay,
+					  .mtu = view_mtu(v, n->mtu),
+					  .port = (uint16_t)v->vxlan_port } };
+	o->plan.peers = sw_new_n(struct plan_peer, omap_count(&v->endpoints) + 1);
+	while ((e = omap_next(&it)) != NULL)
+		if (e->address != 0 && e->node_address != 0 && e->node_address != n->underlay)
+			o->plan.peers[o->plan.n_peers++] =
+				(struct plan_peer){ e->address, e->node_address };
+	qsort(o->plan.peers, o->plan.n_peers, sizeof *o->plan.peers, by_peer);
+	for (size_t i = 0; i < o->plan.n_peers; i++)
+		if (k == 0 || o->plan.peers[k - 1].address != o->plan.peers[i].address)
+			o->plan.peers[k++] = o->plan.peers[i];
+	o->plan.n_peers = k;
+}
+
+static void order_networks(struct net *n, struct sync *s)
+{
+	struct omap_iter it = omap_begin(&n->networks);
+	struct network *w;
+
+	while ((w = omap_next(&it)) != NULL) {
+		if (!w->dirty || w->view->network == NULL)
+			continue;
+		w->dirty = false;
+		if (view_is_real(w->view))
+			network_plan(n, w->view, s);
+		else
+			n->on_applied(n->arg, w->view->network_id, w->view->version, NULL);
+	}
+}
+
+static void order_boxes(struct net *n, struct sync *s)
+{
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct box *b;
+
+	while ((b = omap_next(&it)) != NULL) {
+		if (b->dirty && b->state != BOX_FOUND && box_has_views(n, b)) {
+			if (b->state == BOX_WAITING)
+				b->state = BOX_MAKING;
+			b->dirty = false;
+			box_plan(n, b, s);
+		}
+		if (b->state == BOX_MAKING || b->state == BOX_READY)
+			box_ports(n, b, s);
+	}
+}
+
+static void maybe_order(struct net *n)
+{
+	struct sync *s;
+
+	if (n->ordered || n->closing || !n->dirty)
+		return;
+	/* Before everything wanted has been named, ports of the earlier run would be missing. */
+	if (!n->settled && n->n_drops == 0 && omap_count(&n->networks) == 0 &&
+	    omap_count(&n->boxes) == 0 && sw_list_empty(&n->removing))
+		return;
+	n->dirty = false;
+	s = sync_new(n->run_dir, n->prefix);
+	s->host = n->host;
+	s->drops = take_ptr(&n->drops);
+	s->n_drops = n->n_drops;
+	s->cap_drops = n->cap_drops;
+	n->n_drops = n->cap_drops = 0;
+	order_networks(n, s);
+	order_boxes(n, s);
+	move_all(&n->in_order, &n->removing);
+	n->ordered = true;
+	doer_order(n->doer, s);
+}
+
+static void net_on_later(struct sw_later *l)
+{
+	struct net *n = container_of(l, struct net, later);
+
+	call_endings(&n->endings);
+	maybe_order(n);
+}
+
+static void close_step(struct net *n);
+
+static void net_on_done(void *arg, struct sync *s)
+{
+	struct net *n = arg;
+
+	n->ordered = false;
+	if (s->err.code != 0)
+		sw_warn("network of the host not as it should be", SW_ERR(&s->err));
+	for (size_t i = 0; i < s->n_drops; i++)
+		if (s->drops[i].box && s->drops[i].id != 0)
+			omap_remove(&n->offsets, (struct omap_key){ s->drops[i].id, 0 });
+	for (size_t i = 0; i < s->n_nets && !n->closing; i++)
+		n->on_applied(n->arg, s->nets[i].plan.id, s->nets[i].version,
+			      s->nets[i].err.code != 0 ? &s->nets[i].err : NULL);
+	for (size_t i = 0; i < s->n_boxes; i++)
+		box_result(n, &s->boxes[i]);
+	sync_free(s);
+	call_endings(&n->in_order);
+	if (n->closing)
+		close_step(n);
+	else
+		maybe_order(n);
+}
+
+static void net_on_tick(struct sw_timer *t)
+{
+	struct net *n = container_of(t, struct net, tick);
+	struct omap_iter it = omap_begin(&n->boxes);
+	uint64_t now = sw_mono_ms(), late = 0;
+	bool full = ++n->ticks % FULL_TICKS == 0;
+	struct network *w;
+	struct box *b;
+
+	while ((b = omap_next(&it)) != NULL) {
+		b->dirty = b->dirty || full;
+		if (b->state == BOX_WAITING && now > b->deadline_ms)
+			late = b->task_id;
+	}
+	it = omap_begin(&n->networks);
+	while (full && (w = omap_next(&it)) != NULL)
+		w->dirty = true;
+	if (late != 0) {
+		struct ending *e = sw_new(struct ending);
+
+		b = box_get(n, late);
+		e->created = take_ptr(&b->done);
+		e->arg = b->arg;
+		(void)sw_fail(&e->err, SW_ETIMEOUT,
+			      "the managers did not describe the task's networks within 30 s");
+		sw_list_append(&n->endings, &e->link);
+		box_drop(n, b);
+		net_kick(n);
+	}
+	if (full)
+		net_kick(n);
+	sw_timer_set(&n->tick, TICK_MS);
+}
+
+/* ---- networks ---- */
+
+void net_apply(struct net *n, const Pb__NetworkView *v)
+{
+	struct network *w = network_add(n, v->network_id);
+
+	if (!view_merge(w->view, v))
+		return;
+	w->dirty = true;
+	w->found = false;
+	net_kick(n);
+}
+
+static void network_free(struct network *w)
+{
+	view_free(w->view);
+	free(w);
+}
+
+void net_forget(struct net *n, uint64_t network_id)
+{
+	struct network *w = omap_remove(&n->networks, (struct omap_key){ network_id, 0 });
+
+	if (w == NULL)
+		return;
+	network_free(w);
+	net_drop_path(n, sync_net_path(n->run_dir, network_id), 0, false);
+}
+
+void net_settle(struct net *n)
+{
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct box *b;
+	struct network *w;
+
+	while ((b = omap_next(&it)) != NULL) {
+		if (b->state != BOX_FOUND)
+			continue;
+		it = omap_seek(&n->boxes, (struct omap_key){ b->task_id, 0 });
+		box_drop(n, b);
+		it = omap_begin(&n->boxes);
+	}
+	it = omap_begin(&n->networks);
+	while ((w = omap_next(&it)) != NULL) {
+		if (!w->found)
+			continue;
+		net_forget(n, w->view->network_id);
+		it = omap_begin(&n->networks);
+	}
+	n->settled = true;
+	net_kick(n);
+}
+
+/* ---- life ---- */
+
+static void free_all(struct net *n)
+{
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct network *w;
+	struct box *b;
+
+	while ((b = omap_next(&it)) != NULL)
+		box_free(n, b);
+	it = omap_begin(&n->networks);
+	while ((w = omap_next(&it)) != NULL)
+		network_free(w);
+	omap_fini(&n->boxes);
+	omap_fini(&n->networks);
+	n->boxes = n->networks = (struct omap){ 0 };
+}
+
+static void net_free(struct net *n)
+{
+	omap_fini(&n->offsets);
+	for (size_t i = 0; i < n->n_drops; i++)
+		free(n->drops[i].path);
+	free(n->drops);
+	free(n->run_dir);
+	free(n->prefix);
+	free(n);
+}
+
+static int net_setup(struct net *n, const struct net_options *o, struct sw_error *err)
+{
+	int r = find_subnet(o->egress_subnet != NULL ? o->egress_subnet : "172.18.0.0/16",
+			    &n->host, err);
+
+	n->mtu = o->underlay_mtu;
+	if (r == 0 && n->mtu == 0)
+		r = find_underlay_mtu(o->underlay, &n->mtu, err);
+	n->host.mtu = n->mtu;
+	snprintf(n->host.bridge, sizeof n->host.bridge, "%.5sbr", n->prefix);
+	if (r == 0)
+		r = find_earlier(n, err);
+	return r < 0 ? r : doer_start(n->loop, net_on_done, n, &n->doer, err);
+}
+
+int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, struct sw_error *err)
+{
+	struct net *n;
+	int r;
+
+	if (sw_is_empty(o->prefix) || strlen(o->prefix) > PREFIX_MAX ||
+	    strspn(o->prefix, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(o->prefix))
+		return sw_fail(err, SW_EINVAL, "interface prefix must be 1 to %d of a-z and 0-9",
+			       PREFIX_MAX);
+	n = sw_new(struct net);
+	n->loop = loop;
+	n->run_dir = sw_strdup(o->run_dir);
+	n->prefix = sw_strdup(o->prefix);
+	n->underlay = o->underlay;
+	n->on_applied = o->on_applied;
+	n->arg = o->arg;
+	r = net_setup(n, o, err);
+	if (r < 0) {
+		free_all(n);
+		net_free(n);
+		return r;
+	}
+	sw_list_init(&n->endings);
+	sw_list_init(&n->removing);
+	sw_list_init(&n->in_order);
+	sw_later_init(&n->later, loop, &n->closer, net_on_later);
+	sw_timer_init(&n->tick, loop, &n->closer, net_on_tick);
+	sw_timer_set(&n->tick, TICK_MS);
+	n->dns = dns_server_new(loop, &n->closer, o->upstream_dns, box_views, n);
+	*ret = n;
+	return 0;
+}
+
+static void net_on_closed(struct sw_closer *c)
+{
+	struct net *n = container_of(c, struct net, closer);
+	void (*cb)(void *) = n->closed;
+	void *arg = n->closed_arg;
+
+	net_free(n);
+	if (cb != NULL)
+		cb(arg);
+}
+
+static void net_on_stopped(void *arg)
+{
+	struct net *n = arg;
+
+	sw_closer_drop(&n->closer);
+}
+
+/** The order that removes all: networks after their sandboxes, the bridge and the table last. */
+static void order_all_away(struct net *n)
+{
+	struct sync *s = sync_new(n->run_dir, n->prefix);
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct network *w;
+	struct box *b;
+
+	while ((b = omap_next(&it)) != NULL)
+		net_drop_path(n, sw_strdup(b->path), b->offset, true);
+	it = omap_begin(&n->networks);
+	while ((w = omap_next(&it)) != NULL)
+		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id), 0, false);
+	s->host = n->host;
+	s->all_away = true;
+	s->drops = take_ptr(&n->drops);
+	s->n_drops = n->n_drops;
+	n->n_drops = n->cap_drops = 0;
+	n->destroying = false;
+	n->ordered = true;
+	doer_order(n->doer, s);
+}
+
+static void close_step(struct net *n)
+{
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct box *b;
+
+	if (n->ordered)
+		return;
+	if (n->destroying) {
+		order_all_away(n);
+		return;
+	}
+	while ((b = omap_next(&it)) != NULL)
+		if (b->done != NULL) {
+			struct ending *e = sw_new(struct ending);
+
+			e->created = take_ptr(&b->done);
+			e->arg = b->arg;
+			(void)sw_fail(&e->err, SW_ECANCELED, "the agent stops");
+			sw_list_append(&n->endings, &e->link);
+		}
+	call_endings(&n->endings);
+	call_endings(&n->removing);
+	free_all(n);
+	dns_server_close(n->dns);
+	sw_later_close(&n->later);
+	sw_timer_close(&n->tick);
+	sw_closer_hold(&n->closer);
+	doer_stop(n->doer, net_on_stopped);
+	sw_closer_close(&n->closer, net_on_closed);
+}
+
+void net_close(struct net *n, void (*cb)(void *), void *arg)
+{
+	n->closing = true;
+	n->closed = cb;
+	n->closed_arg = arg;
+	close_step(n);
+}
+
+void net_destroy(struct net *n, void (*cb)(void *), void *arg)
+{
+	n->destroying = true;
+	net_close(n, cb, arg);
+}

@@ -1,0 +1,106 @@
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "overlay/net_internal.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
+{
+	sw_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq req = { 0 };
+	struct ifaddrs *all;
+
+	if (fd < 0 || getifaddrs(&all) < 0)
+		return sw_fail_sys(err, errno, "list the interfaces");
+	for (struct ifaddrs *a = all; a != NULL; a = a->ifa_next)
+		if (a->ifa_addr != NULL && a->ifa_addr->sa_family == AF_INET &&
+		    ((struct sockaddr_in *)a->ifa_addr)->sin_addr.s_addr == htonl(address))
+			snprintf(req.ifr_name, sizeof req.ifr_name, "%s", a->ifa_name);
+	freeifaddrs(all);
+	if (req.ifr_name[0] == 0)
+		return sw_fail(err, SW_ENOTFOUND,
+			       "no interface has the underlay address %u.%u.%u.%u; give one of this "
+			       "host's addresses",
+			       address >> 24, address >> 16 & 255, address >> 8 & 255,
+			       address & 255);
+	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
+		return sw_fail_sys(err, errno, "ask for the MTU of %s", req.ifr_name);
+	/* Loopback has 64 KB, more than a VXLAN device takes. */
+	*ret = req.ifr_mtu > 9000 ? 9000 : (uint32_t)req.ifr_mtu;
+	return 0;
+}
+
+int find_subnet(const char *text, struct plan_host *h, struct sw_error *err)
+{
+	const char *slash = strchr(text, '/');
+	sw_autofree char *address = slash != NULL ? sw_strndup(text, (size_t)(slash - text)) : NULL;
+	struct in_addr in;
+	int64_t prefix;
+
+	if (address == NULL || inet_pton(AF_INET, address, &in) != 1 ||
+	    !sw_parse_i64(slash + 1, 8, 29, &prefix))
+		return sw_fail(err, SW_EINVAL,
+			       "egress subnet \"%s\" is not an IPv4 range like 172.18.0.0/16 "
+			       "(/8 to /29)",
+			       text);
+	h->prefix = (uint8_t)prefix;
+	h->address = (ntohl(in.s_addr) & (UINT32_MAX << (32 - prefix))) + 1;
+	return 0;
+}
+
+static void find_one(struct net *n, const char *name)
+{
+	const char *rest = sw_after(name, "n-");
+	char id_text[SW_ID_SIZE] = "";
+	uint64_t id, offset;
+	struct box *b;
+
+	if (rest != NULL && sw_id_parse(rest, &id)) {
+		network_add(n, id)->found = true;
+		return;
+	}
+	rest = sw_after(name, "s-");
+	if (rest == NULL || strlen(rest) < SW_ID_LEN + 2 || rest[SW_ID_LEN] != '-')
+		return;
+	memcpy(id_text, rest, SW_ID_LEN);
+	id_text[SW_ID_LEN] = 0;
+	if (!sw_id_parse(id_text, &id) || !sw_parse_u64(rest + SW_ID_SIZE, UINT16_MAX, &offset) ||
+	    box_get(n, id) != NULL)
+		return;
+	b = sw_new(struct box);
+	b->task_id = id;
+	b->state = BOX_FOUND;
+	b->offset = (uint32_t)offset;
+	b->path = box_path(n, id, b->offset);
+	omap_set(&n->boxes, (struct omap_key){ id, 0 }, b);
+	if (offset != 0)
+		omap_set(&n->offsets, (struct omap_key){ offset, 0 }, n);
+}
+
+int find_earlier(struct net *n, struct sw_error *err)
+{
+	sw_autofree char *path = sw_asprintf("%s/netns", n->run_dir);
+	int r = sw_mkdir_p(path, 0755, err);
+	struct dirent *e;
+	DIR *dir;
+
+	if (r < 0)
+		return r;
+	dir = opendir(path);
+	if (dir == NULL)
+		return sw_fail_sys(err, errno, "read %s", path);
+	while ((e = readdir(dir)) != NULL)
+		find_one(n, e->d_name);
+	closedir(dir);
+	return 0;
+}

@@ -1,0 +1,95 @@
+/** State of struct net; for net*.c only. */
+#pragma once
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/omap.h"
+#include "overlay/dns_server.h"
+#include "overlay/net.h"
+#include "overlay/sync.h"
+#include "overlay/view.h"
+
+struct network {
+	struct view *view; /* without a network message while only found in the kernel */
+	bool dirty, found; /* found: of an earlier run, and no view has come yet */
+};
+
+enum box_state { BOX_FOUND, BOX_WAITING, BOX_MAKING, BOX_READY };
+
+struct box {
+	uint64_t task_id;
+	enum box_state state;
+	uint32_t offset; /* of its address in the egress subnet, 0 = none */
+	char *path;
+	bool dirty, egress;
+	Pb__TaskNetwork *networks; /* plain values */
+	size_t n_networks;
+	struct net_port *ports;
+	size_t n_ports;
+	char **dns;
+	uint64_t deadline_ms; /* for its views */
+	void (*done)(void *arg, const char *netns, const struct sw_error *err);
+	void *arg;
+	struct dns_box *resolver;
+};
+
+/** A call to come on a later turn. */
+struct ending {
+	struct sw_list link;
+	void (*created)(void *arg, const char *netns, const struct sw_error *err);
+	void (*removed)(void *arg);
+	void *arg;
+	struct sw_error err;
+};
+
+struct net {
+	uv_loop_t *loop;
+	struct sw_closer closer;
+	char *run_dir, *prefix;
+	uint32_t underlay, mtu;
+	struct plan_host host;
+	uint32_t last_offset;
+	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
+			   const struct sw_error *err);
+	void *arg;
+	struct omap networks, boxes; /* (id, 0) → network, box */
+	struct omap offsets;	     /* (offset, 0) → box or itself while it is being dropped */
+	struct sync_drop *drops;     /* for the next order */
+	size_t n_drops, cap_drops;
+	struct sw_list endings;	 /* due at the end of this turn */
+	struct sw_list removing; /* due when the next order is done */
+	struct sw_list in_order; /* due when this order is done */
+	struct sw_later later;
+	struct sw_timer tick;
+	unsigned ticks;
+	bool ordered, dirty, closing, destroying, settled;
+	struct doer *doer;
+	struct dns_server *dns;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+/* net_box.c */
+struct box *box_get(const struct net *n, uint64_t task_id);
+void box_free(struct net *n, struct box *b);
+/** Takes it out of the map and asks for the removal of its namespace, if it may have one. */
+void box_drop(struct net *n, struct box *b);
+bool box_has_views(const struct net *n, const struct box *b);
+/** What the resolver needs. */
+size_t box_views(void *arg, uint64_t task_id, const struct view **ret, size_t max);
+char *box_path(const struct net *n, uint64_t task_id, uint32_t offset);
+void box_plan(const struct net *n, const struct box *b, struct sync *s);
+void box_ports(const struct net *n, const struct box *b, struct sync *s);
+void box_result(struct net *n, struct sync_box *r);
+
+/* net_find.c: what is there at start */
+int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err) SW_MUST_CHECK;
+int find_subnet(const char *text, struct plan_host *h, struct sw_error *err) SW_MUST_CHECK;
+/** Fills networks and boxes from the mounts below run_dir. */
+int find_earlier(struct net *n, struct sw_error *err) SW_MUST_CHECK;
+
+/* net.c */
+struct network *network_get(const struct net *n, uint64_t id);
+struct network *network_add(struct net *n, uint64_t id);
+void net_drop_path(struct net *n, char *takes_path, uint64_t id, bool box);
+void net_kick(struct net *n);

@@ -1,0 +1,94 @@
+#include "overlay/ns.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum { NSFS_MAGIC_ = 0x6e736673 };
+
+#define SELF "/proc/thread-self/ns/net"
+
+int ns_self(void)
+{
+	return open(SELF, O_RDONLY | O_CLOEXEC);
+}
+
+int ns_enter(int fd, struct sw_error *err)
+{
+	if (setns(fd, CLONE_NEWNET) < 0)
+		return sw_fail_sys(err, errno, "enter a network namespace");
+	return 0;
+}
+
+void ns_return(int home)
+{
+	SW_ASSERT(setns(home, CLONE_NEWNET) == 0);
+}
+
+int ns_open(const char *path, int *ret_fd, struct sw_error *err)
+{
+	sw_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct statfs st;
+
+	if (fd < 0)
+		return sw_fail_sys(err, errno, "open namespace %s", path);
+	/* A file without a mount is left when a run died between the two. */
+	if (fstatfs(fd, &st) < 0 || st.f_type != NSFS_MAGIC_)
+		return sw_fail(err, SW_ENOTFOUND, "no namespace is mounted at %s", path);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/** Nothing of ours speaks IPv6 on these interfaces; discovery would only be dropped. */
+static void no_ipv6(void)
+{
+	static const char *const files[] = { "/proc/sys/net/ipv6/conf/all/disable_ipv6",
+					     "/proc/sys/net/ipv6/conf/default/disable_ipv6" };
+
+	for (size_t i = 0; i < SW_COUNT(files); i++) {
+		sw_autoclose int fd = open(files[i], O_WRONLY | O_CLOEXEC);
+
+		if (fd >= 0 && write(fd, "1", 1) != 1)
+			continue; /* a kernel without IPv6 has nothing to turn off */
+	}
+}
+
+int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err)
+{
+	sw_autoclose int file = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0444);
+	int r = 0;
+
+	if (file < 0)
+		return sw_fail_sys(err, errno, "create %s", path);
+	if (unshare(CLONE_NEWNET) < 0) {
+		r = sw_fail_sys(err, errno, "make a network namespace");
+	} else {
+		no_ipv6();
+		if (mount(SELF, path, NULL, MS_BIND, NULL) < 0)
+			r = sw_fail_sys(err, errno, "mount a network namespace at %s", path);
+		ns_return(home);
+	}
+	if (r < 0) {
+		unlink(path);
+		return r;
+	}
+	return ns_open(path, ret_fd, err);
+}
+
+int ns_remove(const char *path, struct sw_error *err)
+{
+	while (umount2(path, MNT_DETACH) == 0)
+		;
+	if (errno != EINVAL && errno != ENOENT)
+		return sw_fail_sys(err, errno, "unmount %s", path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return sw_fail_sys(err, errno, "remove %s", path);
+	return 0;
+}

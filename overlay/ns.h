@@ -1,0 +1,20 @@
+/**
+ * Network namespaces kept alive by a mount. Helper thread only: for moments the thread is in
+ * another namespace, and it must come back.
+ */
+#pragma once
+
+#include "base/error.h"
+
+/** The thread's own; -1 when it cannot be opened. */
+int ns_self(void);
+/** SW_ENOTFOUND when nothing is mounted there. */
+int ns_open(const char *path, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
+/** Makes one, without IPv6, and mounts it at path. */
+int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
+/** Unmounts and unlinks; a missing one is no error. */
+int ns_remove(const char *path, struct sw_error *err) SW_MUST_CHECK;
+
+int ns_enter(int fd, struct sw_error *err) SW_MUST_CHECK;
+/** Cannot fail: work in a wrong namespace would be worse than no process. */
+void ns_return(int home);

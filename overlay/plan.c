@@ -1,0 +1,329 @@
+#include "overlay/plan.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void plan_state_fini(struct plan_state *s)
+{
+	free(s->links);
+	free(s->addrs);
+	free(s->neighs);
+	free(s->fdb);
+	*s = (struct plan_state){ 0 };
+}
+
+void plan_fini(struct plan *p)
+{
+	free(p->steps);
+	*p = (struct plan){ 0 };
+}
+
+const char *plan_op_name(enum plan_op op)
+{
+	static const char *const names[PLAN_OP_NR] = {
+		[PLAN_DEL_LINK] = "remove interface",
+		[PLAN_ADD_BRIDGE] = "make bridge",
+		[PLAN_ADD_VXLAN] = "make VXLAN device",
+		[PLAN_SET_LINK] = "set up interface",
+		[PLAN_PUT_ADDR] = "add address",
+		[PLAN_PUT_GATEWAY] = "add default route",
+		[PLAN_PUT_FDB] = "add forwarding entry",
+		[PLAN_DEL_FDB] = "remove forwarding entry",
+		[PLAN_PUT_NEIGH] = "add neighbour",
+		[PLAN_DEL_NEIGH] = "remove neighbour",
+		[PLAN_ADD_VETH] = "make veth pair",
+	};
+
+	return names[op];
+}
+
+void plan_mac(uint32_t a, uint8_t mac[6])
+{
+	mac[0] = 0x02;
+	mac[1] = 0x42;
+	mac[2] = (uint8_t)(a >> 24);
+	mac[3] = (uint8_t)(a >> 16);
+	mac[4] = (uint8_t)(a >> 8);
+	mac[5] = (uint8_t)a;
+}
+
+const struct plan_link *plan_find(const struct plan_state *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_links; i++)
+		if (strcmp(s->links[i].name, name) == 0)
+			return &s->links[i];
+	return NULL;
+}
+
+static bool has_addr(const struct plan_state *s, int index, uint32_t address, uint8_t prefix)
+{
+	for (size_t i = 0; i < s->n_addrs; i++)
+		if (s->addrs[i].index == index && s->addrs[i].address == address &&
+		    s->addrs[i].prefix == prefix)
+			return true;
+	return false;
+}
+
+static struct plan_step *step(struct plan *p, enum plan_op op, enum plan_where where,
+			      const char *name)
+{
+	struct plan_step *s;
+
+	sw_grow(p->steps, p->cap, p->n + 1);
+	s = &p->steps[p->n++];
+	*s = (struct plan_step){ .op = op, .where = where };
+	if (name != NULL)
+		snprintf(s->name, sizeof s->name, "%s", name);
+	return s;
+}
+
+void plan_host_diff(const struct plan_host *want, const struct plan_state *have, struct plan *p)
+{
+	const struct plan_link *l = plan_find(have, want->bridge);
+	struct plan_step *s;
+
+	if (l != NULL && l->kind != PLAN_BRIDGE) {
+		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, want->bridge);
+		l = NULL;
+	}
+	if (l == NULL) {
+		/* The kernel numbers it: its address can be given only in the next round. */
+		s = step(p, PLAN_ADD_BRIDGE, PLAN_AT_BRIDGE, want->bridge);
+		s->mtu = want->mtu;
+		plan_mac(want->address, s->mac);
+		return;
+	}
+	if (l->mtu != want->mtu || !l->up) {
+		s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, want->bridge);
+		s->mtu = want->mtu;
+	}
+	if (!has_addr(have, l->index, want->address, want->prefix)) {
+		s = step(p, PLAN_PUT_ADDR, PLAN_AT_BRIDGE, want->bridge);
+		s->index = l->index;
+		s->address = want->address;
+		s->prefix = want->prefix;
+	}
+}
+
+static void bridge_diff(const struct plan_net *w, const struct plan_state *have, struct plan *p)
+{
+	const struct plan_link *br = plan_find(have, "br0");
+	struct plan_step *s;
+
+	if (br != NULL && br->kind == PLAN_BRIDGE && br->index == PLAN_BR_INDEX) {
+		if (br->mtu != w->mtu || !br->up)
+			step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "br0")->mtu = w->mtu;
+		return;
+	}
+	if (br != NULL)
+		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "br0");
+	s = step(p, PLAN_ADD_BRIDGE, PLAN_AT_BRIDGE, "br0");
+	s->index = PLAN_BR_INDEX;
+	s->mtu = w->mtu;
+}
+
+/** True when the device that is there can stay (its entries too). */
+static bool vxlan_diff(const struct plan_net *w, const struct plan_state *have, struct plan *p)
+{
+	const struct plan_link *vx = plan_find(have, "vxlan0");
+	const struct plan_link *br = plan_find(have, "br0");
+	struct plan_step *s;
+
+	if (vx != NULL && w->vxlan && vx->kind == PLAN_VXLAN && vx->vni == w->vni &&
+	    vx->port == w->port && vx->local == w->local && vx->index == PLAN_VX_INDEX) {
+		if (vx->mtu != w->mtu || !vx->up || vx->master != PLAN_BR_INDEX || br == NULL) {
+			s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
+			s->mtu = w->mtu;
+			s->master = PLAN_BR_INDEX;
+		}
+		return true;
+	}
+	if (vx != NULL)
+		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "vxlan0");
+	if (!w->vxlan)
+		return false;
+	s = step(p, PLAN_ADD_VXLAN, PLAN_AT_BRIDGE, "vxlan0");
+	s->index = PLAN_VX_INDEX;
+	s->vni = w->vni;
+	s->port = w->port;
+	s->address = w->local;
+	s->mtu = w->mtu;
+	s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
+	s->mtu = w->mtu;
+	s->master = PLAN_BR_INDEX;
+	return false;
+}
+
+static uint32_t mac_address(const uint8_t m[6])
+{
+	return (uint32_t)m[2] << 24 | (uint32_t)m[3] << 16 | (uint32_t)m[4] << 8 | m[5];
+}
+
+static int by_mac(const void *a, const void *b)
+{
+	return memcmp(((const struct plan_fdb *)a)->mac, ((const struct plan_fdb *)b)->mac, 6);
+}
+
+static int by_address(const void *a, const void *b)
+{
+	uint32_t x = ((const struct plan_neigh *)a)->address;
+	uint32_t y = ((const struct plan_neigh *)b)->address;
+
+	return (x > y) - (x < y);
+}
+
+static void fdb_step(struct plan *p, enum plan_op op, const uint8_t mac[6], uint32_t node)
+{
+	struct plan_step *s = step(p, op, PLAN_AT_BRIDGE, "vxlan0");
+
+	s->index = PLAN_VX_INDEX;
+	memcpy(s->mac, mac, 6);
+	s->node = node;
+}
+
+static void neigh_step(struct plan *p, enum plan_op op, uint32_t address)
+{
+	struct plan_step *s = step(p, op, PLAN_AT_BRIDGE, "vxlan0");
+
+	s->index = PLAN_VX_INDEX;
+	s->address = address;
+	plan_mac(address, s->mac);
+}
+
+/** Our MACs sort as their addresses do, so one merge walks both sorted lists. */
+static void fdb_diff(const struct plan_net *w, const struct plan_fdb *have, size_t n,
+		     struct plan *p)
+{
+	static const uint8_t ours[2] = { 0x02, 0x42 };
+	size_t i = 0, j = 0;
+	uint8_t mac[6];
+
+	while (i < w->n_peers || j < n) {
+		int c;
+
+		if (j < n && memcmp(have[j].mac, ours, 2) != 0) {
+			fdb_step(p, PLAN_DEL_FDB, have[j].mac, have[j].node);
+			j++;
+			continue;
+		}
+		if (i < w->n_peers)
+			plan_mac(w->peers[i].address, mac);
+		c = i >= w->n_peers ? 1 : j >= n ? -1 : memcmp(mac, have[j].mac, 6);
+		if (c < 0 || (c == 0 && have[j].node != w->peers[i].node))
+			fdb_step(p, PLAN_PUT_FDB, mac, w->peers[i].node);
+		if (c > 0)
+			fdb_step(p, PLAN_DEL_FDB, have[j].mac, have[j].node);
+		i += c <= 0;
+		j += c >= 0;
+	}
+}
+
+static void neigh_diff(const struct plan_net *w, const struct plan_neigh *have, size_t n,
+		       struct plan *p)
+{
+	size_t i = 0, j = 0;
+
+	while (i < w->n_peers || j < n) {
+		uint32_t a = i < w->n_peers ? w->peers[i].address : 0;
+		int c = i >= w->n_peers ? 1
+			: j >= n        ? -1
+					: (a > have[j].address) - (a < have[j].address);
+
+		if (c < 0 || (c == 0 && (mac_address(have[j].mac) != a || have[j].mac[0] != 2)))
+			neigh_step(p, PLAN_PUT_NEIGH, a);
+		if (c > 0)
+			neigh_step(p, PLAN_DEL_NEIGH, have[j].address);
+		i += c <= 0;
+		j += c >= 0;
+	}
+}
+
+void plan_net_diff(const struct plan_net *want, const struct plan_state *have, struct plan *p)
+{
+	struct plan_fdb *fdb;
+	struct plan_neigh *neighs;
+	bool kept;
+
+	bridge_diff(want, have, p);
+	kept = vxlan_diff(want, have, p);
+	if (!want->vxlan)
+		return;
+	fdb = sw_memdup(have->fdb, have->n_fdb * sizeof *fdb);
+	neighs = sw_memdup(have->neighs, have->n_neighs * sizeof *neighs);
+	if (have->n_fdb > 0)
+		qsort(fdb, have->n_fdb, sizeof *fdb, by_mac);
+	if (have->n_neighs > 0)
+		qsort(neighs, have->n_neighs, sizeof *neighs, by_address);
+	fdb_diff(want, fdb, kept ? have->n_fdb : 0, p);
+	neigh_diff(want, neighs, kept ? have->n_neighs : 0, p);
+	free(fdb);
+	free(neighs);
+}
+
+void plan_if_diff(const struct plan_box *box, size_t i, const char *bridge,
+		  const struct plan_state *have, const struct plan_state *outer, struct plan *p)
+{
+	const struct plan_if *w = &box->ifs[i];
+	const struct plan_link *br = plan_find(outer, bridge);
+	const struct plan_link *out = plan_find(outer, w->outer), *in;
+	int index = PLAN_ETH_INDEX + (int)i, master = br != NULL ? br->index : 0;
+	bool isolated = w->network_id == 0;
+	char name[PLAN_NAME];
+	uint8_t mac[6];
+	struct plan_step *s;
+
+	snprintf(name, sizeof name, "eth%zu", i);
+	plan_mac(w->address, mac);
+	in = plan_find(have, name);
+	if (in == NULL || out == NULL || in->index != index || memcmp(in->mac, mac, 6) != 0) {
+		if (in != NULL)
+			step(p, PLAN_DEL_LINK, PLAN_IN_BOX, name);
+		else if (out != NULL)
+			step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, w->outer)->network_id =
+				w->network_id;
+		s = step(p, PLAN_ADD_VETH, PLAN_AT_BRIDGE, w->outer);
+		s->network_id = w->network_id;
+		snprintf(s->inner, sizeof s->inner, "%s", name);
+		s->inner_index = index;
+		s->master = master;
+		s->mtu = w->mtu;
+		memcpy(s->mac, mac, 6);
+		out = in = NULL;
+	}
+	if (out == NULL ? isolated
+			: out->mtu != w->mtu || !out->up || out->master != master ||
+				  out->isolated != isolated) {
+		s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, w->outer);
+		s->network_id = w->network_id;
+		s->mtu = w->mtu;
+		s->master = master;
+		s->isolated = isolated;
+	}
+	if (in == NULL || in->mtu != w->mtu || !in->up)
+		step(p, PLAN_SET_LINK, PLAN_IN_BOX, name)->mtu = w->mtu;
+	if (in == NULL || !has_addr(have, index, w->address, w->prefix)) {
+		s = step(p, PLAN_PUT_ADDR, PLAN_IN_BOX, name);
+		s->index = index;
+		s->address = w->address;
+		s->prefix = w->prefix;
+	}
+}
+
+void plan_box_diff(const struct plan_box *box, const struct plan_state *have, struct plan *p)
+{
+	const struct plan_link *lo = plan_find(have, "lo");
+	bool anew = false;
+	struct plan_step *s;
+
+	for (size_t i = 0; i < p->n; i++)
+		anew = anew || p->steps[i].op == PLAN_ADD_VETH ||
+		       (p->steps[i].op == PLAN_SET_LINK && p->steps[i].where == PLAN_IN_BOX);
+	if (lo == NULL || !lo->up)
+		step(p, PLAN_SET_LINK, PLAN_IN_BOX, "lo");
+	if (box->gateway == 0 || (have->gateway == box->gateway && !anew))
+		return;
+	s = step(p, PLAN_PUT_GATEWAY, PLAN_IN_BOX, NULL);
+	s->address = box->gateway;
+}

@@ -1,0 +1,413 @@
+#include "overlay/sync.h"
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "overlay/nlx.h"
+#include "overlay/ns.h"
+#include "overlay/sync_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { NAT_TEXT_MAX = 8 << 20 };
+
+struct sync *sync_new(const char *run_dir, const char *prefix)
+{
+	struct sync *s = sw_new(struct sync);
+
+	s->run_dir = run_dir;
+	s->prefix = prefix;
+	return s;
+}
+
+void sync_free(struct sync *s)
+{
+	for (size_t i = 0; i < s->n_nets; i++)
+		free(s->nets[i].plan.peers);
+	for (size_t i = 0; i < s->n_boxes; i++) {
+		free(s->boxes[i].plan.ifs);
+		free(s->boxes[i].path);
+	}
+	for (size_t i = 0; i < s->n_drops; i++)
+		free(s->drops[i].path);
+	free(s->nets);
+	free(s->boxes);
+	free(s->drops);
+	free(s->ports);
+	free(s);
+}
+
+char *sync_net_path(const char *run_dir, uint64_t network_id)
+{
+	return sw_asprintf("%s/netns/n-%s", run_dir, sw_id(network_id).s);
+}
+
+/* ---- one namespace ---- */
+
+static void place_fini(struct place *p)
+{
+	nlx_close(p->x);
+	plan_state_fini(&p->state);
+	sw_close_p(&p->fd);
+	*p = (struct place){ .fd = -1 };
+}
+
+static int place_load(struct place *p, struct sw_error *err)
+{
+	plan_state_fini(&p->state);
+	return nlx_read(p->x, &p->state, err);
+}
+
+/** Opens what is at path, or makes it. */
+static int place_open(struct worker *w, struct place *p, const char *path, bool make,
+		      struct sw_error *err)
+{
+	struct sw_error why;
+	int r = ns_open(path, &p->fd, &why);
+
+	if (r == SW_ENOTFOUND && make)
+		r = ns_make(path, w->home, &p->fd, &why);
+	if (r < 0)
+		return sw_fail(err, why.code, "%s", why.msg);
+	r = ns_enter(p->fd, err);
+	if (r < 0)
+		return r;
+	r = nlx_open(&p->x, err);
+	ns_return(w->home);
+	return r < 0 ? r : place_load(p, err);
+}
+
+/** Carries out steps; those at the bridge on its socket, a VXLAN device on the host's. */
+static int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
+		   struct sw_error *err)
+{
+	struct nlx_places at = { bridge != NULL ? bridge->fd : -1, box != NULL ? box->fd : -1 };
+	struct nlx *last = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < p->n && r == 0; i++) {
+		const struct plan_step *s = &p->steps[i];
+		struct nlx *x = s->op == PLAN_ADD_VXLAN	      ? w->host.x
+				: s->where == PLAN_IN_BOX     ? box->x
+							      : bridge->x;
+
+		if (last != NULL && x != last)
+			r = nlx_flush(last, err);
+		if (r == 0)
+			r = nlx_add(x, s, &at, err);
+		last = x;
+	}
+	if (last != NULL) {
+		int f = nlx_flush(last, r == 0 ? err : NULL);
+
+		r = r == 0 ? f : r;
+	}
+	return r;
+}
+
+/* ---- the host's part ---- */
+
+static void write_setting(const char *path, const char *value)
+{
+	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
+		return; /* what needed it fails by itself, with a better reason */
+}
+
+static int do_host(struct worker *w, const struct plan_host *want, struct sw_error *err)
+{
+	char path[96];
+	int r = 0;
+
+	for (int round = 0; round < 2 && r == 0; round++) {
+		struct plan p = { 0 };
+
+		r = place_load(&w->host, err);
+		if (r == 0)
+			plan_host_diff(want, &w->host.state, &p);
+		if (r == 0 && p.n > 0)
+			r = perform(w, &w->host, NULL, &p, err);
+		else
+			round = 2;
+		plan_fini(&p);
+	}
+	if (r == 0)
+		r = place_load(&w->host, err);
+	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/route_localnet", want->bridge);
+	write_setting(path, "1");
+	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+	return r;
+}
+
+static bool box_failed(const struct sync *s, uint64_t task_id)
+{
+	for (size_t i = 0; i < s->n_boxes; i++)
+		if (s->boxes[i].plan.task_id == task_id)
+			return s->boxes[i].err.code != 0;
+	return false;
+}
+
+/** Loads the table when it should be another one or is not what was loaded last. */
+static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
+{
+	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX), list = SW_BUF_INIT(128);
+	sw_autofree char *now = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (!box_failed(s, s->ports[i].task_id))
+			s->ports[n++] = s->ports[i];
+	s->n_ports = n;
+	nat_text(s->prefix, &s->host, s->ports, s->n_ports, &text);
+	sw_buf_addf(&list, "list table ip %s_net\n", s->prefix);
+	if (w->loaded != NULL && sw_streq(w->loaded, sw_buf_str(&text)) &&
+	    nat_run(w->nft, list.data, &now, NULL) == 0 && sw_streq(now, w->shown))
+		goto out;
+	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
+	free(w->loaded);
+	free(w->shown);
+	w->loaded = w->shown = NULL;
+	if (r == 0)
+		r = nat_run(w->nft, list.data, &w->shown, err);
+	if (r == 0)
+		w->loaded = sw_buf_take(&text);
+out:
+	sw_buf_fini(&text);
+	sw_buf_fini(&list);
+	return r;
+}
+
+/* ---- networks ---- */
+
+static struct place *find_place(struct worker *w, uint64_t id)
+{
+	if (id == 0)
+		return &w->host;
+	for (size_t i = 0; i < w->n_places; i++)
+		if (w->places[i].id == id)
+			return &w->places[i];
+	return NULL;
+}
+
+static struct place *get_place(struct worker *w, const struct sync *s, uint64_t id, bool make,
+			       struct sw_error *err)
+{
+	struct place *p = find_place(w, id), fresh = { .fd = -1, .id = id };
+	sw_autofree char *path = NULL;
+
+	if (p != NULL)
+		return p;
+	path = sync_net_path(s->run_dir, id);
+	if (place_open(w, &fresh, path, make, err) < 0) {
+		place_fini(&fresh);
+		return NULL;
+	}
+	sw_grow(w->places, w->cap_places, w->n_places + 1);
+	w->places[w->n_places] = fresh;
+	return &w->places[w->n_places++];
+}
+
+static int do_net(struct worker *w, const struct sync *s, const struct plan_net *want,
+		  struct sw_error *err)
+{
+	struct place *p = get_place(w, s, want->id, true, err);
+	struct plan plan = { 0 };
+	int r = 0;
+
+	if (p == NULL)
+		return SW_EIO;
+	plan_net_diff(want, &p->state, &plan);
+	if (plan.n > 0) {
+		r = perform(w, p, NULL, &plan, err);
+		if (r == 0)
+			r = place_load(p, err);
+	}
+	plan_fini(&plan);
+	return r;
+}
+
+/* ---- sandboxes ---- */
+
+static int open_dns(struct worker *w, int ns, int *ret_fd, struct sw_error *err)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(53),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 10) };
+	sw_autoclose int fd = -1;
+	int e = 0, r;
+
+	r = ns_enter(ns, err);
+	if (r < 0)
+		return r;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		e = errno;
+	ns_return(w->home);
+	if (fd < 0)
+		return sw_fail_sys(err, e, "open the resolver's socket");
+	if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0)
+		return sw_fail_sys(err, errno, "take 127.0.0.11:53 in the sandbox");
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int do_interfaces(struct worker *w, const struct sync *s, const struct plan_box *want,
+			 struct place *box, struct sw_error *err)
+{
+	struct plan all = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < want->n_ifs && r == 0; i++) {
+		uint64_t id = want->ifs[i].network_id;
+		struct place *at = get_place(w, s, id, false, err);
+		struct plan p = { 0 };
+
+		if (at == NULL)
+			return SW_EIO;
+		plan_if_diff(want, i, id == 0 ? s->host.bridge : "br0", &box->state, &at->state,
+			     &p);
+		r = perform(w, at, box, &p, err);
+		if (p.n > 0)
+			all.n = 1;
+		plan_fini(&p);
+	}
+	if (r == 0 && all.n > 0)
+		r = place_load(box, err);
+	all.n = 0;
+	if (r == 0)
+		plan_box_diff(want, &box->state, &all);
+	if (r == 0)
+		r = perform(w, NULL, box, &all, err);
+	plan_fini(&all);
+	return r;
+}
+
+static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, struct sw_error *err)
+{
+	struct place box = { .fd = -1 };
+	int r = 0;
+
+	for (size_t i = 0; b->probe && i < s->n_ports && r == 0; i++)
+		if (s->ports[i].task_id == b->plan.task_id)
+			r = nat_probe(&s->ports[i], err);
+	if (r == 0)
+		r = place_open(w, &box, b->path, true, err);
+	if (r == 0)
+		r = do_interfaces(w, s, &b->plan, &box, err);
+	if (r == 0 && b->want_dns)
+		r = open_dns(w, box.fd, &b->udp, err);
+	place_fini(&box);
+	return r;
+}
+
+/* ---- removal ---- */
+
+/** Takes its interfaces away first: a process that still lives in it would keep them, and a VXLAN
+ *  device its number, until that process ends. */
+static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error *err)
+{
+	struct place p = { .fd = -1 };
+	struct plan plan = { 0 };
+
+	if (place_open(w, &p, d->path, false, NULL) == 0) {
+		for (size_t i = 0; i < p.state.n_links; i++) {
+			const struct plan_link *l = &p.state.links[i];
+
+			if (l->kind == PLAN_OTHER)
+				continue;
+			sw_grow(plan.steps, plan.cap, plan.n + 1);
+			plan.steps[plan.n] = (struct plan_step){ .op = PLAN_DEL_LINK };
+			snprintf(plan.steps[plan.n++].name, PLAN_NAME, "%s", l->name);
+		}
+		if (perform(w, &p, NULL, &plan, err) < 0)
+			err = NULL; /* the first reason counts; the mount goes all the same */
+		plan_fini(&plan);
+	}
+	place_fini(&p);
+	return ns_remove(d->path, err);
+}
+
+static void do_all_away(struct worker *w, const struct sync *s, struct sw_error *err)
+{
+	struct sw_buf text = SW_BUF_INIT(256);
+	struct plan plan = { 0 };
+	struct plan_step step = { .op = PLAN_DEL_LINK };
+
+	snprintf(step.name, sizeof step.name, "%s", s->host.bridge);
+	plan.steps = &step;
+	plan.n = 1;
+	nat_none_text(s->prefix, &text);
+	if (perform(w, &w->host, NULL, &plan, err) == 0 &&
+	    nat_run(w->nft, text.data, NULL, err) == 0)
+		err->code = 0;
+	sw_buf_fini(&text);
+}
+
+void sync_run(struct worker *w, struct sync *s)
+{
+	for (size_t i = 0; i < s->n_boxes; i++)
+		s->boxes[i].udp = -1;
+	for (size_t i = 0; i < s->n_drops; i++)
+		if (s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
+			continue; /* told in s->err; found again by the next start */
+	for (size_t i = 0; i < s->n_drops; i++)
+		if (!s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
+			continue;
+	if (s->all_away) {
+		do_all_away(w, s, &s->err);
+		return;
+	}
+	if (do_host(w, &s->host, &s->err) < 0)
+		sw_wrap(&s->err, "bridge to the outside");
+	for (size_t i = 0; i < s->n_nets; i++)
+		if (do_net(w, s, &s->nets[i].plan, &s->nets[i].err) < 0)
+			sw_wrap(&s->nets[i].err, "network %s", sw_id(s->nets[i].plan.id).s);
+	for (size_t i = 0; i < s->n_boxes; i++) {
+		struct sync_box *b = &s->boxes[i];
+
+		if (do_box(w, s, b, &b->err) < 0)
+			sw_wrap(&b->err, "sandbox of task %s", sw_id(b->plan.task_id).s);
+	}
+	if (do_nat(w, s, &s->err) < 0)
+		sw_wrap(&s->err, "published ports");
+	for (size_t i = 0; i < w->n_places; i++)
+		place_fini(&w->places[i]);
+	w->n_places = 0;
+}
+
+int worker_init(struct worker *w, struct sw_error *err)
+{
+	int r;
+
+	*w = (struct worker){ .host.fd = -1 };
+	w->home = ns_self();
+	if (w->home < 0)
+		return sw_fail_sys(err, errno, "open the own network namespace");
+	w->host.fd = dup(w->home);
+	r = nlx_open(&w->host.x, err);
+	w->nft = r == 0 ? nft_ctx_new(NFT_CTX_DEFAULT) : NULL;
+	if (r == 0 && w->nft == NULL)
+		r = sw_fail(err, SW_EIO, "libnftables does not start");
+	return r;
+}
+
+void worker_fini(struct worker *w)
+{
+	place_fini(&w->host);
+	free(w->places);
+	free(w->loaded);
+	free(w->shown);
+	if (w->nft != NULL)
+		nft_ctx_free(w->nft);
+	sw_close_p(&w->home);
+}

@@ -1,0 +1,61 @@
+/**
+ * The doer: a thread of its own that makes the kernel so, one order at a time.
+ *
+ * An order is plain data, owned by the doer from start to done and handed back with its results
+ * filled in. Only this thread ever leaves the host's namespace.
+ */
+#pragma once
+
+#include "overlay/nat.h"
+#include "overlay/plan.h"
+
+#include <uv.h>
+
+struct sync_net {
+	struct plan_net plan;
+	uint64_t version;
+	struct sw_error err; /* result; code 0 = the kernel shows it */
+};
+
+struct sync_box {
+	struct plan_box plan;
+	char *path;    /* of its mount; owned */
+	bool probe;    /* new: its ports must be free */
+	bool want_dns; /* open the socket of its resolver */
+	int udp;       /* result, or -1 */
+	struct sw_error err;
+};
+
+struct sync_drop {
+	char *path; /* owned */
+	uint64_t id;
+	bool box;
+};
+
+struct sync {
+	struct plan_host host;
+	const char *run_dir, *prefix; /* outlive the order */
+	struct sync_net *nets;
+	struct sync_box *boxes;
+	struct sync_drop *drops;
+	struct nat_port *ports; /* of all sandboxes, in the order or not */
+	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_drops, cap_drops, n_ports, cap_ports;
+	bool all_away; /* remove the bridge and the table as well, after the drops */
+	struct sw_error err; /* of the host's part */
+};
+
+struct sync *sync_new(const char *run_dir, const char *prefix);
+void sync_free(struct sync *s);
+
+/** Path of a network's mount; the caller frees. */
+char *sync_net_path(const char *run_dir, uint64_t network_id);
+
+struct doer;
+
+/** `done` runs on the loop. */
+int doer_start(uv_loop_t *loop, void (*done)(void *arg, struct sync *s), void *arg,
+	       struct doer **ret, struct sw_error *err) SW_MUST_CHECK;
+/** Takes the order; one at a time: only after the last one's done. */
+void doer_order(struct doer *d, struct sync *takes);
+/** After the last done. `cb` on a later turn; the doer is gone then. */
+void doer_stop(struct doer *d, void (*cb)(void *arg));
