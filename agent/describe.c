@@ -1,0 +1,75 @@
+#include "agent/describe.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "proto/msg.h"
+
+#include <stdio.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum { CGROUP2_MAGIC = 0x63677270 };
+
+static const char *cgroup_kind(void)
+{
+	struct statfs s;
+
+	if (statfs("/sys/fs/cgroup", &s) == 0 && s.f_type == CGROUP2_MAGIC)
+		return "v2";
+	return sw_path_exists("/sys/fs/cgroup/unified") ? "hybrid" : "v1";
+}
+
+/* Docker's names of machines. */
+static const char *arch_name(const char *machine)
+{
+	static const char *const names[][2] = {
+		{ "x86_64", "amd64" }, { "aarch64", "arm64" }, { "armv7l", "arm" }, { "i686", "386" },
+	};
+
+	for (size_t i = 0; i < SW_COUNT(names); i++)
+		if (sw_streq(machine, names[i][0]))
+			return names[i][1];
+	return machine;
+}
+
+static void add_label(Pb__NodeDescription *d, const char *label)
+{
+	const char *eq = strchrnul(label, '=');
+	sw_autofree char *key = sw_strndup(label, (size_t)(eq - label));
+
+	msg_kv_set(&d->engine_labels, &d->n_engine_labels, key, *eq == '=' ? eq + 1 : "");
+}
+
+Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
+				   char *const *labels)
+{
+	Pb__NodeDescription *d = sw_new(Pb__NodeDescription);
+	char host[256] = "";
+	struct sysinfo si;
+	struct utsname u;
+
+	pb__node_description__init(d);
+	uname(&u);
+	gethostname(host, sizeof host - 1);
+	msg_set_str(&d->hostname, hostname != NULL ? hostname : host);
+	d->platform = sw_new(Pb__Platform);
+	pb__platform__init(d->platform);
+	msg_set_str(&d->platform->os, "linux");
+	msg_set_str(&d->platform->arch, arch_name(u.machine));
+	d->resources = sw_new(Pb__Resources);
+	pb__resources__init(d->resources);
+	d->resources->nano_cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000000000U;
+	if (sysinfo(&si) == 0)
+		d->resources->memory = (uint64_t)si.totalram * si.mem_unit;
+	for (size_t i = 0; labels != NULL && labels[i] != NULL; i++)
+		add_label(d, labels[i]);
+	msg_set_str(&d->version, SW_VERSION);
+	msg_set_str(&d->runtime, runtime);
+	msg_set_str(&d->cgroup, cgroup_kind());
+	msg_set_str(&d->address, address);
+	msg_set_str(&d->kernel, u.release);
+	return d;
+}

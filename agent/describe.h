@@ -1,0 +1,8 @@
+/** What this host is: for the scheduler and for `node inspect`. */
+#pragma once
+
+#include "proto/types.pb-c.h"
+
+/** The caller frees. `labels`: "key=value", NULL-terminated. */
+Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
+				   char *const *labels);

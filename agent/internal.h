@@ -1,0 +1,175 @@
+/* What the files of agent/ share. agent.c wires; session.c talks to a manager; worker.c keeps the
+ * set of tasks and task.c moves one of them; child.c runs the manager; local.c answers the CLI. */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/identity.h"
+#include "base/backoff.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/omap.h"
+#include "overlay/net.h"
+#include "proto/dispatch.pb-c.h"
+#include "proto/local.pb-c.h"
+#include "proto/rpc/rpc.h"
+#include "runtime/container/container.h"
+#include "runtime/image/pull.h"
+
+struct agent {
+	uv_loop_t *loop;
+	struct agent_options o;
+	struct sw_closer closer;
+	struct sw_rand rand;
+	char *identity_dir, *records_dir, *manager_dir, *prefix, *cgroup_parent;
+	uid_t manager_uid;
+	gid_t manager_gid;
+	char runtime_version[64];
+
+	struct identity id;
+	struct rpc_tls *tls;
+	struct img_store *images;
+	struct img_puller *puller;
+	struct img_puller_options pull_options;
+	struct vol_store *volumes;
+	struct rt *rt;
+	struct net *net; /* NULL until the node's address is known */
+	struct rpc_server *server;
+
+	struct session *session;
+	struct worker *worker;
+	struct child *child;
+	struct renewal *renewal;
+	struct sw_timer renew_timer;
+	int64_t renew_at_ms;
+	bool wanted_manager; /* the role that the managers want this node to have */
+	bool leaving;
+	void (*closed)(void *);
+	void *closed_arg;
+};
+
+/* agent.c */
+/** The node has an identity now (joined, started, renewed): everything that needs one begins. */
+int agent_begin(struct agent *a, struct sw_error *err);
+/** Leaves the cluster: containers, networks, manager and identity go; cb last. */
+void agent_leave(struct agent *a, void (*cb)(void *arg), void *arg);
+bool agent_in_cluster(const struct agent *a);
+
+/* session.c: the stream to a manager, kept up while there is an identity. */
+struct session *session_new(struct agent *a);
+void session_start(struct session *s);
+/** Ends the stream and does not reconnect until started again. */
+void session_stop(struct session *s);
+void session_close(struct session *s);
+/** What was allocated goes when the agent's closer has fired. */
+void session_destroy(struct session *s);
+/** A status is to be sent; the latest of a task wins. */
+void session_status(struct session *s, const Pb__TaskStatus *st);
+void session_ack(struct session *s, uint64_t network, uint64_t version, const struct sw_error *err);
+/** Lines of a log request; false = the queue is full: try again. */
+bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines, size_t n,
+		 bool end) SW_MUST_CHECK;
+const char *session_manager(const struct session *s); /* NULL while detached */
+struct rpc_channel *session_channel(const struct session *s);
+
+/* worker.c: what this node should run. */
+struct worker *worker_new(struct agent *a);
+/** Takes over what earlier runs left. After rt and net are open. */
+int worker_load(struct worker *w, struct sw_error *err);
+void worker_assign(struct worker *w, const Pb__Assignments *m);
+/** Reports every task's status again. */
+void worker_report_all(struct worker *w);
+void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_exit *e);
+/** Stops and removes everything; cb when nothing is left. */
+void worker_drain(struct worker *w, void (*cb)(void *), void *arg);
+void worker_free(struct worker *w);
+size_t worker_running(const struct worker *w);
+/** The log of a task's container, or NULL. */
+const char *worker_log_path(const struct worker *w, uint64_t task);
+
+/* task.c */
+enum task_step {
+	TASK_IDLE,     /* nothing made yet */
+	TASK_PULLING,
+	TASK_JOINING,  /* its namespace is being made */
+	TASK_CREATING,
+	TASK_CREATED,
+	TASK_STARTING,
+	TASK_RUNNING,
+	TASK_STOPPING, /* a stop was sent; on_exit follows */
+	TASK_ENDED,    /* container kept for its log */
+	TASK_CLEANING, /* container is being removed */
+	TASK_GONE,
+};
+
+struct task {
+	struct worker *w;
+	struct agent *agent;
+	uint64_t id;
+	Pb__TaskAssignment *a;
+	Pb__Revision *revision;
+	Pb__TaskStatus status; /* message is owned */
+	enum task_step step;
+	struct rt_container *container;
+	char *netns;
+	bool sandboxed; /* net knows of it */
+	bool egress;
+	bool removed;   /* no longer assigned: clean up all */
+	bool stop_asked;
+	bool busy;      /* a callback is due */
+};
+
+struct task *task_new(struct worker *w, uint64_t id);
+void task_free(struct task *t);
+/** Does the next thing; level-triggered, call any time. */
+void task_go(struct task *t);
+void task_exited(struct task *t, const struct rt_exit *e);
+/** What an earlier run of the agent left of it. */
+void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskStatus *ended);
+bool task_fill_sandbox(struct task *t, struct net_sandbox *s);
+
+/* worker.c, for task.c */
+struct agent *worker_agent(const struct worker *w);
+const Pb__Secret *worker_secret(const struct worker *w, uint64_t id);
+const Pb__Config *worker_config(const struct worker *w, uint64_t id);
+/** Whether the network's containers may reach the outside; true when nothing is known of it. */
+bool worker_network_is_internal(const struct worker *w, uint64_t id);
+void worker_task_changed(struct worker *w, struct task *t);
+void worker_task_gone(struct worker *w, struct task *t);
+
+/* files.c: secrets and configs of a task; the caller frees the array and the paths. */
+int task_files(const struct task *t, struct rt_file **ret, size_t *ret_n, struct sw_error *err);
+
+/* child.c: swarm-managerd, while the node's role is manager. */
+struct child *child_new(struct agent *a);
+/** Starts it, or takes over one that runs; starts it again when it ends. */
+void child_start(struct child *c, char *const *join);
+/** `wipe`: the state goes too. cb when it has ended. */
+void child_stop(struct child *c, bool wipe, void (*cb)(void *), void *arg);
+void child_reload(struct child *c);
+bool child_is_wanted(const struct child *c);
+/** Leaves the manager running. */
+void child_free(struct child *c);
+
+/* renew.c: certificates from the managers. */
+/** Asks for a certificate over the session's channel: at its time, or when the role changed. */
+void renew_start(struct agent *a);
+void renew_arm(struct agent *a);
+void renew_on_timer(struct sw_timer *t);
+void renew_stop(struct agent *a);
+
+/* logs.c: log orders. */
+struct logs *logs_new(struct agent *a, struct session *s);
+void logs_order(struct logs *l, const Pb__LogOrder *o);
+void logs_reset(struct logs *l); /* the stream is gone */
+void logs_close(struct logs *l);
+
+/* local.c */
+extern const struct rpc_method local_methods[]; /* argument: the struct agent */
+
+/* bootstrap.c: init and join. */
+void bootstrap_init(struct agent *a, struct rpc_stream *s, const Pb__InitRequest *r);
+void bootstrap_join(struct agent *a, struct rpc_stream *s, const Pb__JoinRequest *r);
+/** "10.0.0.1", "10.0.0.1:2377" or an interface name to address and port. NULL picks the address of
+ *  the default route. */
+int bootstrap_address(const char *given, unsigned default_port, char ret_host[64],
+		      unsigned *ret_port, struct sw_error *err) SW_MUST_CHECK;

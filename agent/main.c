@@ -1,0 +1,122 @@
+/* swarm-agentd: options and signals round one agent. */
+#include "agent/agent.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/options.h"
+#include "base/str.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct program {
+	uv_loop_t loop;
+	struct agent *agent;
+	uv_signal_t term, interrupt;
+	bool stopping;
+};
+
+static void on_closed(void *arg)
+{
+	(void)arg;
+}
+
+static void on_term(uv_signal_t *s, int signum)
+{
+	struct program *p = s->data;
+
+	(void)signum;
+	if (p->stopping)
+		return;
+	p->stopping = true;
+	uv_close((uv_handle_t *)&p->term, NULL);
+	uv_close((uv_handle_t *)&p->interrupt, NULL);
+	agent_close(p->agent, on_closed, p);
+}
+
+static void watch(struct program *p, uv_signal_t *s, int signum)
+{
+	uv_signal_init(&p->loop, s);
+	s->data = p;
+	uv_signal_start(s, on_term, signum);
+}
+
+/* A program that is installed beside this one. */
+static char *beside(const char *name)
+{
+	char self[512];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *slash;
+
+	if (n <= 0)
+		return sw_strdup(name);
+	self[n] = 0;
+	slash = strrchr(self, '/');
+	return sw_asprintf("%.*s/%s", (int)(slash - self), self, name);
+}
+
+int main(int argc, char **argv)
+{
+	static struct program p;
+	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
+	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
+	char **mirrors = NULL, **insecure = NULL, **labels = NULL;
+	bool debug = false;
+	const struct sw_option options[] = {
+		{ "state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State" },
+		{ "run-dir", SW_OPTION_STRING, &run, "/run/swarm", "Sockets and namespaces" },
+		{ "advertise-addr", SW_OPTION_STRING, &advertise, NULL,
+		  "Address or interface of this host" },
+		{ "listen-addr", SW_OPTION_STRING, &listen, NULL, "Where its manager listens" },
+		{ "runtime", SW_OPTION_STRING, &runtime, "crun", "OCI runtime" },
+		{ "shim", SW_OPTION_STRING, &shim, NULL, "Path of swarm-shim" },
+		{ "managerd", SW_OPTION_STRING, &managerd, NULL, "Path of swarm-managerd" },
+		{ "manager-user", SW_OPTION_STRING, &user, "swarm", "User that managers run as" },
+		{ "hostname", SW_OPTION_STRING, &hostname, NULL, "Name of this node" },
+		{ "egress-subnet", SW_OPTION_STRING, &egress, NULL,
+		  "Subnet of the containers' way out" },
+		{ "registry-mirror", SW_OPTION_LIST, &mirrors, NULL,
+		  "REGISTRY=URL, asked first (several)" },
+		{ "insecure-registry", SW_OPTION_LIST, &insecure, NULL,
+		  "Registry without verified https (several)" },
+		{ "label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)" },
+		{ "debug", SW_OPTION_FLAG, &debug, NULL, "Log more" },
+		{ 0 },
+	};
+	struct agent_options o = { 0 };
+	struct sw_error err = { 0 };
+
+	if (sw_options_parse("swarm-agentd", options, argc, argv, &err) != 0) {
+		sw_err("bad options", SW_ERR(&err));
+		return 2;
+	}
+	sw_log_init("agent", debug ? SW_LOG_DEBUG : SW_LOG_INFO);
+	signal(SIGPIPE, SIG_IGN);
+	o = (struct agent_options){
+		.state_dir = state,
+		.run_dir = run,
+		.advertise = advertise,
+		.listen = listen,
+		.runtime = runtime,
+		.shim = shim != NULL ? shim : beside("swarm-shim"),
+		.managerd = managerd != NULL ? managerd : beside("swarm-managerd"),
+		.manager_user = user,
+		.hostname = hostname,
+		.egress_subnet = egress,
+		.mirrors = mirrors,
+		.insecure = insecure,
+		.labels = labels,
+	};
+	uv_loop_init(&p.loop);
+	if (agent_new(&p.loop, &o, &p.agent, &err) != 0) {
+		sw_err("agent can't start", SW_ERR(&err));
+		return 1;
+	}
+	watch(&p, &p.term, SIGTERM);
+	watch(&p, &p.interrupt, SIGINT);
+	sw_info("agent started", SW_STR("version", SW_VERSION));
+	uv_run(&p.loop, UV_RUN_DEFAULT);
+	uv_loop_close(&p.loop);
+	return 0;
+}
