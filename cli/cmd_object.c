@@ -1,0 +1,386 @@
+/*
+ * What networks, secrets, configs, volumes (and, to look at, services and nodes) have in common:
+ * create, ls, inspect, rm; and events. The command's first word says which kind: one row each.
+ */
+#include "cli/cmd.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/describe.h"
+#include "cli/human.h"
+#include "cli/table.h"
+#include "cli/wait.h"
+#include "proto/msg.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_DATA = 2 << 20 };
+
+struct kind {
+	const char *word;
+	Pb__Kind kind;
+	enum cli_method create, remove; /* METHOD_NR = none */
+	const char *columns;
+	const char *const *headers;
+};
+
+static const char *const network_headers[] = { "ID", "NETWORK ID", NULL };
+static const char *const volume_headers[] = { "Name", "VOLUME NAME", NULL };
+static const char *const created_headers[] = { "CreatedAt", "CREATED", "UpdatedAt", "UPDATED",
+					       NULL };
+
+static const struct kind kinds[] = {
+	{ "network", PB__KIND__KIND_NETWORK, METHOD_NetworkCreate, METHOD_NetworkRemove,
+	  "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", network_headers },
+	{ "secret", PB__KIND__KIND_SECRET, METHOD_SecretCreate, METHOD_SecretRemove,
+	  "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
+	  created_headers },
+	{ "config", PB__KIND__KIND_CONFIG, METHOD_ConfigCreate, METHOD_ConfigRemove,
+	  "table {{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers },
+	{ "volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_VolumeRemove,
+	  "table {{.Driver}}\t{{.Name}}", volume_headers },
+	{ "service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL },
+	{ "node", PB__KIND__KIND_NODE, METHOD_NR, METHOD_NR, NULL, NULL },
+};
+
+static const struct kind *kind_of(const struct cli *cli)
+{
+	const char *words = cli->command->words;
+	size_t n = strcspn(words, " ");
+
+	for (size_t i = 0; i < SW_COUNT(kinds); i++)
+		if (strlen(kinds[i].word) == n && strncmp(kinds[i].word, words, n) == 0)
+			return &kinds[i];
+	return NULL;
+}
+
+/* ---- ls ---- */
+
+static json_t *row_of(const struct cli *cli, Pb__Kind kind, const ProtobufCMessage *o)
+{
+	const Pb__Network *x = (const Pb__Network *)o; /* ids and times are at the same place */
+	char id[16], created[48], updated[48];
+	const char *name = "", *driver = "";
+	json_t *row, *labels = NULL;
+
+	switch (kind) {
+	case PB__KIND__KIND_NETWORK:
+		name = x->spec->name;
+		driver = x->spec->driver[0] != 0 ? x->spec->driver : "overlay";
+		labels = cmd_labels(x->spec->labels, x->spec->n_labels);
+		break;
+	case PB__KIND__KIND_SECRET:
+		name = ((const Pb__Secret *)o)->spec->name;
+		labels = cmd_labels(((const Pb__Secret *)o)->spec->labels,
+				    ((const Pb__Secret *)o)->spec->n_labels);
+		break;
+	case PB__KIND__KIND_CONFIG:
+		name = ((const Pb__Config *)o)->spec->name;
+		labels = cmd_labels(((const Pb__Config *)o)->spec->labels,
+				    ((const Pb__Config *)o)->spec->n_labels);
+		break;
+	default:
+		name = ((const Pb__Volume *)o)->spec->name;
+		driver = ((const Pb__Volume *)o)->spec->driver;
+		driver = driver[0] != 0 ? driver : "local";
+		labels = cmd_labels(((const Pb__Volume *)o)->spec->labels,
+				    ((const Pb__Volume *)o)->spec->n_labels);
+	}
+	human_ago(x->created_ms, sw_wall_ms(), created);
+	human_ago(x->updated_ms, sw_wall_ms(), updated);
+	row = json_pack("{ssssssssssss}", "ID", cmd_id(cli, x->id, id), "Name", name, "Driver",
+			driver, "Scope", sw_streq(driver, "bridge") ? "local" : "swarm",
+			"CreatedAt", created, "UpdatedAt", updated);
+	json_object_set_new(row, "LabelMap", labels);
+	return row;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return human_compare(json_string_value(json_object_get(*(json_t *const *)a, "Name")),
+			     json_string_value(json_object_get(*(json_t *const *)b, "Name")));
+}
+
+static json_t *sorted(json_t *const *v, size_t n)
+{
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(rows, v[i]);
+	return rows;
+}
+
+CMD(object_ls)
+{
+	const struct kind *k = kind_of(cli);
+	struct objects objects = { 0 };
+	int rc = cmd_list(cli, k->kind, &objects, err);
+	json_t **v = sw_new_n(json_t *, objects.n);
+	json_t *rows;
+
+	for (size_t i = 0; i < objects.n; i++)
+		v[i] = row_of(cli, k->kind, objects.v[i]);
+	if (objects.n > 0)
+		qsort(v, objects.n, sizeof *v, by_name);
+	rows = sorted(v, objects.n);
+	free(v);
+	if (rc == 0)
+		rc = cmd_print_rows(cli, rows, k->columns, k->headers, err);
+	json_decref(rows);
+	objects_fini(&objects);
+	return rc;
+}
+
+/* ---- inspect ---- */
+
+CMD(object_inspect)
+{
+	const struct kind *k = kind_of(cli);
+	const char *format = cli_get(cli, "format");
+	json_t *all = json_array();
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
+		ProtobufCMessage *o = NULL;
+
+		rc = client_get(c, k->kind, cli->args[i], &o, err);
+		if (rc == 0)
+			json_array_append_new(all, describe_object(o));
+		msg_free(o);
+	}
+	if (rc == 0 && format != NULL && !sw_streq(format, "json")) {
+		struct sw_buf out = SW_BUF_INIT(16 << 20);
+
+		rc = table_print(all, format, "", NULL, &out, err);
+		if (rc == 0)
+			fputs(sw_buf_str(&out), stdout);
+		sw_buf_fini(&out);
+	} else if (rc == 0) {
+		json_dumpf(all, stdout, JSON_INDENT(4));
+		putchar('\n');
+	}
+	json_decref(all);
+	return rc;
+}
+
+/* ---- rm ---- */
+
+static int remove_one(struct cli *cli, const struct kind *k, const char *ref, struct sw_error *err)
+{
+	Pb__Ref q = PB__REF__INIT;
+	Pb__IdReply *r = NULL;
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	q.ref = (char *)ref;
+	if (rc == 0)
+		rc = client_call(c, k->remove, &q.base, &r, err);
+	if (rc != 0)
+		return rc;
+	if (k->kind == PB__KIND__KIND_SERVICE)
+		rc = wait_gone(cli, k->kind, r->id, ref, err);
+	if (rc == 0)
+		printf("%s\n", ref);
+	msg_free(&r->base);
+	return rc;
+}
+
+CMD(object_rm)
+{
+	const struct kind *k = kind_of(cli);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < cli->n_args; i++)
+		rc = remove_one(cli, k, cli->args[i], err);
+	return rc;
+}
+
+/* ---- create ---- */
+
+static void take_labels(struct cli *cli, const char *option, Pb__KeyValue ***kv, size_t *n)
+{
+	const char *v;
+
+	for (size_t i = 0; (v = cli_nth(cli, option, i)) != NULL; i++) {
+		size_t k = strcspn(v, "=");
+		sw_autofree char *key = sw_strndup(v, k);
+
+		msg_kv_set(kv, n, key, v[k] == '=' ? v + k + 1 : "");
+	}
+}
+
+/* A file, or standard input for "-". */
+static int read_data(const char *path, char **ret, size_t *ret_n, struct sw_error *err)
+{
+	return sw_read_file(sw_streq(path, "-") ? "/dev/stdin" : path, MAX_DATA, ret, ret_n, err);
+}
+
+static int create(struct cli *cli, const struct kind *k, const ProtobufCMessage *q,
+		  struct sw_error *err)
+{
+	Pb__IdReply *r = NULL;
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	if (rc == 0)
+		rc = client_call(c, k->create, q, &r, err);
+	if (rc != 0)
+		return rc;
+	printf("%s\n", k->kind == PB__KIND__KIND_VOLUME ? cli->args[0] : sw_id(r->id).s);
+	msg_free(&r->base);
+	return 0;
+}
+
+static int create_network(struct cli *cli, const struct kind *k, struct sw_error *err)
+{
+	Pb__NetworkCreateRequest q = PB__NETWORK_CREATE_REQUEST__INIT;
+	Pb__NetworkSpec *s = sw_new(Pb__NetworkSpec);
+	int rc;
+
+	pb__network_spec__init(s);
+	msg_set_str(&s->name, cli->args[0]);
+	msg_set_str(&s->driver, cli_get(cli, "driver"));
+	s->internal = cli_flag(cli, "internal");
+	s->attachable = cli_flag(cli, "attachable");
+	take_labels(cli, "opt", &s->driver_opts, &s->n_driver_opts);
+	take_labels(cli, "label", &s->labels, &s->n_labels);
+	if (cli_get(cli, "subnet") != NULL) {
+		Pb__IpamConfig *ipam = sw_new(Pb__IpamConfig);
+
+		pb__ipam_config__init(ipam);
+		msg_set_str(&ipam->subnet, cli_get(cli, "subnet"));
+		msg_set_str(&ipam->gateway, cli_get(cli, "gateway"));
+		msg_add(&s->ipam, &s->n_ipam, ipam);
+	}
+	q.spec = s;
+	rc = create(cli, k, &q.base, err);
+	msg_free(&s->base);
+	return rc;
+}
+
+static int create_volume(struct cli *cli, const struct kind *k, struct sw_error *err)
+{
+	Pb__VolumeCreateRequest q = PB__VOLUME_CREATE_REQUEST__INIT;
+	Pb__VolumeSpec *s = sw_new(Pb__VolumeSpec);
+	int rc;
+
+	pb__volume_spec__init(s);
+	msg_set_str(&s->name, cli->args[0]);
+	take_labels(cli, "label", &s->labels, &s->n_labels);
+	q.spec = s;
+	rc = create(cli, k, &q.base, err);
+	msg_free(&s->base);
+	return rc;
+}
+
+/* Secrets and configs have the same fields. */
+_Static_assert(sizeof(Pb__SecretSpec) == sizeof(Pb__ConfigSpec) &&
+		       offsetof(Pb__SecretSpec, data) == offsetof(Pb__ConfigSpec, data),
+	       "secrets and configs are alike");
+
+static int create_file(struct cli *cli, const struct kind *k, struct sw_error *err)
+{
+	Pb__SecretCreateRequest sq = PB__SECRET_CREATE_REQUEST__INIT;
+	Pb__ConfigCreateRequest cq = PB__CONFIG_CREATE_REQUEST__INIT;
+	bool is_secret = k->kind == PB__KIND__KIND_SECRET;
+	Pb__SecretSpec *s = sw_new(Pb__SecretSpec);
+	char *data = NULL;
+	size_t n = 0;
+	int rc = read_data(cli->args[1], &data, &n, err);
+
+	if (is_secret)
+		pb__secret_spec__init(s);
+	else
+		pb__config_spec__init((Pb__ConfigSpec *)s);
+	if (rc == 0) {
+		msg_set_str(&s->name, cli->args[0]);
+		take_labels(cli, "label", &s->labels, &s->n_labels);
+		s->data = (ProtobufCBinaryData){ n, (uint8_t *)data };
+		sq.spec = s;
+		cq.spec = (Pb__ConfigSpec *)s;
+		rc = create(cli, k, is_secret ? &sq.base : &cq.base, err);
+		explicit_bzero(data, n);
+	}
+	msg_free(&s->base);
+	return rc;
+}
+
+CMD(object_create)
+{
+	const struct kind *k = kind_of(cli);
+
+	switch (k->kind) {
+	case PB__KIND__KIND_NETWORK:
+		return create_network(cli, k, err);
+	case PB__KIND__KIND_VOLUME:
+		return create_volume(cli, k, err);
+	default:
+		return create_file(cli, k, err);
+	}
+}
+
+/* ---- events ---- */
+
+struct events {
+	struct cli *cli;
+	struct client *client;
+	bool synced;
+};
+
+static const char *kind_word(Pb__Kind k)
+{
+	static const char *const words[] = {
+		[PB__KIND__KIND_CLUSTER] = "cluster",	[PB__KIND__KIND_NODE] = "node",
+		[PB__KIND__KIND_STACK] = "stack",	[PB__KIND__KIND_SERVICE] = "service",
+		[PB__KIND__KIND_REVISION] = "revision", [PB__KIND__KIND_TASK] = "task",
+		[PB__KIND__KIND_NETWORK] = "network",	[PB__KIND__KIND_SECRET] = "secret",
+		[PB__KIND__KIND_CONFIG] = "config",	[PB__KIND__KIND_VOLUME] = "volume",
+	};
+
+	return (size_t)k < SW_COUNT(words) && words[k] != NULL ? words[k] : "object";
+}
+
+static void on_event(const ProtobufCMessage *m, void *arg)
+{
+	struct events *ev = arg;
+	const Pb__WatchEvent *e = (const Pb__WatchEvent *)m;
+	const ProtobufCMessageDescriptor *d = client_kind(e->kind);
+	ProtobufCMessage *o;
+	char time[32];
+	sw_autofree char *name = NULL;
+
+	(void)ev;
+	if (e->action == PB__WATCH_EVENT__ACTION__SYNC || d == NULL)
+		return;
+	o = msg_unpack(d, e->object.data, e->object.len);
+	name = o != NULL ? describe_name(o) : sw_strdup("");
+	printf("%s %s %s %s%s%s\n", sw_time_rfc3339(sw_wall_ms(), time), kind_word(e->kind),
+	       e->action == PB__WATCH_EVENT__ACTION__REMOVE ? "remove" : "change", sw_id(e->id).s,
+	       name[0] != 0 ? " " : "", name);
+	fflush(stdout);
+	msg_free(o);
+}
+
+static void events_interrupt(void *arg)
+{
+	client_stop(((struct events *)arg)->client);
+}
+
+CMD(events)
+{
+	const struct client_stream_ops ops = { .on_message = on_event,
+					       .on_interrupt = events_interrupt };
+	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
+	struct events ev = { .cli = cli };
+	int rc = cli_client(cli, &ev.client, err);
+
+	if (rc == 0)
+		rc = client_stream(ev.client, METHOD_Watch, &q.base, &ops, &ev, err);
+	return rc;
+}

@@ -1,0 +1,434 @@
+/* service create, ls, ps, logs, scale, update, rollback. */
+#include "cli/cmd.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/compose/units.h"
+#include "cli/human.h"
+#include "cli/wait.h"
+#include "proto/msg.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- ls ---- */
+
+static const char *mode_of(const Pb__Service *s)
+{
+	static const char *const names[] = { "replicated", "global", "replicated job",
+					     "global job" };
+
+	return (unsigned)s->spec->mode < SW_COUNT(names) ? names[s->spec->mode] : "?";
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return human_compare((*(Pb__Service *const *)a)->spec->name,
+			     (*(Pb__Service *const *)b)->spec->name);
+}
+
+static json_t *row_of(const struct cli *cli, const Pb__Service *s, const struct objects *tasks)
+{
+	const Pb__ContainerSpec *c = s->spec->task->container;
+	const Pb__Placement *p = s->spec->task->placement;
+	sw_autofree char *ports = cmd_ports(s->ports, s->n_ports);
+	uint64_t running, wanted;
+	char id[16], replicas[96], max[48] = "";
+	json_t *row;
+
+	cmd_count_tasks(s, tasks, &running, &wanted);
+	if (p != NULL && p->max_replicas_per_node > 0)
+		snprintf(max, sizeof max, " (max %llu per node)",
+			 (unsigned long long)p->max_replicas_per_node);
+	snprintf(replicas, sizeof replicas, "%llu/%llu%s", (unsigned long long)running,
+		 (unsigned long long)wanted, max);
+	row = json_pack("{ssssssssssss}", "ID", cmd_id(cli, s->id, id), "Name", s->spec->name,
+			"Mode", mode_of(s), "Replicas", replicas, "Image",
+			c->image_asked[0] != 0 ? c->image_asked : c->image, "Ports", ports);
+	json_object_set_new(row, "LabelMap", cmd_labels(s->spec->labels, s->spec->n_labels));
+	return row;
+}
+
+int cmd_print_services(struct cli *cli, const struct objects *services, struct sw_error *err)
+{
+	struct objects tasks = { 0 };
+	json_t *rows = json_array();
+	int rc = cmd_list(cli, PB__KIND__KIND_TASK, &tasks, err);
+
+	if (services->n > 0)
+		qsort(services->v, services->n, sizeof *services->v, by_name);
+	for (size_t i = 0; rc == 0 && i < services->n; i++)
+		json_array_append_new(rows,
+				      row_of(cli, (const Pb__Service *)services->v[i], &tasks));
+	if (rc == 0)
+		rc = cmd_print_rows(cli, rows,
+				    "table {{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t"
+				    "{{.Image}}\t{{.Ports}}",
+				    NULL, err);
+	json_decref(rows);
+	objects_fini(&tasks);
+	return rc;
+}
+
+CMD(service_ls)
+{
+	struct objects services = { 0 };
+	int rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &services, err);
+
+	if (rc == 0)
+		rc = cmd_print_services(cli, &services, err);
+	objects_fini(&services);
+	return rc;
+}
+
+/* ---- ps ---- */
+
+static int find(struct cli *cli, const char *ref, Pb__Service **ret, struct sw_error *err)
+{
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	return rc != 0 ? rc : client_get(c, PB__KIND__KIND_SERVICE, ref, ret, err);
+}
+
+CMD(service_ps)
+{
+	struct objects all = { 0 };
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
+		struct objects some = { 0 };
+		Pb__Service *s = NULL;
+
+		rc = find(cli, cli->args[i], &s, err);
+		if (rc == 0)
+			rc = cmd_list_of(cli, PB__KIND__KIND_TASK, 0, s->id, 0, &some, err);
+		all.v = sw_realloc(all.v, (all.n + some.n) * sizeof *all.v);
+		for (size_t k = 0; k < some.n; k++)
+			all.v[all.n++] = some.v[k];
+		free(some.v);
+		msg_free(s != NULL ? &s->base : NULL);
+	}
+	if (rc == 0)
+		rc = cmd_print_tasks(cli, &all, err);
+	objects_fini(&all);
+	return rc;
+}
+
+/* ---- create ---- */
+
+static Pb__ServiceSpec *new_spec(void)
+{
+	Pb__ServiceSpec *s = sw_new(Pb__ServiceSpec);
+
+	pb__service_spec__init(s);
+	s->task = sw_new(Pb__TaskSpec);
+	pb__task_spec__init(s->task);
+	s->task->container = sw_new(Pb__ContainerSpec);
+	pb__container_spec__init(s->task->container);
+	s->task->placement = sw_new(Pb__Placement);
+	pb__placement__init(s->task->placement);
+	return s;
+}
+
+static int set_replicas(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
+{
+	const char *r = cli_get(cli, "replicas");
+
+	if (r != NULL && !sw_parse_u64(r, 1000000, &s->replicas))
+		return sw_fail(err, SW_EINVAL, "--replicas: wanted a number, not \"%s\"", r);
+	return 0;
+}
+
+/* HOST:CONTAINER[/PROTOCOL] in host mode: every node's port comes with a later version. */
+static int add_port(Pb__ServiceSpec *s, const char *text, struct sw_error *err)
+{
+	char **parts = sw_strv_split(text, ':');
+	Pb__PortConfig *p = sw_new(Pb__PortConfig);
+	uint64_t published = 0, target = 0;
+	bool ok = sw_strv_len(parts) == 2;
+
+	pb__port_config__init(p);
+	if (ok) {
+		char *slash = strchr(parts[1], '/');
+
+		if (slash != NULL) {
+			p->protocol = sw_streq(slash, "/udp") ? PB__PROTOCOL__UDP : PB__PROTOCOL__TCP;
+			*slash = 0;
+		}
+		ok = sw_parse_u64(parts[0], 65535, &published) &&
+		     sw_parse_u64(parts[1], 65535, &target);
+	}
+	sw_strv_free(parts);
+	p->published = (uint32_t)published;
+	p->target = (uint32_t)target;
+	p->mode = PB__PUBLISH_MODE__PUBLISH_HOST;
+	msg_add(&s->ports, &s->n_ports, p);
+	return ok ? 0
+		  : sw_fail(err, SW_EINVAL, "--publish %s: wanted HOST:CONTAINER[/tcp|udp]", text);
+}
+
+static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
+{
+	const char *mode = cli_get(cli, "mode"), *v;
+	Pb__ContainerSpec *c = s->task->container;
+	int rc = 0;
+
+	msg_set_str(&s->name, cli_get(cli, "name"));
+	msg_set_str(&c->image, cli->args[0]);
+	for (size_t i = 1; i < cli->n_args; i++)
+		msg_add_str(&c->command, &c->n_command, cli->args[i]);
+	c->command_set = c->n_command > 0;
+	for (size_t i = 0; (v = cli_nth(cli, "env", i)) != NULL; i++)
+		msg_add_str(&c->env, &c->n_env, v);
+	for (size_t i = 0; (v = cli_nth(cli, "constraint", i)) != NULL; i++)
+		msg_add_str(&s->task->placement->constraints, &s->task->placement->n_constraints, v);
+	for (size_t i = 0; (v = cli_nth(cli, "network", i)) != NULL; i++) {
+		Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
+
+		pb__network_use__init(u);
+		msg_set_str(&u->name, v);
+		msg_add(&s->task->networks, &s->task->n_networks, u);
+	}
+	for (size_t i = 0; (v = cli_nth(cli, "label", i)) != NULL; i++) {
+		size_t n = strcspn(v, "=");
+		sw_autofree char *key = sw_strndup(v, n);
+
+		msg_kv_set(&s->labels, &s->n_labels, key, v[n] == '=' ? v + n + 1 : "");
+	}
+	for (size_t i = 0; rc == 0 && (v = cli_nth(cli, "publish", i)) != NULL; i++)
+		rc = add_port(s, v, err);
+	s->replicas = 1;
+	if (mode != NULL && sw_streq(mode, "global")) {
+		s->mode = PB__SERVICE_MODE__GLOBAL;
+		s->replicas = 0;
+	} else if (mode != NULL && !sw_streq(mode, "replicated")) {
+		return sw_fail(err, SW_EINVAL, "--mode %s: wanted replicated or global", mode);
+	}
+	return rc != 0 ? rc : set_replicas(cli, s, err);
+}
+
+CMD(service_create)
+{
+	Pb__ServiceCreateRequest q = PB__SERVICE_CREATE_REQUEST__INIT;
+	Pb__ServiceSpec *spec = new_spec();
+	Pb__IdReply *r = NULL;
+	struct client *c;
+	uint64_t id = 0;
+	int rc;
+
+	if (cli_get(cli, "name") == NULL)
+		rc = sw_fail(err, SW_EINVAL, "a name is needed: --name NAME");
+	else
+		rc = fill_spec(cli, spec, err);
+	if (rc == 0)
+		rc = cli_client(cli, &c, err);
+	q.spec = spec;
+	if (rc == 0)
+		rc = client_call(c, METHOD_ServiceCreate, &q.base, &r, err);
+	msg_free(&spec->base);
+	if (rc != 0)
+		return rc;
+	id = r->id;
+	printf("%s\n", sw_id(id).s);
+	fflush(stdout);
+	msg_free(&r->base);
+	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, err);
+}
+
+/* ---- scale, update, rollback ---- */
+
+static int scale(struct cli *cli, const char *arg, struct sw_error *err)
+{
+	Pb__ServiceScaleRequest q = PB__SERVICE_SCALE_REQUEST__INIT;
+	Pb__IdReply *r = NULL;
+	const char *eq = strchr(arg, '=');
+	sw_autofree char *ref = sw_strndup(arg, eq != NULL ? (size_t)(eq - arg) : 0);
+	struct client *c;
+	int rc;
+
+	if (eq == NULL || !sw_parse_u64(eq + 1, 1000000, &q.replicas))
+		return sw_fail(err, SW_EINVAL, "\"%s\": wanted SERVICE=REPLICAS", arg);
+	q.ref = ref;
+	rc = cli_client(cli, &c, err);
+	if (rc == 0)
+		rc = client_call(c, METHOD_ServiceScale, &q.base, &r, err);
+	if (rc != 0)
+		return rc;
+	printf("%s scaled to %llu\n", ref, (unsigned long long)q.replicas);
+	fflush(stdout);
+	if (!cli_flag(cli, "detach"))
+		rc = wait_converged(cli, 0, r->id, err);
+	msg_free(&r->base);
+	return rc;
+}
+
+CMD(service_scale)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < cli->n_args; i++)
+		rc = scale(cli, cli->args[i], err);
+	return rc;
+}
+
+/* NAME=value replaces a variable of the same name. */
+static void set_env(Pb__ContainerSpec *c, const char *var)
+{
+	size_t n = strcspn(var, "=");
+
+	for (size_t i = 0; i < c->n_env; i++) {
+		if (strncmp(c->env[i], var, n) == 0 && c->env[i][n] == '=') {
+			msg_set_str(&c->env[i], var);
+			return;
+		}
+	}
+	msg_add_str(&c->env, &c->n_env, var);
+}
+
+static int update(struct cli *cli, bool rollback, struct sw_error *err)
+{
+	Pb__ServiceUpdateRequest q = PB__SERVICE_UPDATE_REQUEST__INIT;
+	Pb__IdReply *r = NULL;
+	Pb__Service *s = NULL;
+	struct client *c;
+	const char *v;
+	uint64_t id = 0;
+	int rc = find(cli, cli->args[0], &s, err);
+
+	if (rc == 0)
+		rc = cli_client(cli, &c, err);
+	if (rc == 0 && !rollback) {
+		Pb__ContainerSpec *cs = s->spec->task->container;
+
+		if ((v = cli_get(cli, "image")) != NULL) {
+			msg_set_str(&cs->image, v);
+			msg_set_str(&cs->image_asked, "");
+		}
+		for (size_t i = 0; (v = cli_nth(cli, "env-add", i)) != NULL; i++)
+			set_env(cs, v);
+		if (cli_flag(cli, "force"))
+			s->spec->task->force_update++;
+		rc = set_replicas(cli, s->spec, err);
+	}
+	if (rc == 0) {
+		q.id = id = s->id;
+		q.version = s->version;
+		q.spec = rollback ? NULL : s->spec;
+		q.rollback = rollback;
+		rc = client_call(c, METHOD_ServiceUpdate, &q.base, &r, err);
+	}
+	msg_free(s != NULL ? &s->base : NULL);
+	if (rc != 0)
+		return rc;
+	msg_free(&r->base);
+	printf("%s\n", cli->args[0]);
+	fflush(stdout);
+	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, err);
+}
+
+CMD(service_update)
+{
+	return update(cli, cli_flag(cli, "rollback"), err);
+}
+
+CMD(service_rollback)
+{
+	return update(cli, true, err);
+}
+
+/* ---- logs ---- */
+
+struct logs {
+	struct cli *cli;
+	struct objects tasks, nodes, services;
+	struct client *client;
+	bool interrupted;
+};
+
+/* "web.1.k3j2@n1    | " */
+static void print_prefix(const struct logs *l, const Pb__LogLine *line)
+{
+	const Pb__Task *t = cmd_find(&l->tasks, line->task_id);
+	const Pb__Node *n = cmd_find(&l->nodes, line->node_id);
+	const Pb__Service *s = t != NULL ? cmd_find(&l->services, t->service_id) : NULL;
+	char id[16];
+	sw_autofree char *text = sw_asprintf(
+		"%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
+		cmd_id(l->cli, line->task_id, id),
+		n != NULL && n->description != NULL ? n->description->hostname : "?");
+
+	printf("%-40s | ", text);
+}
+
+static void on_line(const ProtobufCMessage *m, void *arg)
+{
+	struct logs *l = arg;
+	const Pb__LogLine *line = (const Pb__LogLine *)m;
+	FILE *out = line->is_stderr ? stderr : stdout;
+	char time[32];
+
+	if (line->notice[0] != 0) {
+		fprintf(stderr, "%s\n", line->notice);
+		return;
+	}
+	if (cli_flag(l->cli, "timestamps"))
+		fprintf(out, "%s ", sw_time_rfc3339(line->time_ms, time));
+	if (!cli_flag(l->cli, "raw"))
+		print_prefix(l, line);
+	fflush(stdout);
+	fwrite(line->line.data, 1, line->line.len, out);
+	fputc('\n', out);
+	fflush(out);
+}
+
+static void on_interrupt(void *arg)
+{
+	struct logs *l = arg;
+
+	l->interrupted = true;
+	client_stop(l->client);
+}
+
+static int logs_request(struct cli *cli, Pb__LogsRequest *q, struct sw_error *err)
+{
+	const char *tail = cli_get(cli, "tail"), *since = cli_get(cli, "since");
+	int64_t ns;
+
+	q->ref = cli->args[0];
+	q->follow = cli_flag(cli, "follow");
+	q->tail = -1;
+	if (tail != NULL && !sw_streq(tail, "all") && !sw_parse_i64(tail, 0, 1 << 30, &q->tail))
+		return sw_fail(err, SW_EINVAL, "--tail: wanted a number or all, not \"%s\"", tail);
+	if (since == NULL)
+		return 0;
+	if (!unit_duration(since, &ns))
+		return sw_fail(err, SW_EINVAL, "--since: wanted a duration (10m), not \"%s\"",
+			       since);
+	q->since_ms = sw_wall_ms() - ns / 1000000;
+	return 0;
+}
+
+CMD(service_logs)
+{
+	const struct client_stream_ops ops = { .on_message = on_line,
+					       .on_interrupt = on_interrupt };
+	Pb__LogsRequest q = PB__LOGS_REQUEST__INIT;
+	struct logs l = { .cli = cli };
+	int rc = logs_request(cli, &q, err);
+
+	if (rc == 0 && (rc = cli_client(cli, &l.client, err)) == 0 &&
+	    (rc = cmd_list(cli, PB__KIND__KIND_TASK, &l.tasks, err)) == 0 &&
+	    (rc = cmd_list(cli, PB__KIND__KIND_NODE, &l.nodes, err)) == 0)
+		rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &l.services, err);
+	if (rc == 0)
+		rc = client_stream(l.client, METHOD_ServiceLogs, &q.base, &ops, &l, err);
+	if (l.interrupted)
+		cli->exit_status = EXIT_INTERRUPTED;
+	objects_fini(&l.tasks);
+	objects_fini(&l.nodes);
+	objects_fini(&l.services);
+	return rc;
+}

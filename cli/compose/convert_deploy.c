@@ -1,0 +1,236 @@
+/* deploy: mode, updates, restarts, resources, placement. */
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/compose/convert.h"
+#include "cli/compose/units.h"
+#include "proto/msg.h"
+
+static const char *const modes[] = { "replicated", "global", "replicated-job", "global-job", NULL };
+static const char *const actions[] = { "pause", "continue", "rollback", NULL };
+static const char *const orders[] = { "stop-first", "start-first", NULL };
+static const char *const conditions[] = { "any", "on-failure", "none", "always", NULL };
+static const char *const endpoints[] = { "vip", "dnsrr", NULL };
+
+static void convert_mode(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
+			 const struct yaml_node *d, const struct compose_path *path)
+{
+	bool deployed = yaml_get_text(d, "replicas") != NULL;
+	struct compose_path up = *path;
+	const struct yaml_node *from = deployed ? d : s;
+	const char *key = deployed ? "replicas" : "scale";
+
+	out->mode = (Pb__ServiceMode)convert_choice(c, d, "mode", modes, path);
+	if (out->mode == PB__SERVICE_MODE__REPLICATED ||
+	    out->mode == PB__SERVICE_MODE__REPLICATED_JOB) {
+		out->replicas = convert_count(c, from, key, 1, 1000000,
+					      deployed ? path : up.up);
+		if (out->mode == PB__SERVICE_MODE__REPLICATED_JOB)
+			out->max_concurrent = out->replicas;
+	} else if (yaml_get_text(from, key)) {
+		convert_fault(c, yaml_get(from, key), deployed ? path : up.up, key,
+			      "goes with mode replicated or replicated-job, this is %s",
+			      modes[out->mode]);
+	}
+}
+
+static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_node *d, const char *key,
+					const struct compose_path *path)
+{
+	const struct yaml_node *u = yaml_get(d, key);
+	struct compose_path at = { path, key, 0 };
+	const char *ratio = yaml_get_text(u, "max_failure_ratio");
+	Pb__UpdateConfig *out;
+
+	if (u == NULL)
+		return NULL;
+	out = CONVERT_NEW(Pb__UpdateConfig, PB__UPDATE_CONFIG__INIT);
+	out->parallelism = convert_count(c, u, "parallelism", 1, 1000000, &at);
+	out->delay_ms = convert_ms(u, "delay");
+	out->failure_action = (Pb__FailureAction)convert_choice(c, u, "failure_action", actions, &at);
+	out->order = (Pb__UpdateOrder)convert_choice(c, u, "order", orders, &at);
+	if (yaml_get_text(u, "monitor")) {
+		out->_monitor_case = PB__UPDATE_CONFIG___MONITOR_MONITOR_MS;
+		out->monitor_ms = convert_ms(u, "monitor");
+	}
+	if (ratio && unit_float(ratio, &out->max_failure_ratio) &&
+	    (out->max_failure_ratio < 0 || out->max_failure_ratio > 1))
+		convert_fault(c, yaml_get(u, "max_failure_ratio"), &at, "max_failure_ratio",
+			      "must be from 0 to 1, this is %.40s", ratio);
+	if (sw_streq(key, "rollback_config") &&
+	    out->failure_action == PB__FAILURE_ACTION__FAILURE_ROLLBACK)
+		convert_fault(c, yaml_get(u, "failure_action"), &at, "failure_action",
+			      "a rollback is not rolled back; write pause or continue");
+	return out;
+}
+
+static uint64_t convert_cpus(struct convert *c, const struct yaml_node *map,
+			     const struct compose_path *path)
+{
+	const char *s = yaml_get_text(map, "cpus");
+	int64_t nano;
+
+	if (s == NULL)
+		return 0;
+	if (unit_nano_cpus(s, &nano) && nano >= 0)
+		return (uint64_t)nano;
+	convert_fault(c, yaml_get(map, "cpus"), path, "cpus",
+		      "must be a number of CPUs such as 0.5, this is \"%.60s\"", s);
+	return 0;
+}
+
+static void convert_generic(struct convert *c, Pb__Resources *out, const struct yaml_node *r,
+			    const struct compose_path *path)
+{
+	const struct yaml_node *list = yaml_get(r, "generic_resources");
+	struct compose_path at = { path, "generic_resources", 0 };
+
+	for (size_t i = 0; list && i < list->n; i++) {
+		const struct yaml_node *d = yaml_get(list->items[i], "discrete_resource_spec");
+		const char *kind = yaml_get_text(d, "kind");
+		struct compose_path item = { &at, NULL, i };
+		Pb__GenericResource *g;
+
+		if (kind == NULL) {
+			if (!list->items[i]->damaged)
+				convert_fault(c, list->items[i], &item, NULL, "kind is required");
+			continue;
+		}
+		g = CONVERT_NEW(Pb__GenericResource, PB__GENERIC_RESOURCE__INIT);
+		msg_set_str(&g->kind, kind);
+		g->amount = convert_count(c, d, "value", 0, INT64_MAX, &item);
+		msg_add(&out->generic, &out->n_generic, g);
+	}
+}
+
+static Pb__Resources *resources_in(Pb__Resources **slot)
+{
+	if (*slot == NULL)
+		*slot = CONVERT_NEW(Pb__Resources, PB__RESOURCES__INIT);
+	return *slot;
+}
+
+/* deploy.resources, and where it is silent what Compose writes at the service itself. */
+static void convert_resources(struct convert *c, Pb__TaskSpec *out, const struct yaml_node *s,
+			      const struct yaml_node *d, const struct compose_path *path)
+{
+	const struct yaml_node *r = yaml_get(d, "resources");
+	const struct yaml_node *l = yaml_get(r, "limits"), *v = yaml_get(r, "reservations");
+	struct compose_path at = { path, "resources", 0 }, lp = { &at, "limits", 0 };
+	struct compose_path vp = { &at, "reservations", 0 };
+
+	if (l) {
+		resources_in(&out->limits)->nano_cpus = convert_cpus(c, l, &lp);
+		out->limits->memory = convert_bytes(l, "memory");
+		out->limits->pids = convert_count(c, l, "pids", 0, INT64_MAX, &lp);
+	}
+	if (v) {
+		resources_in(&out->reservations)->nano_cpus = convert_cpus(c, v, &vp);
+		out->reservations->memory = convert_bytes(v, "memory");
+		convert_generic(c, out->reservations, v, &vp);
+	}
+	if (yaml_get(s, "cpus") && !yaml_get(l, "cpus"))
+		resources_in(&out->limits)->nano_cpus = convert_cpus(c, s, path->up);
+	if (convert_int(s, "pids_limit", -1) > 0 && !yaml_get(l, "pids"))
+		resources_in(&out->limits)->pids = (uint64_t)convert_int(s, "pids_limit", 0);
+	if (yaml_get(s, "mem_reservation") && !yaml_get(v, "memory"))
+		resources_in(&out->reservations)->memory = convert_bytes(s, "mem_reservation");
+}
+
+static Pb__RestartPolicy *convert_restart_policy(struct convert *c, const struct yaml_node *r,
+						 const struct compose_path *path)
+{
+	struct compose_path at = { path, "restart_policy", 0 };
+	Pb__RestartPolicy *out = CONVERT_NEW(Pb__RestartPolicy, PB__RESTART_POLICY__INIT);
+	int condition = convert_choice(c, r, "condition", conditions, &at);
+
+	out->condition = condition == 3 ? PB__RESTART_CONDITION__RESTART_ANY :
+					  (Pb__RestartCondition)condition;
+	out->max_attempts = convert_count(c, r, "max_attempts", 0, INT64_MAX, &at);
+	out->window_ms = convert_ms(r, "window");
+	if (yaml_get_text(r, "delay")) {
+		out->_delay_case = PB__RESTART_POLICY___DELAY_DELAY_MS;
+		out->delay_ms = convert_ms(r, "delay");
+	}
+	return out;
+}
+
+/* `restart:` of a plain container: no, always, unless-stopped, on-failure[:n]. */
+static Pb__RestartPolicy *convert_restart(struct convert *c, const struct yaml_node *s,
+					  const struct compose_path *path)
+{
+	const char *word = yaml_get_text(s, "restart"), *count;
+	Pb__RestartPolicy *out;
+	bool good = true;
+
+	if (word == NULL || *word == 0)
+		return NULL;
+	out = CONVERT_NEW(Pb__RestartPolicy, PB__RESTART_POLICY__INIT);
+	count = sw_after(word, "on-failure");
+	if (sw_streq(word, "no"))
+		out->condition = PB__RESTART_CONDITION__RESTART_NONE;
+	else if (sw_streq(word, "always") || sw_streq(word, "unless-stopped"))
+		out->condition = PB__RESTART_CONDITION__RESTART_ANY;
+	else if (count && (*count == 0 || *count == ':'))
+		out->condition = PB__RESTART_CONDITION__RESTART_ON_FAILURE;
+	else
+		good = false;
+	if (good && count && *count == ':')
+		good = sw_parse_u64(count + 1, INT64_MAX, &out->max_attempts);
+	if (!good)
+		convert_fault(c, yaml_get(s, "restart"), path, "restart",
+			      "\"%.60s\" is none of no, always, unless-stopped, on-failure[:n]",
+			      word);
+	return out;
+}
+
+static void convert_placement(struct convert *c, Pb__TaskSpec *out, const struct yaml_node *d,
+			      const struct compose_path *path)
+{
+	const struct yaml_node *p = yaml_get(d, "placement"), *list;
+	struct compose_path at = { path, "placement", 0 }, cp = { &at, "constraints", 0 };
+
+	if (p == NULL)
+		return;
+	out->placement = CONVERT_NEW(Pb__Placement, PB__PLACEMENT__INIT);
+	list = yaml_get(p, "constraints");
+	for (size_t i = 0; list && i < list->n; i++) {
+		const char *text = list->items[i]->text, *op = strstr(text, "==");
+		struct compose_path item = { &cp, NULL, i };
+
+		op = op ? op : strstr(text, "!=");
+		if (op == NULL || op == text || op[2] == 0)
+			convert_fault(c, list->items[i], &item, NULL,
+				      "\"%.80s\" is not of the form node.role==worker or "
+				      "node.labels.disk!=hdd",
+				      text);
+		else
+			msg_add_str(&out->placement->constraints, &out->placement->n_constraints,
+				    text);
+	}
+	list = yaml_get(p, "preferences");
+	for (size_t i = 0; list && i < list->n; i++) {
+		const char *spread = yaml_get_text(list->items[i], "spread");
+
+		if (spread)
+			msg_add_str(&out->placement->spread, &out->placement->n_spread, spread);
+	}
+	out->placement->max_replicas_per_node =
+		convert_count(c, p, "max_replicas_per_node", 0, INT64_MAX, &at);
+}
+
+void convert_deploy(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
+		    const struct compose_path *path)
+{
+	const struct yaml_node *d = yaml_get(s, "deploy"), *policy = yaml_get(d, "restart_policy");
+	struct compose_path at = { path, "deploy", 0 };
+
+	convert_mode(c, out, s, d, &at);
+	convert_pairs(d, "labels", &out->labels, &out->n_labels);
+	out->update = convert_update(c, d, "update_config", &at);
+	out->rollback = convert_update(c, d, "rollback_config", &at);
+	out->endpoint_mode = (Pb__EndpointMode)convert_choice(c, d, "endpoint_mode", endpoints, &at);
+	convert_resources(c, out->task, s, d, &at);
+	convert_placement(c, out->task, d, &at);
+	out->task->restart = policy ? convert_restart_policy(c, policy, &at) :
+				      convert_restart(c, s, path);
+}

@@ -1,0 +1,28 @@
+/** What the steps of one compose_load share. Internal to this folder. */
+#pragma once
+
+#include "cli/compose/interpolate.h"
+#include "cli/compose/yaml.h"
+
+struct load {
+	const struct compose_options *o;
+	struct yaml_pool *pool;
+	struct diag *diag;
+	char *dir; /* absolute: relative paths in the files start here */
+	struct interpolate_env env;
+};
+
+/** Absolute form of a path in a stack file, "~" expanded; the caller frees. */
+char *load_path(const struct load *l, const char *path);
+int load_read(const struct load *l, const char *path, size_t max, char **ret, size_t *ret_n,
+	      struct sw_error *err) SW_MUST_CHECK;
+
+/** Reads env_file and gives bare names their value: `environment` is complete afterwards. */
+void env_resolve(struct load *l, struct yaml_node *service, const struct compose_path *path);
+/** `over` on top of `base`, both canonical; the result shares nodes with them. */
+struct yaml_node *merge_files(struct yaml_pool *p, struct yaml_node *base, struct yaml_node *over);
+/** The StackSpec of a merged tree; whether it is whole is told by the diagnostics. */
+Pb__StackSpec *convert_stack(struct load *l, const char *name, const struct yaml_node *root);
+/** The merged tree as text; the caller frees. */
+char *print_yaml(const struct yaml_node *root);
+char *print_json(const struct yaml_node *root);

@@ -1,0 +1,346 @@
+#include "cli/wait.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/mem.h"
+#include "base/omap.h"
+#include "base/str.h"
+#include "cli/compose/units.h"
+#include "cli/human.h"
+#include "proto/msg.h"
+#include "proto/task_state.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { TIMEOUT_MS = 10 * 60 * 1000, TICK_MS = 100, MAX_ROWS = 20 };
+
+struct wait {
+	struct cli *cli;
+	struct client *client;
+	Pb__Kind gone_kind; /* wait_gone: of this object */
+	uint64_t gone_id, deadline_ms;
+	struct omap services, tasks; /* (id, 0) -> message */
+	bool seen; /* gone_id was in the snapshot */
+	bool synced, done, failed, timed_out, interrupted, dirty;
+	bool terminal, quiet;
+	int drawn; /* lines on the screen */
+	char last[4096]; /* printed last, when not a terminal */
+};
+
+static struct omap_key one(uint64_t a)
+{
+	return (struct omap_key){ a, 0 };
+}
+
+static int timeout_of(struct cli *cli, uint64_t *ret_ms, struct sw_error *err)
+{
+	const char *s = cli_get(cli, "timeout");
+	int64_t ns;
+
+	*ret_ms = TIMEOUT_MS;
+	if (s == NULL)
+		return 0;
+	if (!unit_duration(s, &ns) || ns <= 0)
+		return sw_fail(err, SW_EINVAL, "--timeout: wanted a duration (90s, 10m), not \"%s\"",
+			       s);
+	*ret_ms = (uint64_t)(ns / 1000000);
+	return 0;
+}
+
+/* ---- what is there ---- */
+
+struct tally {
+	uint64_t running, wanted;
+	const Pb__Task *failing; /* the newest that failed, or waits with a reason */
+};
+
+static bool is_global(const Pb__Service *s)
+{
+	return s->spec->mode == PB__SERVICE_MODE__GLOBAL;
+}
+
+static struct tally count(const struct wait *w, const Pb__Service *s)
+{
+	struct tally t = { 0 };
+	struct omap_iter it = omap_begin(&w->tasks);
+
+	t.wanted = s->spec->replicas;
+	for (const Pb__Task *k; (k = omap_next(&it)) != NULL;) {
+		if (k->service_id != s->id)
+			continue;
+		if (k->message[0] != 0 && k->state != PB__TASK_STATE__TASK_RUNNING &&
+		    (t.failing == NULL || k->state_ms > t.failing->state_ms))
+			t.failing = k;
+		if (k->desired > PB__TASK_STATE__TASK_RUNNING || k->revision_id != s->revision_id)
+			continue;
+		t.wanted += is_global(s);
+		t.running += k->state == PB__TASK_STATE__TASK_RUNNING;
+	}
+	return t;
+}
+
+static bool in_state(const Pb__Service *s, Pb__UpdateState a, Pb__UpdateState b)
+{
+	return s->update != NULL && (s->update->state == a || s->update->state == b);
+}
+
+static bool is_converged(const struct wait *w, const Pb__Service *s)
+{
+	struct tally t = count(w, s);
+
+	if (s->removing)
+		return true;
+	return t.running >= t.wanted && (!is_global(s) || t.wanted > 0) &&
+	       !in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING, PB__UPDATE_STATE__ROLLBACK_RUNNING);
+}
+
+static bool has_failed(const Pb__Service *s)
+{
+	return in_state(s, PB__UPDATE_STATE__UPDATE_PAUSED, PB__UPDATE_STATE__ROLLBACK_PAUSED) ||
+	       in_state(s, PB__UPDATE_STATE__ROLLBACK_COMPLETED,
+			PB__UPDATE_STATE__ROLLBACK_COMPLETED);
+}
+
+static void judge(struct wait *w)
+{
+	struct omap_iter it = omap_begin(&w->services);
+	bool all = omap_count(&w->services) > 0;
+
+	if (!w->synced || w->gone_id != 0)
+		return;
+	for (const Pb__Service *s; (s = omap_next(&it)) != NULL;) {
+		all &= is_converged(w, s) || has_failed(s);
+		w->failed |= has_failed(s);
+	}
+	w->done = all;
+}
+
+/* ---- what is shown ---- */
+
+static const char *state_word(const struct wait *w, const Pb__Service *s)
+{
+	if (s->removing)
+		return "being removed";
+	if (has_failed(s))
+		return "failed";
+	if (is_converged(w, s))
+		return "converged";
+	return s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING
+		       ? "updating"
+		       : "starting";
+}
+
+static void line_of(const struct wait *w, const Pb__Service *s, struct sw_buf *b)
+{
+	struct tally t = count(w, s);
+	const char *why = t.failing != NULL && !is_converged(w, s) ? t.failing->message : "";
+
+	sw_buf_addf(b, "%-24s %3llu/%-3llu %s%s%.100s\n", s->spec->name,
+		    (unsigned long long)t.running, (unsigned long long)t.wanted, state_word(w, s),
+		    why[0] != 0 ? ": " : "", why);
+}
+
+static void draw(struct wait *w)
+{
+	struct sw_buf b = SW_BUF_INIT(1 << 20);
+	struct omap_iter it = omap_begin(&w->services);
+	int lines = 0;
+
+	if (w->quiet || !w->synced || !w->dirty || w->gone_id != 0)
+		return;
+	w->dirty = false;
+	for (const Pb__Service *s; (s = omap_next(&it)) != NULL; lines++)
+		if (lines < MAX_ROWS)
+			line_of(w, s, &b);
+	if (lines > MAX_ROWS) {
+		sw_buf_addf(&b, "… and %d more services\n", lines - MAX_ROWS);
+		lines = MAX_ROWS + 1;
+	}
+	if (w->terminal) {
+		if (w->drawn > 0)
+			printf("\033[%dA\033[J", w->drawn);
+		fputs(sw_buf_str(&b), stdout);
+		w->drawn = lines;
+	} else if (strncmp(w->last, sw_buf_str(&b), sizeof w->last - 1) != 0) {
+		fputs(sw_buf_str(&b), stdout);
+		snprintf(w->last, sizeof w->last, "%s", sw_buf_str(&b));
+	}
+	fflush(stdout);
+	sw_buf_fini(&b);
+}
+
+/* Each task that is wanted and does not run, with its reason. */
+static void print_reasons(const struct wait *w)
+{
+	struct omap_iter it = omap_begin(&w->services);
+
+	for (const Pb__Service *s; (s = omap_next(&it)) != NULL;) {
+		struct tally t = count(w, s);
+		struct omap_iter ti = omap_begin(&w->tasks);
+
+		if (s->update != NULL && has_failed(s))
+			fprintf(stderr, "%s: %s\n", s->spec->name, s->update->message);
+		for (const Pb__Task *k; (k = omap_next(&ti)) != NULL;)
+			if (k->service_id == s->id && k->desired <= PB__TASK_STATE__TASK_RUNNING &&
+			    k->state != PB__TASK_STATE__TASK_RUNNING && k != t.failing)
+				fprintf(stderr, "%s.%u: %s: %s\n", s->spec->name, k->slot,
+					task_state_of(k->state)->name,
+					k->message[0] != 0 ? k->message : "no reason given yet");
+		if (t.failing != NULL && !is_converged(w, s))
+			fprintf(stderr, "%s.%u: %s: %s\n", s->spec->name, t.failing->slot,
+				task_state_of(t.failing->state)->name, t.failing->message);
+	}
+}
+
+/* ---- the watch ---- */
+
+static void take(struct omap *m, const ProtobufCMessageDescriptor *d, const Pb__WatchEvent *e)
+{
+	ProtobufCMessage *now = NULL;
+
+	if (e->action == PB__WATCH_EVENT__ACTION__PUT)
+		now = msg_unpack(d, e->object.data, e->object.len);
+	msg_free(now != NULL ? omap_set(m, one(e->id), now) : omap_remove(m, one(e->id)));
+}
+
+static void on_message(const ProtobufCMessage *m, void *arg)
+{
+	struct wait *w = arg;
+	const Pb__WatchEvent *e = (const Pb__WatchEvent *)m;
+
+	w->dirty = true;
+	if (e->action == PB__WATCH_EVENT__ACTION__SYNC)
+		w->synced = true;
+	else if (e->kind == PB__KIND__KIND_SERVICE)
+		take(&w->services, &pb__service__descriptor, e);
+	else if (e->kind == PB__KIND__KIND_TASK)
+		take(&w->tasks, &pb__task__descriptor, e);
+	if (w->gone_id != 0 && e->id == w->gone_id && e->kind == w->gone_kind) {
+		w->seen = e->action == PB__WATCH_EVENT__ACTION__PUT;
+		w->done = !w->seen;
+	}
+	if (w->gone_id != 0 && w->synced && !w->seen)
+		w->done = true;
+	judge(w);
+	if (w->done) {
+		draw(w);
+		client_stop(w->client);
+	}
+}
+
+static void on_tick(void *arg)
+{
+	struct wait *w = arg;
+
+	draw(w);
+	if (sw_mono_ms() >= w->deadline_ms) {
+		w->timed_out = true;
+		client_stop(w->client);
+	}
+}
+
+static void on_interrupt(void *arg)
+{
+	struct wait *w = arg;
+
+	w->interrupted = true;
+	client_stop(w->client);
+}
+
+static void clear(struct omap *m)
+{
+	struct omap_iter it = omap_begin(m);
+
+	for (ProtobufCMessage *o; (o = omap_next(&it)) != NULL;)
+		msg_free(o);
+	omap_fini(m);
+}
+
+/* A watch may end early: the leader changed, or we were too slow. Then all is read again. */
+static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *err)
+{
+	const struct client_stream_ops ops = { .on_message = on_message,
+					       .on_tick = on_tick,
+					       .tick_ms = TICK_MS,
+					       .on_interrupt = on_interrupt };
+	int rc;
+
+	do {
+		clear(&w->services);
+		clear(&w->tasks);
+		w->synced = w->seen = false;
+		rc = client_stream(w->client, METHOD_Watch, &q->base, &ops, w, err);
+		if (rc != 0 && rc != SW_EUNAVAIL && rc != SW_EFULL && rc != SW_ENOTLEADER &&
+		    rc != SW_ETIMEOUT && rc != SW_EUNKNOWN && rc != SW_ECANCELED)
+			return rc;
+		if (rc != 0)
+			usleep(200 * 1000); /* another manager is taking over */
+		if (sw_mono_ms() >= w->deadline_ms)
+			w->timed_out = true;
+	} while (!w->done && !w->timed_out && !w->interrupted);
+	return 0;
+}
+
+static int begin(struct wait *w, struct cli *cli, struct sw_error *err)
+{
+	uint64_t ms;
+	int rc = timeout_of(cli, &ms, err);
+
+	w->cli = cli;
+	w->deadline_ms = sw_mono_ms() + ms;
+	w->terminal = isatty(STDOUT_FILENO) == 1;
+	w->quiet = cli_flag(cli, "quiet");
+	return rc != 0 ? rc : cli_client(cli, &w->client, err);
+}
+
+int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, struct sw_error *err)
+{
+	Pb__Kind kinds[] = { PB__KIND__KIND_SERVICE, PB__KIND__KIND_TASK };
+	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
+	struct wait w = { 0 };
+	int rc = begin(&w, cli, err);
+
+	q.kinds = kinds;
+	q.n_kinds = SW_COUNT(kinds);
+	q.stack_id = stack;
+	q.service_id = service;
+	q.snapshot = true;
+	if (rc == 0)
+		rc = follow(&w, &q, err);
+	if (rc == 0 && w.interrupted) {
+		fprintf(stderr, "Interrupted: it goes on without us. Look with: swarmctl service ls\n");
+		cli->exit_status = EXIT_INTERRUPTED;
+	} else if (rc == 0 && (w.timed_out || w.failed)) {
+		print_reasons(&w);
+		rc = w.failed ? sw_fail(err, SW_EPRECOND, "it did not converge: an update failed")
+			      : sw_fail(err, SW_ETIMEOUT, "it did not converge in time; it goes on");
+	}
+	clear(&w.services);
+	clear(&w.tasks);
+	return rc;
+}
+
+int wait_gone(struct cli *cli, Pb__Kind kind, uint64_t id, const char *name, struct sw_error *err)
+{
+	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
+	struct wait w = { .gone_kind = kind, .gone_id = id };
+	int rc = begin(&w, cli, err);
+
+	q.kinds = &kind;
+	q.n_kinds = 1;
+	q.snapshot = true;
+	if (kind == PB__KIND__KIND_STACK)
+		q.stack_id = id;
+	else
+		q.service_id = id;
+	if (rc == 0)
+		rc = follow(&w, &q, err);
+	if (rc == 0 && w.interrupted)
+		cli->exit_status = EXIT_INTERRUPTED;
+	if (rc == 0 && w.timed_out)
+		rc = sw_fail(err, SW_ETIMEOUT, "%s is still being removed", name);
+	clear(&w.services);
+	clear(&w.tasks);
+	return rc;
+}
