@@ -82,20 +82,51 @@ static bool same_ports(const Pb__Revision *r, const Pb__ServiceSpec *spec)
 	return true;
 }
 
-/* A change of placement alone keeps the tasks that still fit: the orchestrator sees to the rest. */
-static bool needs_new_tasks(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+enum rollout {
+	ROLL_NOTHING,   /* what the tasks run stays the same */
+	ROLL_PLACEMENT, /* a new revision of the same family: tasks that still fit stay */
+	ROLL_TASKS,
+};
+
+/* How the image was found, and from where it may be pulled, is no matter to what runs already. */
+static Pb__TaskSpec *without_placement(const Pb__TaskSpec *t)
 {
-	return !msg_equal(&r->task->base, &spec->task->base) || !same_ports(r, spec);
+	Pb__TaskSpec *c = msg_clone_of(Pb__TaskSpec, t);
+
+	msg_free(c->placement != NULL ? &c->placement->base : NULL);
+	c->placement = NULL;
+	msg_set_str(&c->container->pull_policy, "");
+	msg_set_str(&c->container->image_asked, "");
+	return c;
+}
+
+static enum rollout rollout_of(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+{
+	Pb__TaskSpec *a, *b;
+	bool same;
+
+	if (r == NULL || r->task == NULL || !same_ports(r, spec))
+		return ROLL_TASKS;
+	if (msg_equal(&r->task->base, &spec->task->base))
+		return ROLL_NOTHING;
+	a = without_placement(r->task);
+	b = without_placement(spec->task);
+	same = msg_equal(&a->base, &b->base);
+	msg_free(&a->base);
+	msg_free(&b->base);
+	return same ? ROLL_PLACEMENT : ROLL_TASKS;
 }
 
 static uint64_t new_revision(struct control *c, struct store_tx *tx, uint64_t service,
-			     const Pb__ServiceSpec *spec)
+			     const Pb__ServiceSpec *spec, const Pb__Revision *family)
 {
 	Pb__Revision *r = sw_new(Pb__Revision);
 
 	pb__revision__init(r);
 	r->id = ctl_new_id(c);
 	r->service_id = service;
+	if (family != NULL)
+		r->family_id = family->family_id != 0 ? family->family_id : family->id;
 	r->task = msg_clone_of(Pb__TaskSpec, spec->task);
 	for (size_t i = 0; i < spec->n_ports; i++)
 		msg_add(&r->ports, &r->n_ports, msg_clone(&spec->ports[i]->base));
@@ -103,19 +134,33 @@ static uint64_t new_revision(struct control *c, struct store_tx *tx, uint64_t se
 	return r->id;
 }
 
+/* What a rollback goes back to is the version before this change; a change in the middle of an
+ * update leaves it at what was there before that. Takes s->spec. */
+static void keep_previous(Pb__Service *s, const Pb__ServiceSpec *next)
+{
+	bool rolling = s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING;
+
+	if (rolling && s->prev_spec != NULL) {
+		s->prev_spec->replicas = next->replicas;
+		msg_free(&s->spec->base);
+		return;
+	}
+	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
+	s->prev_spec = s->spec;
+	s->prev_revision_id = s->revision_id;
+}
+
 static void begin_update(struct control *c, struct store_tx *tx, Pb__Service *s,
 			 Pb__ServiceSpec *takes_spec)
 {
 	const Pb__Revision *r = store_tx_get(tx, PB__KIND__KIND_REVISION, s->revision_id);
-	bool roll = r == NULL || needs_new_tasks(r, takes_spec);
+	enum rollout roll = rollout_of(r, takes_spec);
 
-	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
-	s->prev_spec = s->spec;
+	keep_previous(s, takes_spec);
 	s->spec = takes_spec;
-	if (!roll)
+	if (roll == ROLL_NOTHING)
 		return;
-	s->prev_revision_id = s->revision_id;
-	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	s->revision_id = new_revision(c, tx, s->id, takes_spec, roll == ROLL_PLACEMENT ? r : NULL);
 	if (s->update == NULL) {
 		s->update = sw_new(Pb__UpdateStatus);
 		pb__update_status__init(s->update);
@@ -135,7 +180,7 @@ static uint64_t create_service(struct control *c, struct store_tx *tx, Pb__Servi
 	s->id = ctl_new_id(c);
 	s->spec = takes_spec;
 	s->stack_id = stack_id;
-	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	s->revision_id = new_revision(c, tx, s->id, takes_spec, NULL);
 	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
 	return s->id;
 }
@@ -223,9 +268,16 @@ static int roll_back(struct control *c, struct store_tx *tx, const Pb__Service *
 		return sw_fail(err, SW_EPRECOND, "service %s has no earlier version to go back to",
 			       old->spec->name);
 	s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id);
-	begin_update(c, tx, s, msg_clone_of(Pb__ServiceSpec, old->prev_spec));
-	s->update->state = PB__UPDATE_STATE__ROLLBACK_RUNNING;
-	msg_set_str(&s->update->message, "rollback in progress");
+	Pb__ServiceSpec *back = take_ptr(&s->prev_spec);
+	begin_update(c, tx, s, back);
+	/* There is one version to go back to, and this was it. */
+	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
+	s->prev_spec = NULL;
+	s->prev_revision_id = 0;
+	if (s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING) {
+		s->update->state = PB__UPDATE_STATE__ROLLBACK_RUNNING;
+		msg_set_str(&s->update->message, "rollback in progress");
+	}
 	return 0;
 }
 
