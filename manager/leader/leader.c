@@ -81,6 +81,12 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	return l;
 }
 
+void leader_set_zones(struct leader *l, const struct sw_zone *(*zone)(void *arg, const char *name),
+		      void *arg)
+{
+	orch_set_zones(l->orch, zone, arg);
+}
+
 static void drop_reports(struct leader *l)
 {
 	struct omap_iter it = omap_begin(&l->reports);

@@ -5,6 +5,7 @@
 #include "manager/orch/orch.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 struct orch {
 	struct store *store;
@@ -12,6 +13,9 @@ struct orch {
 	struct omap dirty;  /* (service, 0) -> the orch */
 	struct omap due;    /* (wall ms, service) -> the orch */
 	struct omap stacks; /* (stack, 0) -> the orch: something of it went */
+	struct omap waiting; /* (hash of a service's name, service that waits for it) -> the orch */
+	orch_zone_fn zone;
+	void *zone_arg;
 };
 
 /** The tasks of one slot (or, for global services, of one node), oldest first. */
@@ -29,6 +33,7 @@ struct view {
 	const Pb__Service *service;
 	const Pb__Revision *revision; /* the current one */
 	uint64_t family;              /* of it */
+	uint64_t run;                 /* of a job: what view_create makes is of it */
 	int64_t now;
 	int64_t due;            /* when to look again; INT64_MAX = on events only */
 	const Pb__Task **tasks; /* all, sorted by slot, age, id */
@@ -44,12 +49,15 @@ static inline void view_wake(struct view *v, int64_t at)
 }
 
 bool service_is_global(const Pb__Service *s);
+bool service_is_job(const Pb__Service *s);
 
 /* view.c */
 void view_init(struct view *v, struct orch *o, struct store_tx *tx, struct sw_rand *r,
 	       const Pb__Service *s);
 void view_fini(struct view *v);
 Pb__Task *view_edit(struct view *v, const Pb__Task *t);
+/** The service's row to write to; the view shows it from then on. */
+Pb__Service *view_edit_service(struct view *v);
 /** The node can't be counted on: gone, down, or drained past its deadline. */
 bool view_node_lost(const struct view *v, const Pb__Task *t);
 /** It runs where it may not stay: on a node that is drained, or that its constraints exclude. */
@@ -76,7 +84,28 @@ void stack_reconcile(struct view *v, uint64_t id);
 void replicated_reconcile(struct view *v);
 void global_reconcile(struct view *v);
 
+/* order.c */
+/** Whether the service may have tasks: what it depends on held once. Says why not in its row. */
+bool order_is_open(struct view *v);
+/** Whoever waits for this service is to be looked at again. */
+void order_mark(struct orch *o, const Pb__Service *s, void (*mark)(struct orch *o, uint64_t id));
+
+/* jobs.c */
+void job_reconcile(struct view *v);
+/** The run to write to; it must be in the history. */
+Pb__JobRun *job_edit_run(struct view *v, uint64_t run);
+
+/* run.c */
+/** Makes and retires the tasks of an active run, and ends it. */
+void run_reconcile(struct view *v, const Pb__JobRun *run);
+/** Live tasks of a run that is over are stopped. */
+void run_stop(struct view *v, uint64_t run, Pb__TaskState desired);
+
 /* slot.c */
+/** Dead or lost tasks are wanted no more; what their node never tells is settled. */
+void slot_settle(struct view *v, const struct slot *s);
+/** READY to RUNNING, when its restart delay is over. */
+void slot_promote(struct view *v, const Pb__Task *t);
 /** Restarts, promotes, removes doubles. The slot exists and is wanted. */
 void slot_reconcile(struct view *v, const struct slot *s);
 /** Nothing of it is live and nothing will be made: it ended as its restart policy says. */

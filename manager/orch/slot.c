@@ -73,8 +73,7 @@ static bool has_stopping(struct view *v, const struct slot *s)
 	return any;
 }
 
-/* Dead or lost tasks are wanted no more; what their node never tells is settled here. */
-static void settle(struct view *v, const struct slot *s)
+void slot_settle(struct view *v, const struct slot *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const Pb__Task *t = s->tasks[i];
@@ -92,17 +91,23 @@ static void settle(struct view *v, const struct slot *s)
 	}
 }
 
-static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
+void slot_promote(struct view *v, const Pb__Task *t)
 {
 	if (t->desired != PB__TASK_STATE__TASK_READY)
 		return;
-	if (t->not_before_ms > v->now) {
+	if (t->not_before_ms > v->now)
 		view_wake(v, t->not_before_ms);
+	else
+		view_edit(v, t)->desired = PB__TASK_STATE__TASK_RUNNING;
+}
+
+/* Stop-first waits for the old one's end. */
+static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
+{
+	if (t->desired == PB__TASK_STATE__TASK_READY && !update_starts_first(v) &&
+	    (slot_live(v, s, false) != NULL || has_stopping(v, s)))
 		return;
-	}
-	if (!update_starts_first(v) && (slot_live(v, s, false) != NULL || has_stopping(v, s)))
-		return;
-	view_edit(v, t)->desired = PB__TASK_STATE__TASK_RUNNING;
+	slot_promote(v, t);
 }
 
 /* One live task of the current revision is enough: the one that is furthest stays. */
@@ -139,7 +144,7 @@ void slot_reconcile(struct view *v, const struct slot *s)
 	int64_t not_before = 0;
 	uint32_t attempt = 0;
 
-	settle(v, s);
+	slot_settle(v, s);
 	cur = slot_live(v, s, true);
 	old = slot_live(v, s, false);
 	if (cur != NULL) {

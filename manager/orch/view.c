@@ -16,6 +16,12 @@ bool service_is_global(const Pb__Service *s)
 	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
 }
 
+bool service_is_job(const Pb__Service *s)
+{
+	return s->spec->mode == PB__SERVICE_MODE__REPLICATED_JOB ||
+	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
 static uint64_t key_of(const Pb__Service *s, const Pb__Task *t)
 {
 	return service_is_global(s) ? t->node_id : t->slot;
@@ -112,6 +118,14 @@ Pb__Task *view_edit(struct view *v, const Pb__Task *t)
 	return e;
 }
 
+Pb__Service *view_edit_service(struct view *v)
+{
+	Pb__Service *s = store_tx_edit(v->tx, PB__KIND__KIND_SERVICE, v->service->id);
+
+	v->service = s;
+	return s;
+}
+
 uint64_t revision_family(const Pb__Revision *r)
 {
 	return r->family_id != 0 ? r->family_id : r->id;
@@ -182,6 +196,7 @@ Pb__Task *view_create(struct view *v, uint64_t key, int64_t not_before, uint32_t
 	t->id = sw_id_new(v->rand);
 	t->service_id = v->service->id;
 	t->revision_id = v->service->revision_id;
+	t->run = v->run;
 	if (service_is_global(v->service))
 		t->node_id = key;
 	else
