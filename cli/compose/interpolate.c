@@ -106,7 +106,7 @@ static int expand(struct walk *w, const char **s, bool braced, struct sw_buf *ou
 	while (**s && !(braced && **s == '}')) {
 		int rc = 0;
 
-		if (**s != '$') {
+		if (**s != '$' || (braced && (*s)[1] != '$' && (*s)[1] != '{')) {
 			sw_buf_addc(out, *(*s)++);
 		} else if ((*s)[1] == '$') {
 			sw_buf_addc(out, '$');
