@@ -144,8 +144,9 @@ bool unit_bytes(const char *s, unsigned base, int64_t *ret)
 {
 	double value;
 	unsigned exponent;
+	bool negative = *s == '-';
 
-	s = take_decimal(s, &value);
+	s = take_decimal(s + negative, &value);
 	if (s == NULL)
 		return false;
 	if (*s == ' ')
@@ -154,7 +155,7 @@ bool unit_bytes(const char *s, unsigned base, int64_t *ret)
 		return false;
 	for (unsigned i = 0; i < exponent; i++)
 		value *= base;
-	if (value > 9.2e18)
+	if (value > 9.2e18 || (negative && value > 0))
 		return false;
 	*ret = (int64_t)value;
 	return true;

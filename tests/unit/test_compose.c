@@ -101,6 +101,7 @@ struct files {
 	const json_t *texts; /* name → text */
 	const char *folder;  /* where others are; NULL: nowhere */
 	const json_t *env;
+	const char *stack;
 };
 
 static const char *getenv_of_case(void *arg, const char *name)
@@ -143,7 +144,7 @@ static int load(const struct files *f, const char *const *order, size_t n, bool 
 	struct compose_options o = {
 		.files = order,
 		.n_files = n,
-		.name = "stk",
+		.name = f->stack ? f->stack : "stk",
 		.working_dir = WD,
 		.getenv = getenv_of_case,
 		.read = read_of_case,
@@ -464,7 +465,8 @@ static void run_file(struct tally *t, const char *set, const char *path, const c
 	sw_autofree char *folder = sw_strndup(path, (size_t)(name - path));
 	const char *title = json_string_value(json_object_get(c, "name"));
 	struct sw_error err;
-	struct files f = {NULL, folder, json_object_get(c, "env")};
+	struct files f = {NULL, folder, json_object_get(c, "env"),
+			  sw_streq(set, "atsea") ? set : NULL};
 	size_t n;
 
 	assert_non_null(c);
@@ -522,11 +524,25 @@ static void full_example(void **state)
 	end(&t, "full-example", 1);
 }
 
+/* The sample application that this project has to run unchanged. */
+static void atsea(void **state)
+{
+	sw_autofree char *file = sw_asprintf("%s/atsea/docker-stack.yml", SW_CASES);
+	sw_autofree char *expect = sw_asprintf("%s/atsea/expect/docker-stack.yml.json", SW_CASES);
+	struct tally t = {0};
+
+	(void)state;
+	json_decref(load_json("loader/cases.json"));
+	run_file(&t, "atsea", file, expect);
+	end(&t, "atsea", 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(own),  cmocka_unit_test(loader), cmocka_unit_test(merge),
 		cmocka_unit_test(spec), cmocka_unit_test(wild),   cmocka_unit_test(full_example),
+		cmocka_unit_test(atsea),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
