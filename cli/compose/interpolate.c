@@ -132,6 +132,6 @@ int interpolate(const char *s, const struct interpolate_env *env, char **ret, st
 		sw_buf_fini(&out);
 		return rc;
 	}
-	*ret = out.len ? sw_buf_take(&out) : sw_strdup("");
+	*ret = sw_buf_take(&out);
 	return 0;
 }

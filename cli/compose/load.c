@@ -33,7 +33,7 @@ static int read_stdin(size_t max, char **ret, size_t *ret_n, struct sw_error *er
 		}
 	}
 	*ret_n = b.len;
-	*ret = b.len ? sw_buf_take(&b) : sw_strdup("");
+	*ret = sw_buf_take(&b);
 	return 0;
 }
 
