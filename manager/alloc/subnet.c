@@ -158,6 +158,7 @@ struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, uns
 	p->subnet = subnet;
 	p->size = 1U << (32 - prefix);
 	p->bits = sw_new_n(uint64_t, (p->size + 63) / 64);
+	p->claimed = sw_new_n(uint64_t, (p->size + 63) / 64);
 	p->next = 2;
 	pool_set(p, subnet, true);
 	pool_set(p, subnet + p->size - 1, true);
@@ -173,23 +174,55 @@ void pool_remove(struct alloc *a, uint64_t network_id)
 	if (p == NULL)
 		return;
 	free(p->bits);
+	free(p->claimed);
 	free(p);
+}
+
+bool pool_claim(struct pool *p, uint32_t address)
+{
+	uint32_t i = address - p->subnet;
+
+	if (i >= p->size || (p->bits[i / 64] >> (i % 64) & 1) != 0)
+		return false;
+	pool_set(p, address, true);
+	return true;
+}
+
+void pool_reserve(struct pool *p, uint32_t address, bool yes)
+{
+	uint32_t i = address - p->subnet;
+
+	if (i >= p->size)
+		return;
+	if (yes)
+		p->claimed[i / 64] |= 1ULL << (i % 64);
+	else
+		p->claimed[i / 64] &= ~(1ULL << (i % 64));
 }
 
 uint32_t pool_take(struct pool *p)
 {
 	for (uint32_t k = 0; k < p->size; k++) {
 		uint32_t i = (p->next + k) % p->size;
+		uint64_t busy = p->bits[i / 64] | p->claimed[i / 64];
 
-		if (p->bits[i / 64] == UINT64_MAX) {
+		if (busy == UINT64_MAX) {
 			k += 63 - i % 64;
 			continue;
 		}
-		if ((p->bits[i / 64] >> (i % 64) & 1) == 0) {
+		if ((busy >> (i % 64) & 1) == 0) {
 			p->next = i + 1;
 			pool_set(p, p->subnet + i, true);
 			return p->subnet + i;
 		}
 	}
 	return 0;
+}
+
+struct alloc_ip alloc_ip(uint32_t a)
+{
+	struct alloc_ip t;
+
+	snprintf(t.s, sizeof t.s, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
+	return t;
 }

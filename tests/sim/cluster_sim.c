@@ -112,6 +112,16 @@ static struct omap_key one(uint64_t a)
 
 /* ---- invariants ---- */
 
+/* A service keeps its virtual address as long as it is on the network. */
+static void check_service(struct world *w, const Pb__Service *old, const Pb__Service *new)
+{
+	if (old == NULL || new == NULL || old->n_vips == 0 ||
+	    new->spec->endpoint_mode != PB__ENDPOINT_MODE__ENDPOINT_VIP)
+		return;
+	if (new->n_vips != old->n_vips || new->vips[0]->address != old->vips[0]->address)
+		fail(w, "a service's virtual address changed", old->id, old->vips[0]->address);
+}
+
 static void check_task(struct world *w, const Pb__Task *old, const Pb__Task *new)
 {
 	if (old != NULL && new != NULL && new->state < old->state)
@@ -127,6 +137,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	(void)index;
 	if (c->kind == PB__KIND__KIND_TASK)
 		check_task(m->w, (const Pb__Task *)c->old, (const Pb__Task *)c->new);
+	if (c->kind == PB__KIND__KIND_SERVICE)
+		check_service(m->w, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
 }
 
 static bool is_updating(const Pb__Service *s)
@@ -137,7 +149,7 @@ static bool is_updating(const Pb__Service *s)
 
 static void check_store(struct manager *m)
 {
-	struct omap addresses = { 0 }, slots = { 0 }, vnis = { 0 };
+	struct omap addresses = { 0 }, slots = { 0 }, vnis = { 0 }, numbers = { 0 };
 	struct store_iter it = { 0 };
 
 	for (const struct store_head *o;
@@ -156,6 +168,26 @@ static void check_store(struct manager *m)
 	}
 	it = (struct store_iter){ 0 };
 	for (const struct store_head *o;
+	     (o = store_next(m->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
+		const Pb__Service *s = (const Pb__Service *)o;
+
+		for (size_t i = 0; i < s->n_vips; i++)
+			if (omap_set(&addresses,
+				     (struct omap_key){ s->vips[i]->network_id,
+							s->vips[i]->address },
+				     m) != NULL)
+				fail(m->w, "a virtual address twice", s->id, s->vips[i]->address);
+	}
+	it = (struct store_iter){ 0 };
+	for (const struct store_head *o;
+	     (o = store_next(m->store, PB__KIND__KIND_NODE, &it)) != NULL;) {
+		const Pb__Node *n = (const Pb__Node *)o;
+
+		if (n->number != 0 && omap_set(&numbers, one(n->number), m) != NULL)
+			fail(m->w, "a node number twice", n->id, n->number);
+	}
+	it = (struct store_iter){ 0 };
+	for (const struct store_head *o;
 	     (o = store_next(m->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
 		const Pb__Network *n = (const Pb__Network *)o;
 
@@ -165,6 +197,7 @@ static void check_store(struct manager *m)
 	omap_fini(&addresses);
 	omap_fini(&slots);
 	omap_fini(&vnis);
+	omap_fini(&numbers);
 }
 
 /* ---- consensus to store ---- */
@@ -678,6 +711,7 @@ static void create_service(struct world *w, struct manager *l)
 	svc->spec->replicas = s->replicas;
 	r = new_revision(w, s->id, 77);
 	svc->revision_id = r->id;
+	svc->spec->task = msg_clone_of(Pb__TaskSpec, r->task);
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 	store_tx_create(tx, PB__KIND__KIND_SERVICE, svc);
 	if (!propose(l, tx, client_done, s))
@@ -932,6 +966,8 @@ static void check_end(struct world *w)
 			continue;
 		if (s->acked && !s->unsure && svc->spec->replicas != s->replicas)
 			fail(w, "an acknowledged scale is lost", s->replicas, svc->spec->replicas);
+		if (svc->n_vips != 1)
+			fail(w, "a service without its virtual address", s->id, svc->n_vips);
 		if (!svc->removing && running_of(w, l->store, s->id) != svc->spec->replicas)
 			fail(w, "what runs is not what is wanted", running_of(w, l->store, s->id),
 			     svc->spec->replicas);
