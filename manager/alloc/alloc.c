@@ -141,17 +141,17 @@ void alloc_on_change(struct alloc *a, const struct store_change *c)
 
 void alloc_reset(struct alloc *a)
 {
-	static const Pb__Kind order[] = { PB__KIND__KIND_NETWORK, PB__KIND__KIND_SERVICE,
-					  PB__KIND__KIND_TASK, PB__KIND__KIND_NODE };
+	static const Pb__Kind order[] = {PB__KIND__KIND_NETWORK, PB__KIND__KIND_SERVICE,
+					 PB__KIND__KIND_TASK, PB__KIND__KIND_NODE};
 
 	clear(a);
 	a->next_number = 1;
 	for (size_t i = 0; i < SW_COUNT(order); i++) {
-		struct store_iter it = { 0 };
+		struct store_iter it = {0};
 
 		for (const struct store_head *o;
 		     (o = store_next(a->store, order[i], &it)) != NULL;) {
-			struct store_change c = { .kind = order[i], .id = o->id, .new = o };
+			struct store_change c = {.kind = order[i], .id = o->id, .new = o};
 
 			alloc_on_change(a, &c);
 		}
@@ -308,7 +308,7 @@ static void give_task(struct alloc *a, struct store_tx *tx, uint64_t id)
 {
 	const Pb__Task *old = store_tx_get(tx, PB__KIND__KIND_TASK, id);
 	const Pb__Revision *r;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	Pb__Task *t;
 
 	if (old == NULL || !is_new(old))
@@ -334,7 +334,7 @@ static uint64_t *gather(const struct store_tx *tx, Pb__Kind kind, const struct o
 {
 	uint64_t *ids = NULL, id;
 	size_t n = 0, cap = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	struct omap_iter wi;
 
@@ -359,12 +359,12 @@ bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max)
 		Pb__Kind kind;
 		void (*give)(struct alloc *a, struct store_tx *tx, uint64_t id);
 	} steps[] = {
-		{ PB__KIND__KIND_NODE, give_number },
-		{ PB__KIND__KIND_NETWORK, give_network },
-		{ PB__KIND__KIND_SERVICE, give_service },
-		{ PB__KIND__KIND_TASK, give_task },
+		{PB__KIND__KIND_NODE, give_number},
+		{PB__KIND__KIND_NETWORK, give_network},
+		{PB__KIND__KIND_SERVICE, give_service},
+		{PB__KIND__KIND_TASK, give_task},
 	};
-	const struct omap *waiting[] = { &a->nodes, &a->networks, &a->services, &a->waiting };
+	const struct omap *waiting[] = {&a->nodes, &a->networks, &a->services, &a->waiting};
 	bool more = false;
 
 	for (size_t k = 0; k < SW_COUNT(steps); k++) {

@@ -15,8 +15,8 @@ enum {
 struct pool { /* of one network */
 	uint64_t network_id;
 	uint32_t subnet, size; /* addresses, all of them */
-	uint64_t *bits;     /* taken */
-	uint64_t *claimed;  /* asked for by services for their slots: given to nobody else */
+	uint64_t *bits;        /* taken */
+	uint64_t *claimed;     /* asked for by services for their slots: given to nobody else */
 	uint32_t next; /* where the search goes on: a freed address is not the next one given */
 };
 
@@ -30,13 +30,13 @@ struct alloc {
 	struct omap services; /* (service, 0): with ports or virtual addresses to choose */
 	struct omap numbers;  /* (node number, 0) */
 	struct omap nodes;    /* (node, 0): without a number */
-	bool freed; /* since the last pass: waiting ones are worth another look */
+	bool freed;           /* since the last pass: waiting ones are worth another look */
 	uint32_t next_vni, next_number;
 };
 
 static inline struct omap_key alloc_key(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 struct pool *pool_get(const struct alloc *a, uint64_t network_id);

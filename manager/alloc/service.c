@@ -1,6 +1,6 @@
 /*
- * What a service has for itself: published ports, a virtual address in each of its networks, and the
- * addresses that it asks for its slots by name.
+ * What a service has for itself: published ports, a virtual address in each of its networks, and
+ * the addresses that it asks for its slots by name.
  */
 #include "manager/alloc/internal.h"
 
@@ -112,13 +112,13 @@ static void mark_claims(struct alloc *a, const Pb__Service *s, uint64_t network,
 
 void alloc_claims_of_network(struct alloc *a, const struct store_tx *tx, uint64_t id)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	uint64_t service;
 
 	while ((o = store_next(a->store, PB__KIND__KIND_SERVICE, &it)) != NULL)
 		mark_claims(a, (const Pb__Service *)o, id, true);
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	while (store_tx_next(tx, PB__KIND__KIND_SERVICE, &it, &service, &o))
 		if (o != NULL)
 			mark_claims(a, (const Pb__Service *)o, id, true);
@@ -181,7 +181,8 @@ static uint32_t port_take(struct alloc *a, Pb__Protocol protocol, uint64_t servi
 	return 0;
 }
 
-/* The port that this service already had for the same target, so that it stays through an update. */
+/* The port that this service already had for the same target, so that it stays through an update.
+ */
 static uint32_t port_before(const Pb__Service *s, const Pb__PortConfig *want)
 {
 	for (size_t i = 0; i < s->n_ports; i++)

@@ -53,7 +53,7 @@ static bool overlaps(uint32_t a, unsigned ap, uint32_t b, unsigned bp)
 
 const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsigned prefix)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(a->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
@@ -67,7 +67,7 @@ const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsign
 
 static bool overlaps_in_tx(const struct store_tx *tx, uint32_t subnet, unsigned prefix)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	uint64_t id;
 
@@ -94,7 +94,8 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 
 		if (alloc_parse_subnet(c->address_pools[i], &base, &prefix, NULL) != 0)
 			continue;
-		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix)); at += step) {
+		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix));
+		     at += step) {
 			if (subnet_overlap(a, (uint32_t)at, size) != NULL ||
 			    overlaps_in_tx(tx, (uint32_t)at, size))
 				continue;
@@ -134,7 +135,7 @@ int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec, stru
 
 struct pool *pool_get(const struct alloc *a, uint64_t network_id)
 {
-	return omap_get(&a->pools, (struct omap_key){ network_id, 0 });
+	return omap_get(&a->pools, (struct omap_key){network_id, 0});
 }
 
 void pool_set(struct pool *p, uint32_t address, bool used)
@@ -163,13 +164,13 @@ struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, uns
 	pool_set(p, subnet, true);
 	pool_set(p, subnet + p->size - 1, true);
 	pool_set(p, gateway, true);
-	omap_set(&a->pools, (struct omap_key){ network_id, 0 }, p);
+	omap_set(&a->pools, (struct omap_key){network_id, 0}, p);
 	return p;
 }
 
 void pool_remove(struct alloc *a, uint64_t network_id)
 {
-	struct pool *p = omap_remove(&a->pools, (struct omap_key){ network_id, 0 });
+	struct pool *p = omap_remove(&a->pools, (struct omap_key){network_id, 0});
 
 	if (p == NULL)
 		return;

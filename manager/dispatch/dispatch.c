@@ -163,6 +163,7 @@ static Pb__NodeReport *report_of(struct session *s, size_t *budget)
 
 	pb__node_report__init(r);
 	r->node_id = s->node;
+	r->applied = assign_applied(s->d->assign, s->node);
 	if (!s->description_sent && s->description != NULL)
 		r->description = msg_clone_of(Pb__NodeDescription, s->description);
 	for (struct known *k; s->news && (k = omap_next(&it)) != NULL;) {
@@ -430,6 +431,8 @@ static void session_on_message(struct rpc_stream *stream, const ProtobufCMessage
 		take_status(s, am->statuses[i]);
 	for (size_t i = 0; i < am->n_acks; i++)
 		assign_ack(s->d->assign, s->node, am->acks[i]->network_id, am->acks[i]->version);
+	/* The leader may wait for it, to have a task stopped. */
+	s->news = s->news || am->n_acks > 0;
 	if (am->log_request != 0)
 		take_log(s, am);
 	sw_later_call(&s->d->flush);
