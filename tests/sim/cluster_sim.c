@@ -147,6 +147,11 @@ static void check_task(struct world *w, const Pb__Task *old, const Pb__Task *new
 		fail(w, "a task is wanted again", old->desired, new->desired);
 }
 
+static bool is_ready(const Pb__Node *n)
+{
+	return n != NULL && n->state == PB__NODE_STATE__NODE_READY;
+}
+
 static void note_stopping(struct world *w, const Pb__Task *t)
 {
 	if (t->desired > PB__TASK_STATE__TASK_RUNNING && omap_get(&w->stopping, one(t->id)) == NULL)
@@ -170,7 +175,8 @@ static void check_stop_order(const struct agent *a, const Pb__Task *t)
 	struct world *w = a->w;
 	uint64_t since = (uint64_t)(uintptr_t)omap_get(&w->stopping, one(t->id));
 
-	if (w->sim.now + 1 >= since + DRAIN_MS || a->blind_ms + 1 >= since)
+	if (t->state != PB__TASK_STATE__TASK_RUNNING || w->sim.now + 1 >= since + DRAIN_MS ||
+	    a->blind_ms + 1 >= since || !is_ready(store_node(w->m[a->manager].store, a->node)))
 		return;
 	for (int i = 0; i < AGENTS; i++) {
 		const struct seen_endpoint *e = omap_get(&w->a[i].shown, one(t->id));
@@ -178,7 +184,7 @@ static void check_stop_order(const struct agent *a, const Pb__Task *t)
 		const Pb__Node *n = store_node(w->m[a->manager].store, w->a[i].node);
 
 		if (e != NULL && e->ready && !w->a[i].down && has_clients(&w->a[i]) &&
-		    n->state == PB__NODE_STATE__NODE_READY && w->a[i].blind_ms + 1 < since)
+		    is_ready(n) && w->a[i].blind_ms + 1 < since)
 			fail(w, "a task was stopped that a node still sends to", t->id,
 			     w->a[i].node);
 	}
@@ -195,7 +201,7 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	if (c->kind == PB__KIND__KIND_TASK && c->new != NULL)
 		note_stopping(m->w, (const Pb__Task *)c->new);
 	if (c->kind == PB__KIND__KIND_NODE && c->new != NULL && c->id <= AGENTS &&
-	    ((const Pb__Node *)c->new)->state != PB__NODE_STATE__NODE_READY)
+	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
 		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
 	if (c->kind == PB__KIND__KIND_SERVICE)
 		check_service(m->w, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
@@ -726,6 +732,11 @@ static void take(struct agent *a, const Pb__Assignments *m)
 		take_view(a, m->networks[i]);
 	if (m->snapshot)
 		drop_unnamed(a);
+	/* There is one network: an agent without a task on it forgets it. */
+	if (m->n_removed_networks > 0 || (m->snapshot && m->n_networks == 0)) {
+		drop_acks(a);
+		free_values(&a->shown);
+	}
 }
 
 static void detach(struct agent *a)
