@@ -29,6 +29,7 @@ struct network *network_add(struct net *n, uint64_t id)
 		return w;
 	w = sw_new(struct network);
 	w->view = view_new(id);
+	w->lb = lb_new(id);
 	omap_set(&n->networks, (struct omap_key){ id, 0 }, w);
 	return w;
 }
@@ -139,8 +140,10 @@ static void order_boxes(struct net *n, struct sync *s)
 			b->dirty = false;
 			box_plan(n, b, s);
 		}
-		if (b->state == BOX_MAKING || b->state == BOX_READY)
-			box_ports(n, b, s);
+		if (b->state != BOX_MAKING && b->state != BOX_READY)
+			continue;
+		box_ports(n, b, s);
+		box_balance(n, b, s);
 	}
 }
 
@@ -188,6 +191,7 @@ static void net_on_done(void *arg, struct sync *s)
 	for (size_t i = 0; i < s->n_drops; i++)
 		if (s->drops[i].box && s->drops[i].id != 0)
 			omap_remove(&n->offsets, (struct omap_key){ s->drops[i].id, 0 });
+	balance_results(n, s);
 	for (size_t i = 0; i < s->n_nets && !n->closing; i++)
 		n->on_applied(n->arg, s->nets[i].plan.id, s->nets[i].version,
 			      s->nets[i].err.code != 0 ? &s->nets[i].err : NULL);
@@ -231,6 +235,8 @@ static void net_on_tick(struct sw_timer *t)
 		net_kick(n);
 	}
 	if (full)
+		balance_forget(n);
+	if (full || n->unbalanced)
 		net_kick(n);
 	sw_timer_set(&n->tick, TICK_MS);
 }
@@ -243,6 +249,7 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 
 	if (!view_merge(w->view, v))
 		return;
+	lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
 	w->dirty = true;
 	w->found = false;
 	net_kick(n);
@@ -250,6 +257,7 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 
 static void network_free(struct network *w)
 {
+	lb_free(w->lb);
 	view_free(w->view);
 	free(w);
 }
@@ -348,6 +356,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	n->underlay = o->underlay;
 	n->on_applied = o->on_applied;
 	n->arg = o->arg;
+	sw_rand_init(&n->rand, sw_rand_seed());
 	r = net_setup(n, o, err);
 	if (r < 0) {
 		free_all(n);

@@ -26,6 +26,7 @@ void box_free(struct net *n, struct box *b)
 		dns_box_close(b->resolver);
 	free(b->path);
 	free(b->networks);
+	free(b->balanced);
 	free(b->ports);
 	sw_strv_free(b->dns);
 	free(b);
@@ -61,6 +62,7 @@ static void box_copy(struct box *b, const struct net_sandbox *s)
 	for (size_t i = 0; i < s->n_networks; i++)
 		b->networks[i] = *s->networks[i];
 	b->n_networks = s->n_networks;
+	b->balanced = sw_new_n(uint64_t, s->n_networks + 1);
 	b->ports = sw_memdup(s->ports, s->n_ports * sizeof *s->ports);
 	b->n_ports = s->n_ports;
 	for (char *const *d = s->dns; d != NULL && *d != NULL; d++)
@@ -147,6 +149,19 @@ void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 	net_kick(n);
 }
 
+/** Nobody here need try it again until the managers say that it is gone. */
+static void endpoint_gone(struct net *n, const struct box *b)
+{
+	for (size_t i = 0; i < b->n_networks; i++) {
+		struct network *w = network_get(n, b->networks[i].network_id);
+
+		if (w == NULL || !view_drop_endpoint(w->view, b->task_id))
+			continue;
+		lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
+		w->dirty = true;
+	}
+}
+
 void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg), void *arg)
 {
 	struct box *b = box_get(n, task_id);
@@ -156,8 +171,10 @@ void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg)
 		(void)sw_fail(&err, SW_ECANCELED, "removed while it was made");
 		end_create(n, b, &err);
 	}
-	if (b != NULL)
+	if (b != NULL) {
+		endpoint_gone(n, b);
 		box_drop(n, b);
+	}
 	if (done != NULL) {
 		struct ending *e = sw_new(struct ending);
 

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "overlay/flows.h"
 #include "overlay/nlx.h"
 #include "overlay/ns.h"
 #include "overlay/sync_internal.h"
@@ -38,6 +39,13 @@ void sync_free(struct sync *s)
 	}
 	for (size_t i = 0; i < s->n_drops; i++)
 		free(s->drops[i].path);
+	for (size_t i = 0; i < s->n_lbs; i++) {
+		free(s->lbs[i].path);
+		free(s->lbs[i].text);
+		free(s->lbs[i].flows);
+		free(s->lbs[i].states);
+	}
+	free(s->lbs);
 	free(s->nets);
 	free(s->boxes);
 	free(s->drops);
@@ -310,6 +318,37 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 	return r;
 }
 
+/* ---- virtual addresses ---- */
+
+/** In the sandbox: libnftables' socket belongs to the namespace in which its context is made. */
+static int balance_here(const struct sync_lb *b, struct sw_error *err)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int r;
+
+	if (ctx == NULL)
+		return sw_fail(err, SW_EIO, "libnftables does not start");
+	r = nat_run(ctx, b->text, NULL, err);
+	nft_ctx_free(ctx);
+	return r == 0 ? flows_end(b->flows, b->n_flows, err) : r;
+}
+
+static int do_balance(struct worker *w, const struct sync_lb *b, struct sw_error *err)
+{
+	sw_autoclose int fd = -1;
+	struct sw_error why;
+	int r = ns_open(b->path, &fd, &why);
+
+	if (r < 0)
+		return sw_fail(err, why.code, "%s", why.msg);
+	r = ns_enter(fd, err);
+	if (r < 0)
+		return r;
+	r = balance_here(b, err);
+	ns_return(w->home);
+	return r;
+}
+
 /* ---- removal ---- */
 
 /** Takes its interfaces away first: a process that still lives in it would keep them, and a VXLAN
@@ -377,6 +416,12 @@ void sync_run(struct worker *w, struct sync *s)
 
 		if (do_box(w, s, b, &b->err) < 0)
 			sw_wrap(&b->err, "sandbox of task %s", sw_id(b->plan.task_id).s);
+	}
+	for (size_t i = 0; i < s->n_lbs; i++) {
+		struct sync_lb *b = &s->lbs[i];
+
+		if (!box_failed(s, b->task_id) && do_balance(w, b, &b->err) < 0)
+			sw_wrap(&b->err, "virtual addresses of task %s", sw_id(b->task_id).s);
 	}
 	if (do_nat(w, s, &s->err) < 0)
 		sw_wrap(&s->err, "published ports");
