@@ -25,7 +25,7 @@ struct worker {
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 struct worker *worker_new(struct agent *a)
@@ -195,7 +195,7 @@ static void take_networks(struct worker *w, const Pb__Assignments *m)
 /* A new session says what this node uses; what it left meanwhile is named no more. */
 static void drop_unused_networks(struct worker *w)
 {
-	struct omap used = { 0 }, gone = { 0 };
+	struct omap used = {0}, gone = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (const struct task *t; (t = omap_next(&it)) != NULL;)
@@ -246,7 +246,7 @@ static void remove_task(struct task *t)
 /* What a snapshot does not name is not ours any more. */
 static void drop_unnamed(struct worker *w, const Pb__Assignments *m)
 {
-	struct omap named = { 0 }, gone = { 0 };
+	struct omap named = {0}, gone = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (size_t i = 0; i < m->n_tasks; i++)
@@ -264,8 +264,8 @@ static void drop_unnamed(struct worker *w, const Pb__Assignments *m)
 /* Secrets stay no longer than a task that may still be made needs them. */
 static void drop_unused(struct worker *w)
 {
-	struct omap used = { 0 };
-	struct omap *const sets[] = { &w->revisions, &w->secrets, &w->configs };
+	struct omap used = {0};
+	struct omap *const sets[] = {&w->revisions, &w->secrets, &w->configs};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;) {
@@ -278,7 +278,7 @@ static void drop_unused(struct worker *w)
 			omap_set(&used, one(c->configs[i]->object_id), w);
 	}
 	for (size_t k = 0; k < SW_COUNT(sets); k++) {
-		struct omap gone = { 0 };
+		struct omap gone = {0};
 
 		it = omap_begin(sets[k]);
 		while (omap_next(&it) != NULL)
@@ -331,7 +331,7 @@ void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_ex
 
 void worker_drain(struct worker *w, void (*cb)(void *), void *arg)
 {
-	struct omap all = { 0 };
+	struct omap all = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;)

@@ -43,8 +43,8 @@ static bool reverse_address(const char *name, uint32_t *ret)
 	unsigned a, b, c, d;
 	int end = 0;
 
-	if (sscanf(name, "%3u.%3u.%3u.%3u.in-addr.arpa%n", &d, &c, &b, &a, &end) != 4 ||
-	    end == 0 || name[end] != 0 || a > 255 || b > 255 || c > 255 || d > 255)
+	if (sscanf(name, "%3u.%3u.%3u.%3u.in-addr.arpa%n", &d, &c, &b, &a, &end) != 4 || end == 0 ||
+	    name[end] != 0 || a > 255 || b > 255 || c > 255 || d > 255)
 		return false;
 	*ret = a << 24 | b << 16 | c << 8 | d;
 	return true;

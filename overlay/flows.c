@@ -71,18 +71,18 @@ static int end_all(struct search *s, uint8_t family, struct sw_error *err)
 
 int flows_end(const struct lb_flow *flows, size_t n, struct sw_error *err)
 {
-	struct search s = { .flows = flows, .n = n };
+	struct search s = {.flows = flows, .n = n};
 
 	return n > 0 ? end_all(&s, AF_INET, err) : 0;
 }
 
 int flows_end_marked(uint32_t value, uint32_t mask, struct sw_error *err)
 {
-	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	static const uint8_t families[] = {AF_INET, AF_INET6};
 	int r = 0;
 
 	for (size_t i = 0; i < SW_COUNT(families) && r == 0; i++) {
-		struct search s = { .mark = value, .mask = mask };
+		struct search s = {.mark = value, .mask = mask};
 
 		r = end_all(&s, families[i], err);
 	}

@@ -77,7 +77,7 @@ static int by_address(const void *a, const void *b)
 
 static size_t members_of(const struct view *v, uint64_t service, struct member **ret)
 {
-	struct omap_iter it = omap_seek(&v->members, (struct omap_key){ service, 0 });
+	struct omap_iter it = omap_seek(&v->members, (struct omap_key){service, 0});
 	struct member *m = NULL;
 	size_t n = 0, cap = 0;
 
@@ -85,7 +85,7 @@ static size_t members_of(const struct view *v, uint64_t service, struct member *
 		if (e->address == 0)
 			continue;
 		sw_grow(m, cap, n + 1);
-		m[n++] = (struct member){ e->address, view_takes_connections(e) };
+		m[n++] = (struct member){e->address, view_takes_connections(e)};
 	}
 	if (n > 0)
 		qsort(m, n, sizeof *m, by_address);
@@ -96,7 +96,7 @@ static size_t members_of(const struct view *v, uint64_t service, struct member *
 static void log_flow(struct lb *b, uint32_t vip, uint32_t backend, bool all)
 {
 	sw_grow(b->log, b->cap_log, b->n_log + 1);
-	b->log[b->n_log++] = (struct left){ b->state + 1, { vip, backend, all } };
+	b->log[b->n_log++] = (struct left){b->state + 1, {vip, backend, all}};
 }
 
 /** Notes the connections to end; true when anything differs. */
@@ -122,7 +122,7 @@ static bool compare(struct lb *b, const struct service *s, const struct member *
 
 static void refresh_one(struct lb *b, const struct view *v, uint64_t id, uint64_t rotate)
 {
-	struct service *s = omap_get(&b->services, (struct omap_key){ id, 0 });
+	struct service *s = omap_get(&b->services, (struct omap_key){id, 0});
 	const Pb__ServiceView *sv = view_service(v, id);
 	struct member *members = NULL;
 	size_t n;
@@ -142,7 +142,7 @@ static void refresh_one(struct lb *b, const struct view *v, uint64_t id, uint64_
 	if (s == NULL) {
 		s = sw_new(struct service);
 		s->id = id;
-		omap_set(&b->services, (struct omap_key){ id, 0 }, s);
+		omap_set(&b->services, (struct omap_key){id, 0}, s);
 	}
 	s->vip = sv->vip; /* never another one while it is there */
 	if (!compare(b, s, members, n) && !differs) {
@@ -183,7 +183,7 @@ void lb_refresh(struct lb *b, struct view *v, uint64_t rotate)
 void lb_forget(struct lb *b, uint64_t state)
 {
 	struct omap_iter it = omap_begin(&b->services);
-	struct omap gone = { 0 };
+	struct omap gone = {0};
 	size_t k = 0;
 
 	if (state <= b->forgotten)

@@ -26,7 +26,7 @@ struct box {
 	char *path;
 	bool dirty, egress;
 	Pb__TaskNetwork *networks; /* plain values */
-	uint64_t *balanced; /* of each network: the lb_state that its namespace shows */
+	uint64_t *balanced;        /* of each network: the lb_state that its namespace shows */
 	size_t n_networks;
 	struct net_port *ports;
 	size_t n_ports;
@@ -57,10 +57,10 @@ struct net {
 			   const struct sw_error *err);
 	void *arg;
 	struct omap networks, boxes; /* (id, 0) → network, box */
-	struct omap offsets;	     /* (offset, 0) → box or itself while it is being dropped */
+	struct omap offsets;         /* (offset, 0) → box or itself while it is being dropped */
 	struct sync_drop *drops;     /* for the next order */
 	size_t n_drops, cap_drops;
-	struct sw_list endings;	 /* due at the end of this turn */
+	struct sw_list endings;  /* due at the end of this turn */
 	struct sw_list removing; /* due when the next order is done */
 	struct sw_list in_order; /* due when this order is done */
 	struct sw_later later;

@@ -1,7 +1,7 @@
 /*
  * Virtual addresses in the sandboxes: each is brought from the state that it shows to that of its
- * networks. A sandbox that failed starts from nothing with the next try; a network counts as applied
- * only when all sandboxes of this host show it.
+ * networks. A sandbox that failed starts from nothing with the next try; a network counts as
+ * applied only when all sandboxes of this host show it.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -35,13 +35,13 @@ void box_balance(const struct net *n, const struct box *b, struct sync *s)
 		return;
 	}
 	sw_grow(s->lbs, s->cap_lbs, s->n_lbs + 1);
-	s->lbs[s->n_lbs++] = (struct sync_lb){ .task_id = b->task_id,
-					       .path = sw_strdup(b->path),
-					       .text = sw_buf_take(&text),
-					       .flows = flows,
-					       .n_flows = n_flows,
-					       .cap_flows = cap_flows,
-					       .states = states };
+	s->lbs[s->n_lbs++] = (struct sync_lb){.task_id = b->task_id,
+					      .path = sw_strdup(b->path),
+					      .text = sw_buf_take(&text),
+					      .flows = flows,
+					      .n_flows = n_flows,
+					      .cap_flows = cap_flows,
+					      .states = states};
 }
 
 static void spoil(struct sync *s, uint64_t network, const struct sw_error *err)

@@ -50,8 +50,9 @@ struct sync {
 	struct sync_drop *drops;
 	struct sync_lb *lbs;
 	struct nat_port *ports; /* of all sandboxes, in the order or not */
-	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_lbs, cap_lbs, n_drops, cap_drops, n_ports, cap_ports;
-	bool all_away; /* remove the bridge and the table as well, after the drops */
+	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_lbs, cap_lbs, n_drops, cap_drops, n_ports,
+		cap_ports;
+	bool all_away;       /* remove the bridge and the table as well, after the drops */
 	struct sw_error err; /* of the host's part */
 };
 

@@ -85,7 +85,7 @@ struct index_arg {
 static bool index_one(void *arg, const char *name)
 {
 	struct index_arg *a = arg;
-	struct omap_key k = { hash_name(name), a->e->task_id };
+	struct omap_key k = {hash_name(name), a->e->task_id};
 
 	if (a->add)
 		omap_set(&a->v->names, k, a->e);
@@ -96,18 +96,18 @@ static bool index_one(void *arg, const char *name)
 
 static void touch(struct view *v, uint64_t service_id)
 {
-	omap_set(&v->touched, (struct omap_key){ service_id, 0 }, v);
+	omap_set(&v->touched, (struct omap_key){service_id, 0}, v);
 }
 
 bool view_drop_endpoint(struct view *v, uint64_t task_id)
 {
-	Pb__Endpoint *e = omap_remove(&v->endpoints, (struct omap_key){ task_id, 0 });
+	Pb__Endpoint *e = omap_remove(&v->endpoints, (struct omap_key){task_id, 0});
 
 	if (e == NULL)
 		return false;
-	each_name(e, index_one, &(struct index_arg){ v, e, false });
-	omap_remove(&v->addresses, (struct omap_key){ e->address, task_id });
-	omap_remove(&v->members, (struct omap_key){ e->service_id, task_id });
+	each_name(e, index_one, &(struct index_arg){v, e, false});
+	omap_remove(&v->addresses, (struct omap_key){e->address, task_id});
+	omap_remove(&v->members, (struct omap_key){e->service_id, task_id});
 	touch(v, e->service_id);
 	msg_free(&e->base);
 	return true;
@@ -118,22 +118,22 @@ static void put(struct view *v, const Pb__Endpoint *from)
 	Pb__Endpoint *e = msg_clone_of(Pb__Endpoint, from);
 
 	view_drop_endpoint(v, e->task_id);
-	omap_set(&v->endpoints, (struct omap_key){ e->task_id, 0 }, e);
-	omap_set(&v->addresses, (struct omap_key){ e->address, e->task_id }, e);
-	omap_set(&v->members, (struct omap_key){ e->service_id, e->task_id }, e);
+	omap_set(&v->endpoints, (struct omap_key){e->task_id, 0}, e);
+	omap_set(&v->addresses, (struct omap_key){e->address, e->task_id}, e);
+	omap_set(&v->members, (struct omap_key){e->service_id, e->task_id}, e);
 	touch(v, e->service_id);
-	each_name(e, index_one, &(struct index_arg){ v, e, true });
+	each_name(e, index_one, &(struct index_arg){v, e, true});
 }
 
 /* ---- services and peers ---- */
 
 static void index_service(struct view *v, Pb__ServiceView *s, bool add)
 {
-	struct omap_key at = { s->vip, s->service_id };
+	struct omap_key at = {s->vip, s->service_id};
 
 	for (size_t i = 0; i <= s->n_aliases; i++) {
 		const char *name = i == 0 ? s->name : s->aliases[i - 1];
-		struct omap_key k = { hash_name(name), s->service_id };
+		struct omap_key k = {hash_name(name), s->service_id};
 
 		if (add)
 			omap_set(&v->titles, k, s);
@@ -148,7 +148,7 @@ static void index_service(struct view *v, Pb__ServiceView *s, bool add)
 
 static void drop_service(struct view *v, uint64_t id)
 {
-	Pb__ServiceView *s = omap_remove(&v->services, (struct omap_key){ id, 0 });
+	Pb__ServiceView *s = omap_remove(&v->services, (struct omap_key){id, 0});
 
 	if (s == NULL)
 		return;
@@ -162,14 +162,14 @@ static void put_service(struct view *v, const Pb__ServiceView *from)
 	Pb__ServiceView *s = msg_clone_of(Pb__ServiceView, from);
 
 	drop_service(v, s->service_id);
-	omap_set(&v->services, (struct omap_key){ s->service_id, 0 }, s);
+	omap_set(&v->services, (struct omap_key){s->service_id, 0}, s);
 	index_service(v, s, true);
 	touch(v, s->service_id);
 }
 
 static void drop_peer(struct view *v, uint64_t node_id)
 {
-	Pb__NodePeer *p = omap_remove(&v->peers, (struct omap_key){ node_id, 0 });
+	Pb__NodePeer *p = omap_remove(&v->peers, (struct omap_key){node_id, 0});
 
 	msg_free(p != NULL ? &p->base : NULL);
 }
@@ -177,8 +177,7 @@ static void drop_peer(struct view *v, uint64_t node_id)
 static void put_peer(struct view *v, const Pb__NodePeer *from)
 {
 	drop_peer(v, from->node_id);
-	omap_set(&v->peers, (struct omap_key){ from->node_id, 0 },
-		 msg_clone_of(Pb__NodePeer, from));
+	omap_set(&v->peers, (struct omap_key){from->node_id, 0}, msg_clone_of(Pb__NodePeer, from));
 }
 
 static void free_messages(struct omap *m)
@@ -267,8 +266,7 @@ uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu)
 	int64_t mtu;
 
 	if (s != NULL)
-		opt = msg_kv_get(s->driver_opts, s->n_driver_opts,
-				 "com.docker.network.driver.mtu");
+		opt = msg_kv_get(s->driver_opts, s->n_driver_opts, "com.docker.network.driver.mtu");
 	if (opt != NULL && sw_parse_i64(opt, MTU_MIN, MTU_MAX, &mtu))
 		return (uint32_t)mtu;
 	return view_is_overlay(v) ? underlay_mtu - VXLAN_OVERHEAD : underlay_mtu;
@@ -283,7 +281,7 @@ size_t view_find(const struct view *v, const char *name,
 		 void (*each)(void *arg, const Pb__Endpoint *e), void *arg)
 {
 	uint64_t h = hash_name(name);
-	struct omap_iter it = omap_seek(&v->names, (struct omap_key){ h, 0 });
+	struct omap_iter it = omap_seek(&v->names, (struct omap_key){h, 0});
 	const Pb__Endpoint *e;
 	size_t n = 0;
 
@@ -312,7 +310,7 @@ size_t view_find_service(const struct view *v, const char *name,
 			 void (*each)(void *arg, const Pb__ServiceView *s), void *arg)
 {
 	uint64_t h = hash_name(name);
-	struct omap_iter it = omap_seek(&v->titles, (struct omap_key){ h, 0 });
+	struct omap_iter it = omap_seek(&v->titles, (struct omap_key){h, 0});
 	const Pb__ServiceView *s;
 	size_t n = 0;
 
@@ -327,12 +325,12 @@ size_t view_find_service(const struct view *v, const char *name,
 
 const Pb__ServiceView *view_service(const struct view *v, uint64_t service_id)
 {
-	return omap_get(&v->services, (struct omap_key){ service_id, 0 });
+	return omap_get(&v->services, (struct omap_key){service_id, 0});
 }
 
 const Pb__ServiceView *view_service_at(const struct view *v, uint32_t address)
 {
-	struct omap_iter it = omap_seek(&v->vips, (struct omap_key){ address, 0 });
+	struct omap_iter it = omap_seek(&v->vips, (struct omap_key){address, 0});
 
 	return address != 0 ? omap_next_in(&it, address) : NULL;
 }
@@ -344,7 +342,7 @@ bool view_takes_connections(const Pb__Endpoint *e)
 
 const Pb__Endpoint *view_at(const struct view *v, uint32_t address)
 {
-	struct omap_iter it = omap_seek(&v->addresses, (struct omap_key){ address, 0 });
+	struct omap_iter it = omap_seek(&v->addresses, (struct omap_key){address, 0});
 
 	return omap_next_in(&it, address);
 }

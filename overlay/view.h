@@ -12,8 +12,8 @@
 
 struct view {
 	uint64_t network_id, version;
-	Pb__Network *network; /* NULL until one came */
-	uint32_t vxlan_port;  /* never 0 */
+	Pb__Network *network;  /* NULL until one came */
+	uint32_t vxlan_port;   /* never 0 */
 	struct omap endpoints; /* (task id, 0) → Pb__Endpoint, owned */
 	struct omap names;     /* (hash of the lower-case name, task id) → the same */
 	struct omap addresses; /* (address, task id) → the same */
@@ -28,7 +28,8 @@ struct view {
 
 struct view *view_new(uint64_t network_id);
 void view_free(struct view *v);
-/** The endpoint is gone, whatever the managers know yet: they will say so too. True if it was there. */
+/** The endpoint is gone, whatever the managers know yet: they will say so too. True if it was
+ * there. */
 bool view_drop_endpoint(struct view *v, uint64_t task_id);
 /** False, and nothing changed, when it is a difference older than what is there. */
 bool view_merge(struct view *v, const Pb__NetworkView *m);
