@@ -560,6 +560,7 @@ static void take_reports(struct manager *m, const Pb__StatusBatch *b)
 		const Pb__NodeReport *r = b->nodes[i];
 
 		leader_alive(m->leader, r->node_id, now);
+		leader_applied(m->leader, r->node_id, r->applied);
 		if (r->description != NULL)
 			leader_describe(m->leader, r->node_id, r->description);
 		for (size_t k = 0; k < r->n_statuses; k++)
