@@ -36,6 +36,7 @@ CMD(stack_deploy);
 CMD(stack_config);
 CMD(stack_plan);
 CMD(stack_rollback);
+CMD(stack_history);
 CMD(stack_run);
 CMD(file_update);
 CMD(rebalance);

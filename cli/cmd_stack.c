@@ -1,6 +1,7 @@
 /* stack deploy, plan, rollback, ls, ps, services, rm, config. */
 #include "cli/cmd.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/compose.h"
@@ -225,12 +226,57 @@ CMD(stack_ls)
 	return rc;
 }
 
+
 static int find_stack(struct cli *cli, const char *ref, Pb__Stack **ret, struct sw_error *err)
 {
 	struct client *c;
 	int rc = cli_client(cli, &c, err);
 
 	return rc != 0 ? rc : client_get(c, PB__KIND__KIND_STACK, ref, ret, err);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	const Pb__StackGeneration *x = *(Pb__StackGeneration *const *)a;
+	const Pb__StackGeneration *y = *(Pb__StackGeneration *const *)b;
+
+	return (x->generation < y->generation) - (x->generation > y->generation);
+}
+
+static json_t *generation_row(const Pb__StackGeneration *g, const Pb__Stack *s)
+{
+	const char *note = g->generation == s->generation ? "current" : g->failed ? "failed" : "";
+	char number[24], services[24], ago[48];
+
+	snprintf(number, sizeof number, "%llu", (unsigned long long)g->generation);
+	snprintf(services, sizeof services, "%zu", g->spec->n_services);
+	return json_pack("{ssssssss}", "ID", number, "Services", services, "Created",
+			 human_ago(g->created_ms, sw_wall_ms(), ago), "Note", note);
+}
+
+CMD(stack_history)
+{
+	static const char *const headers[] = { "ID", "GENERATION", NULL };
+	struct objects kept = { 0 };
+	json_t *rows = json_array();
+	Pb__Stack *s = NULL;
+	int rc = find_stack(cli, cli->args[0], &s, err);
+
+	if (rc == 0)
+		rc = cmd_list_of(cli, PB__KIND__KIND_STACK_GENERATION, s->id, 0, 0, &kept, err);
+	if (kept.n > 0)
+		qsort(kept.v, kept.n, sizeof *kept.v, newest_first);
+	for (size_t i = 0; rc == 0 && i < kept.n; i++)
+		json_array_append_new(rows,
+				      generation_row((const Pb__StackGeneration *)kept.v[i], s));
+	if (rc == 0)
+		rc = cmd_print_rows(cli, rows,
+				    "table {{.ID}}\t{{.Services}}\t{{.Created}}\t{{.Note}}",
+				    headers, err);
+	json_decref(rows);
+	objects_fini(&kept);
+	msg_free(s != NULL ? &s->base : NULL);
+	return rc;
 }
 
 CMD(stack_ps)

@@ -188,6 +188,8 @@ const struct command cli_commands[] = {
 	{"stack rollback", "[OPTIONS] STACK [GENERATION]", "Back to what the stack was before",
 	 OPTIONS({"plan", 0, NULL, "Only say what it would change"}, DETACH, TIMEOUT, QUIET),
 	 cmd_stack_rollback, 1, 2, false},
+	{ "stack history", "[OPTIONS] STACK", "List the generations that are kept", LIST,
+	  cmd_stack_history, 1, 1, false },
 	{"stack run", "[OPTIONS] SERVICE [COMMAND] [ARG...]",
 	 "Run a one-off task of a service, and end as it ends",
 	 OPTIONS({"env", 'e', "NAME=VALUE", "A further variable (several)"},
