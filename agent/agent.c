@@ -312,6 +312,7 @@ static void on_net_closed(void *arg)
 
 	session_close(a->session);
 	child_free(a->child);
+	worker_close(a->worker);
 	sw_timer_close(&a->renew_timer);
 	sw_closer_close(&a->closer, on_all_closed);
 }

@@ -81,6 +81,7 @@ void worker_report_all(struct worker *w);
 void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_exit *e);
 /** Stops and removes everything; cb when nothing is left. */
 void worker_drain(struct worker *w, void (*cb)(void *), void *arg);
+void worker_close(struct worker *w);
 void worker_free(struct worker *w);
 size_t worker_running(const struct worker *w);
 /** The task's container has ended, or there is no such task. */
@@ -98,6 +99,7 @@ enum task_step {
 	TASK_STARTING,
 	TASK_RUNNING,
 	TASK_STOPPING, /* a stop was sent; on_exit follows */
+	TASK_WAITING,  /* it ended and is to be restarted in place, in a while */
 	TASK_ENDED,    /* container kept for its log */
 	TASK_CLEANING, /* container is being removed */
 	TASK_GONE,
@@ -118,6 +120,8 @@ struct task {
 	bool removed;   /* no longer assigned: clean up all */
 	bool stop_asked;
 	bool busy;      /* a callback is due */
+	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
+	uint32_t in_a_row;               /* restarts in place without a stable run between */
 };
 
 struct task *task_new(struct worker *w, uint64_t id);
@@ -127,6 +131,15 @@ void task_go(struct task *t);
 void task_exited(struct task *t, const struct rt_exit *e);
 /** What an earlier run of the agent left of it. */
 void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskStatus *ended);
+/** TASK_WAITING: its delay is over. */
+void task_restart(struct task *t);
+
+/* restart.c */
+/** Whether the task that ended is restarted in place, and after how long. Counts it. */
+bool restart_begin(struct task *t, const struct rt_exit *e, uint64_t *ret_delay_ms);
+/** When it is due, monotonic; UINT64_MAX = it does not wait. */
+uint64_t restart_next(const struct task *t);
+
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s);
 
 /* worker.c, for task.c */
@@ -137,6 +150,8 @@ const Pb__Config *worker_config(const struct worker *w, uint64_t id);
 bool worker_network_is_internal(const struct worker *w, uint64_t id);
 void worker_task_changed(struct worker *w, struct task *t);
 void worker_task_gone(struct worker *w, struct task *t);
+/** A task waits for its restart: the worker's timer is to be set anew. */
+void worker_restarts_changed(struct worker *w);
 
 /* files.c: secrets and configs of a task; the caller frees the array and the paths. */
 int task_files(const struct task *t, struct rt_file **ret, size_t *ret_n, struct sw_error *err);

@@ -408,6 +408,8 @@ static void on_started(struct rt_container *c, const struct sw_error *err, void 
 		fail(t, &e);
 	} else {
 		t->step = TASK_RUNNING;
+		t->status.down = false;
+		t->started_ms = sw_mono_ms();
 		report(t, PB__TASK_STATE__TASK_RUNNING, "");
 	}
 	task_go(t);
@@ -429,14 +431,58 @@ static void begin_start(struct task *t)
 
 /* ---- the end ---- */
 
+/* Its files, log and addresses stay; the managers hear that it is down meanwhile. */
+static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char *why)
+{
+	uint64_t delay;
+
+	if (wants_stop(t) || !restart_begin(t, e, &delay))
+		return false;
+	sw_autofree char *text = sw_asprintf("restart %u in %.1f s%s%s", t->status.restarts,
+					     (double)delay / 1000, why[0] != 0 ? ": " : "", why);
+	t->step = TASK_WAITING;
+	t->status.down = true;
+	report(t, PB__TASK_STATE__TASK_RUNNING, text);
+	worker_restarts_changed(t->w);
+	return true;
+}
+
+static void on_reset(struct rt_container *c, const struct sw_error *err, void *ctx)
+{
+	struct task *t = ctx;
+
+	(void)c;
+	t->busy = false;
+	if (err != NULL && !wants_stop(t)) {
+		fail(t, err);
+	} else if (err == NULL) {
+		t->container = NULL;
+		t->step = TASK_CREATING;
+	} else {
+		t->step = TASK_ENDED;
+	}
+	task_go(t);
+}
+
+void task_restart(struct task *t)
+{
+	struct sw_error err;
+
+	t->busy = true;
+	t->restart_ms = UINT64_MAX; /* it is being done */
+	if (rt_reset(t->container, on_reset, t, &err) == 0)
+		return;
+	t->busy = false;
+	fail(t, &err);
+	task_go(t);
+}
+
 void task_exited(struct task *t, const struct rt_exit *e)
 {
 	char why[320] = "";
 	bool asked = t->stop_asked;
 
-	t->step = TASK_ENDED;
 	t->status.exit_code = e->code;
-	leave_networks(t);
 	if (e->lost)
 		snprintf(why, sizeof why, "%s", e->reason);
 	else if (e->oom)
@@ -445,6 +491,11 @@ void task_exited(struct task *t, const struct rt_exit *e)
 	else if (e->code != 0)
 		snprintf(why, sizeof why, "task: non-zero exit (%d)%s%s", e->code,
 			 e->reason[0] != 0 ? ": " : "", e->reason);
+	if (!asked && wait_for_restart(t, e, why))
+		return;
+	t->step = TASK_ENDED;
+	t->status.down = false;
+	leave_networks(t);
 	if (asked)
 		report(t, PB__TASK_STATE__TASK_SHUTDOWN, "");
 	else if (e->lost || e->code != 0)
@@ -495,6 +546,11 @@ static void go_down(struct task *t)
 		return;
 	case TASK_STOPPING:
 		return;
+	case TASK_WAITING:
+		t->step = TASK_ENDED;
+		t->status.down = false;
+		leave_networks(t);
+		/* fall through */
 	case TASK_ENDED:
 		if (t->removed)
 			begin_clean(t);

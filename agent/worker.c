@@ -5,6 +5,7 @@
 #include "agent/internal.h"
 
 #include "agent/records.h"
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -19,6 +20,7 @@ struct worker {
 	struct omap configs;
 	struct omap networks; /* (network, 0): a view came */
 	struct omap internal; /* (network, 0): views of networks that are internal */
+	struct sw_timer restarts; /* the earliest of all tasks that wait for one */
 	void (*drained)(void *);
 	void *drained_arg;
 };
@@ -28,12 +30,47 @@ static struct omap_key one(uint64_t a)
 	return (struct omap_key){a, 0};
 }
 
+void worker_restarts_changed(struct worker *w)
+{
+	struct omap_iter it = omap_begin(&w->tasks);
+	uint64_t next = UINT64_MAX, now = sw_mono_ms();
+
+	for (const struct task *t; (t = omap_next(&it)) != NULL;)
+		next = restart_next(t) < next ? restart_next(t) : next;
+	if (next != UINT64_MAX)
+		sw_timer_set(&w->restarts, next > now ? next - now : 0);
+}
+
+/* A task that is busy is being restarted already. */
+static void on_restarts(struct sw_timer *timer)
+{
+	struct worker *w = container_of(timer, struct worker, restarts);
+	struct omap due = { 0 };
+	struct omap_iter it = omap_begin(&w->tasks);
+	uint64_t now = sw_mono_ms();
+
+	for (struct task *t; (t = omap_next(&it)) != NULL;)
+		if (restart_next(t) <= now && !t->busy)
+			omap_set(&due, it.key, t);
+	it = omap_begin(&due);
+	for (struct task *t; (t = omap_next(&it)) != NULL;)
+		task_restart(t);
+	omap_fini(&due);
+	worker_restarts_changed(w);
+}
+
 struct worker *worker_new(struct agent *a)
 {
 	struct worker *w = sw_new(struct worker);
 
 	w->agent = a;
+	sw_timer_init(&w->restarts, a->loop, &a->closer, on_restarts);
 	return w;
+}
+
+void worker_close(struct worker *w)
+{
+	sw_timer_close(&w->restarts);
 }
 
 static void free_all(struct omap *m)

@@ -53,8 +53,9 @@ static const char *image_of(const struct cli *cli, const Pb__Revision *r)
 
 static char *error_of(const struct cli *cli, const Pb__Task *t)
 {
-	bool show = t->message[0] != 0 && t->state != PB__TASK_STATE__TASK_RUNNING &&
-		    t->state != PB__TASK_STATE__TASK_SHUTDOWN;
+	bool show = t->message[0] != 0 &&
+		    (t->down || (t->state != PB__TASK_STATE__TASK_RUNNING &&
+				 t->state != PB__TASK_STATE__TASK_SHUTDOWN));
 	bool cut = strlen(t->message) > 30 && !cli_flag(cli, "no-trunc");
 
 	if (!show)
@@ -68,7 +69,8 @@ static json_t *row_of(const struct cli *cli, const struct line *l, bool history,
 	char id[16], ago[48];
 	sw_autofree char *name = sw_asprintf("%s%s", history ? " \\_ " : "", l->name);
 	sw_autofree char *desired = capital(task_state_of(l->t->desired)->name);
-	sw_autofree char *state = capital(task_state_of(l->t->state)->name);
+	sw_autofree char *state =
+		capital(l->t->down ? "restarting" : task_state_of(l->t->state)->name);
 	sw_autofree char *current =
 		sw_asprintf("%s %s", state,
 			    human_ago(l->t->state_ms != 0 ? l->t->state_ms : l->t->created_ms,

@@ -114,7 +114,7 @@ static struct tally count(const struct wait *w, const Pb__Service *s)
 	for (const Pb__Task *k; (k = omap_next(&it)) != NULL;) {
 		if (k->service_id != s->id)
 			continue;
-		if (k->message[0] != 0 && k->state != PB__TASK_STATE__TASK_RUNNING &&
+		if (k->message[0] != 0 && (k->down || k->state != PB__TASK_STATE__TASK_RUNNING) &&
 		    (t.failing == NULL || k->state_ms > t.failing->state_ms))
 			t.failing = k;
 		if (k->desired > PB__TASK_STATE__TASK_RUNNING || k->revision_id != s->revision_id)
@@ -252,7 +252,7 @@ static void print_reasons(const struct wait *w)
 			fprintf(stderr, "%s: %s\n", s->spec->name, s->update->message);
 		for (const Pb__Task *k; (k = omap_next(&ti)) != NULL;)
 			if (k->service_id == s->id && k->desired <= PB__TASK_STATE__TASK_RUNNING &&
-			    k->state != PB__TASK_STATE__TASK_RUNNING && k != t.failing)
+			    (k->down || k->state != PB__TASK_STATE__TASK_RUNNING) && k != t.failing)
 				fprintf(stderr, "%s.%u: %s: %s\n", s->spec->name, k->slot,
 					task_state_of(k->state)->name,
 					k->message[0] != 0 ? k->message : "no reason given yet");

@@ -314,6 +314,8 @@ static const char *waits_for(const struct store *st, const Pb__Task *t)
 		return "its turn: a restart delay, or the task that it replaces";
 	if (t->state < PB__TASK_STATE__TASK_RUNNING)
 		return "its node's agent";
+	if (t->down)
+		return "its restart in place";
 	return NULL;
 }
 
@@ -353,7 +355,7 @@ static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Se
 	size_t running = 0;
 
 	for (const Pb__Task *t; (t = store_next_of_service(c->env.store, s->id, &it)) != NULL;)
-		running += task_is_live(t) && t->state == PB__TASK_STATE__TASK_RUNNING;
+		running += task_is_live(t) && t->state == PB__TASK_STATE__TASK_RUNNING && !t->down;
 	add_line(r, "service %s: %zu of %llu tasks run%s", s->spec->name, running,
 		 (unsigned long long)s->spec->replicas, s->removing ? ", being removed" : "");
 	if (s->blocked[0] != 0)
@@ -364,7 +366,7 @@ static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Se
 	it = (struct store_iter){ 0 };
 	for (const Pb__Task *t; (t = store_next_of_service(c->env.store, s->id, &it)) != NULL;)
 		if (!task_is_live(t) ? task_state_of(t->state)->failed
-				     : t->state != PB__TASK_STATE__TASK_RUNNING)
+				     : t->down || t->state != PB__TASK_STATE__TASK_RUNNING)
 			explain_task(c, r, t);
 }
 

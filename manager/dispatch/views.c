@@ -144,7 +144,8 @@ static bool looks_same(const Pb__Task *a, const Pb__Task *b)
 	return a != NULL && b != NULL && task_uses_networks(a) == task_uses_networks(b) &&
 	       a->node_id == b->node_id && a->desired == b->desired &&
 	       (a->state == PB__TASK_STATE__TASK_RUNNING) ==
-		       (b->state == PB__TASK_STATE__TASK_RUNNING);
+		       (b->state == PB__TASK_STATE__TASK_RUNNING) &&
+	       a->down == b->down;
 }
 
 void views_task(struct assign *a, const Pb__Task *old, const Pb__Task *new)
@@ -316,7 +317,7 @@ static void add_endpoint(const struct store *st, Pb__NetworkView *v, const Pb__T
 	e->node_address = parse_ipv4(address_of(store_node(st, t->node_id)));
 	e->slot = t->slot;
 	e->draining = t->desired > PB__TASK_STATE__TASK_RUNNING;
-	e->ready = t->state == PB__TASK_STATE__TASK_RUNNING && !e->draining;
+	e->ready = t->state == PB__TASK_STATE__TASK_RUNNING && !t->down && !e->draining;
 	msg_set_str(&e->service, svc != NULL ? svc->spec->name : "");
 	for (size_t i = 0; u != NULL && i < u->n_aliases; i++)
 		msg_add_str(&e->aliases, &e->n_aliases, u->aliases[i]);

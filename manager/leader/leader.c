@@ -10,6 +10,9 @@
 
 /* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read.
  */
+/* What only tells of restarts in place waits SOFT_MS for company: a crash loop of many tasks is a few
+ * entries a second. */
+enum { SOFT_MS = 250 };
 enum { MAX_ROWS = 2000, HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
 
 struct report {
@@ -33,6 +36,9 @@ struct leader {
 	struct omap seen;         /* (node, 0) -> struct seen */
 	struct omap descriptions; /* (node, 0) -> Pb__NodeDescription */
 	bool leading, in_flight, changed;
+	bool urgent; /* a report is worth a pass at once: a task moved on */
+	uint64_t mono_ms; /* as last told */
+	uint64_t soft_due_ms; /* when the other reports are folded in; UINT64_MAX = none waits */
 };
 
 static struct omap_key one(uint64_t a)
@@ -137,7 +143,9 @@ void leader_begin(struct leader *l, uint64_t mono_ms)
 
 	drop_all(l);
 	l->leading = true;
-	l->in_flight = false;
+	l->in_flight = l->urgent = false;
+	l->mono_ms = mono_ms;
+	l->soft_due_ms = UINT64_MAX;
 	rebuild(l);
 	drain_reset(l->drain);
 	for (const struct store_head *n;
@@ -159,6 +167,16 @@ bool leader_is_leading(const struct leader *l)
 
 /* ---- what comes in ---- */
 
+static void note_urgency(struct leader *l, const Pb__TaskStatus *s)
+{
+	const Pb__Task *t = store_task(l->store, s->task_id);
+
+	if (t == NULL || s->state != t->state || s->state != PB__TASK_STATE__TASK_RUNNING)
+		l->urgent = true;
+	else if (l->soft_due_ms == UINT64_MAX)
+		l->soft_due_ms = l->mono_ms + SOFT_MS;
+}
+
 void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s)
 {
 	struct report *r;
@@ -176,6 +194,7 @@ void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s)
 	}
 	r->node = node;
 	r->status = msg_clone_of(Pb__TaskStatus, s);
+	note_urgency(l, s);
 }
 
 void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms)
@@ -185,6 +204,7 @@ void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms)
 
 	if (!l->leading)
 		return;
+	l->mono_ms = mono_ms;
 	s = omap_get(&l->seen, one(node));
 	if (s == NULL) {
 		s = sw_new(struct seen);
@@ -248,8 +268,15 @@ static void fold_reports(struct leader *l, struct store_tx *tx)
 		struct omap_iter it = omap_begin(&l->reports);
 		struct report *r = omap_next(&it);
 
-		if (r == NULL || store_tx_rows(tx) >= MAX_ROWS)
+		if (r == NULL) {
+			l->urgent = false;
+			l->soft_due_ms = UINT64_MAX;
 			return;
+		}
+		if (store_tx_rows(tx) >= MAX_ROWS) {
+			l->urgent = true;
+			return;
+		}
 		fold_report(tx, r);
 		omap_remove(&l->reports, it.key);
 		msg_free(&r->status->base);
@@ -324,6 +351,7 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 	if (!l->leading || l->in_flight)
 		return NULL;
 	tx = store_tx_new(l->store, wall_ms);
+	l->mono_ms = mono_ms;
 	fold_reports(l, tx);
 	fold_descriptions(l, tx);
 	judge_nodes(l, tx, mono_ms);
@@ -350,7 +378,7 @@ void leader_done(struct leader *l, int rc)
 
 bool leader_has_work(const struct leader *l)
 {
-	return l->leading && !l->in_flight && (l->changed || omap_count(&l->reports) > 0);
+	return l->leading && !l->in_flight && (l->changed || l->urgent);
 }
 
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
@@ -363,6 +391,11 @@ uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms
 		return UINT64_MAX;
 	if (due != INT64_MAX) {
 		uint64_t left = due > wall_ms ? (uint64_t)(due - wall_ms) : 0;
+
+		best = left < best ? left : best;
+	}
+	if (l->soft_due_ms != UINT64_MAX) {
+		uint64_t left = l->soft_due_ms > mono_ms ? l->soft_due_ms - mono_ms : 0;
 
 		best = left < best ? left : best;
 	}

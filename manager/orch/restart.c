@@ -32,7 +32,7 @@ static uint64_t attempts_so_far(const struct view *v, const struct slot *s,
 	uint64_t n = 0;
 
 	if (p->window_ms == 0)
-		return dead->attempt;
+		return (uint64_t)dead->attempt + dead->restarts;
 	for (size_t i = 0; i < s->n; i++)
 		n += s->tasks[i]->revision_id == dead->revision_id && s->tasks[i]->attempt > 0 &&
 		     s->tasks[i]->created_ms > v->now - (int64_t)p->window_ms;

@@ -126,6 +126,11 @@ static bool is_out(const struct view *v, const struct slot *s)
 	return n == NULL || !v->o->placement.is_eligible(v->revision->task, n);
 }
 
+static bool is_up(const Pb__Task *t)
+{
+	return t->state == PB__TASK_STATE__TASK_RUNNING && !t->down;
+}
+
 static int64_t ran_since(const Pb__Task *t)
 {
 	return t->running_ms != 0 ? t->running_ms : t->state_ms;
@@ -147,7 +152,7 @@ static void look_at_running(struct view *v, struct tally *t, const Pb__Task *cur
 static void look_at_slot(struct view *v, struct tally *t, const struct slot *s)
 {
 	const Pb__Task *cur = slot_live(v, s, true), *old = slot_live(v, s, false), *failed = NULL;
-	bool runs = cur != NULL && cur->state == PB__TASK_STATE__TASK_RUNNING;
+	bool runs = cur != NULL && is_up(cur);
 	bool rolling = is_rolling(v->service);
 
 	if (is_out(v, s) || (cur == NULL && old == NULL && slot_is_done(v, s)))
@@ -193,7 +198,7 @@ static bool gives_way(const struct view *v, const Pb__Task *old, const Pb__Task 
 {
 	bool first = update_starts_first(v);
 
-	if (cur->state == PB__TASK_STATE__TASK_RUNNING)
+	if (is_up(cur))
 		return true;
 	if (has_no_place(cur))
 		return !is_on_drained(v, old) && (!first || view_must_move(v, old));

@@ -66,7 +66,7 @@ struct rt_container {
 	void *ctx;
 };
 
-enum op_kind { OP_CREATE, OP_START, OP_REMOVE, OP_EXEC };
+enum op_kind { OP_CREATE, OP_START, OP_RESET, OP_REMOVE, OP_EXEC };
 
 struct op {
 	struct sw_list link;
@@ -204,21 +204,40 @@ static void wait_for_shim(const struct rt_container *c)
 		(void)poll(&p, 1, SHIM_END_MS);
 }
 
-static int work_remove(struct op *op)
+/* What is left of a run besides its files: the runtime's state, the mount, secrets. */
+static int clear_run(struct op *op)
 {
 	struct rt_container *c = op->c;
 	sw_autofree char *merged = runtime_argv_dir(c, "merged");
 	struct sw_error ignored;
-	int rc;
 
 	/* Fails for what was never created: nothing is lost, since delete --force is asked again
 	 * for whatever the runtime still knows at the next start of the agent. */
 	(void)!run_runtime(c, "delete", "--force", &ignored);
 	wait_for_shim(c);
 	umount2(merged, MNT_DETACH);
-	rc = sw_remove_tree(c->files, &op->err);
-	if (rc == 0)
-		rc = sw_remove_tree(c->dir, &op->err);
+	return sw_remove_tree(c->files, &op->err);
+}
+
+static int work_remove(struct op *op)
+{
+	int rc = clear_run(op);
+
+	return rc != 0 ? rc : sw_remove_tree(op->c->dir, &op->err);
+}
+
+/* The next run must not find the end of this one. */
+static int work_reset(struct op *op)
+{
+	static const char *const left[] = {"exit", "shim.pid"};
+	int rc = clear_run(op);
+
+	for (size_t i = 0; rc == 0 && i < SW_COUNT(left); i++) {
+		sw_autofree char *path = runtime_argv_dir(op->c, left[i]);
+
+		if (unlink(path) != 0 && errno != ENOENT)
+			rc = sw_fail_sys(&op->err, errno, "remove %s", path);
+	}
 	return rc;
 }
 
@@ -249,6 +268,9 @@ static void op_on_work(struct sw_job *job)
 		break;
 	case OP_START:
 		op->rc = run_runtime(op->c, "start", NULL, &op->err);
+		break;
+	case OP_RESET:
+		op->rc = work_reset(op);
 		break;
 	case OP_REMOVE:
 		op->rc = work_remove(op);
@@ -405,13 +427,16 @@ static void op_on_done(struct sw_job *job)
 		finish_create(op);
 	else if (op->kind == OP_START && c->state == RT_STARTING)
 		c->state = op->rc == 0 ? RT_RUNNING : RT_CREATED;
+	bool gone = op->kind == OP_RESET && op->rc == 0;
+	if (gone)
+		forget(c); /* its id is free for the callback */
 	if (op->kind == OP_EXEC)
 		op->exec_done(c, &op->result, err, op->ctx);
 	else
-		op->done(c, err, op->ctx);
+		op->done(gone ? NULL : c, err, op->ctx);
 	if (op->kind == OP_REMOVE && op->rc == 0)
 		forget(c);
-	else if (op->kind == OP_REMOVE)
+	else if ((op->kind == OP_REMOVE || op->kind == OP_RESET) && !gone)
 		c->state = RT_EXITED;
 	pump(rt);
 	free_spec(&op->spec);
@@ -552,6 +577,15 @@ int rt_remove(struct rt_container *c, rt_done done, void *ctx, struct sw_error *
 		return bad_state(c, "remove", err);
 	c->state = RT_REMOVING;
 	submit(op_new(c, OP_REMOVE, done, ctx));
+	return 0;
+}
+
+int rt_reset(struct rt_container *c, rt_done done, void *ctx, struct sw_error *err)
+{
+	if (c->state != RT_EXITED)
+		return bad_state(c, "reset", err);
+	c->state = RT_REMOVING;
+	submit(op_new(c, OP_RESET, done, ctx));
 	return 0;
 }
 

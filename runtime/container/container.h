@@ -89,6 +89,11 @@ int rt_start(struct rt_container *c, rt_done done, void *ctx, struct sw_error *e
  */
 void rt_stop(struct rt_container *c, int signal, int64_t grace_ms);
 int rt_kill(struct rt_container *c, int signal, struct sw_error *err) SW_MUST_CHECK;
+/**
+ * Of one that EXITED: all goes but its files and its log, with which the next rt_create of the same
+ * id goes on. `c` is gone, and NULL in the callback, if err is NULL.
+ */
+int rt_reset(struct rt_container *c, rt_done done, void *ctx, struct sw_error *err) SW_MUST_CHECK;
 /** Also of a running one (killed). `c` is gone when the callback returns, if err is NULL. */
 int rt_remove(struct rt_container *c, rt_done done, void *ctx, struct sw_error *err) SW_MUST_CHECK;
 

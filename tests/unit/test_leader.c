@@ -179,6 +179,61 @@ static void a_crash_loop_backs_off_and_history_is_bounded(void **state)
 	world_free(w);
 }
 
+/* A thousand tasks that their agents restart in place, each at the longest delay and at its own time:
+ * two reports a crash. */
+static void a_thousand_crash_loops_are_few_entries(void **state)
+{
+	enum { TASKS = 1000, SECONDS = 60 };
+	struct world *w = world_new();
+	struct sw_rand r;
+	int64_t *due = sw_new_n(int64_t, TASKS);
+	uint32_t *restarts = sw_new_n(uint32_t, TASKS);
+	uint64_t before;
+
+	(void)state;
+	sw_rand_init(&r, 3);
+	new_service(w, PB__SERVICE_MODE__REPLICATED, TASKS, 0);
+	run(w, 1000);
+	assert_int_equal(running(w, 0), TASKS);
+	for (int i = 0; i < TASKS; i++)
+		due[i] = (int64_t)(w->now + sw_rand_below(&r, 30000));
+	before = w->index;
+	for (uint64_t end = w->now + SECONDS * 1000; w->now < end; w->now++) {
+		struct store_iter it = { 0 };
+		int i = 0;
+
+		for (uint64_t id = 1; id <= NODES && w->now % 100 == 0; id++)
+			leader_alive(w->leader, id, w->now);
+		for (const Pb__Task *t;
+		     (t = store_next_of_service(w->store, the_service(w), &it)) != NULL; i++) {
+			Pb__TaskStatus s = PB__TASK_STATUS__INIT;
+
+			if ((int64_t)w->now < due[i])
+				continue;
+			s.task_id = t->id;
+			s.state = PB__TASK_STATE__TASK_RUNNING;
+			s.down = restarts[i] % 2 == 0;
+			s.restarts = ++restarts[i];
+			due[i] = (int64_t)w->now + (s.down ? 30000 : 20);
+			leader_status(w->leader, t->node_id, &s);
+		}
+		while (leader_has_work(w->leader) ||
+		       leader_due_in(w->leader, wall(w), w->now) == 0) {
+			struct store_tx *tx = leader_step(w->leader, wall(w), w->now);
+
+			if (tx == NULL)
+				break;
+			leader_done(w->leader, commit(w, tx));
+		}
+	}
+	print_message("%llu entries a second\n", (unsigned long long)(w->index - before) / SECONDS);
+	assert_true(w->index - before > SECONDS);
+	assert_true(w->index - before < 20 * SECONDS);
+	free(due);
+	free(restarts);
+	world_free(w);
+}
+
 static void what_can_t_be_prepared_backs_off_too(void **state)
 {
 	struct world *w = world_new();
@@ -259,6 +314,7 @@ int main(void)
 		cmocka_unit_test(an_update_rolls_one_by_one),
 		cmocka_unit_test(a_failing_update_pauses_or_rolls_back),
 		cmocka_unit_test(a_crash_loop_backs_off_and_history_is_bounded),
+		cmocka_unit_test(a_thousand_crash_loops_are_few_entries),
 		cmocka_unit_test(what_can_t_be_prepared_backs_off_too),
 		cmocka_unit_test(addresses_come_from_the_network_and_go_back),
 		cmocka_unit_test(a_removed_service_leaves_nothing),
