@@ -65,6 +65,14 @@ static const Pb__Task *find_live(const struct view *v, const struct slot *s)
 	return NULL;
 }
 
+/* A task whose node was cut off may complete after all: its successor is too late. */
+static void stop_others(struct view *v, const struct slot *s, const Pb__Task *completed)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->tasks[i] != completed && task_is_live(s->tasks[i]))
+			view_stop(v, s->tasks[i], PB__TASK_STATE__TASK_SHUTDOWN);
+}
+
 /* A job is never restarted for having completed: "any" means on failure here. */
 static void look_at_slot(struct view *v, struct tally *t, const struct slot *s)
 {
@@ -77,6 +85,7 @@ static void look_at_slot(struct view *v, struct tally *t, const struct slot *s)
 		t->done++;
 		if (completed->desired < PB__TASK_STATE__TASK_COMPLETE)
 			view_stop(v, completed, PB__TASK_STATE__TASK_COMPLETE);
+		stop_others(v, s, completed);
 		return;
 	}
 	slot_settle(v, s);

@@ -110,13 +110,16 @@ static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
 	slot_promote(v, t);
 }
 
-/* One live task of the current revision is enough: the one that is furthest stays. */
-static void stop_doubles(struct view *v, const struct slot *s, const Pb__Task *keep)
+/* One live task of each sort, current and old, is enough: the one that is furthest stays. Two old ones
+ * are what an update leaves that overtakes another. */
+static void stop_doubles(struct view *v, const struct slot *s, bool current)
 {
+	const Pb__Task *keep = slot_live(v, s, current);
+
 	for (size_t i = 0; i < s->n; i++) {
 		const Pb__Task *t = s->tasks[i];
 
-		if (t != keep && view_is_current(v, t) && view_is_live(v, t))
+		if (t != keep && view_is_live(v, t) && view_is_current(v, t) == current)
 			view_stop(v, t, PB__TASK_STATE__TASK_SHUTDOWN);
 	}
 }
@@ -146,10 +149,11 @@ void slot_reconcile(struct view *v, const struct slot *s)
 
 	slot_settle(v, s);
 	cur = slot_live(v, s, true);
+	stop_doubles(v, s, false);
 	old = slot_live(v, s, false);
 	if (cur != NULL) {
 		promote(v, s, cur);
-		stop_doubles(v, s, slot_live(v, s, true));
+		stop_doubles(v, s, true);
 		return;
 	}
 	last = last_current(v, s);

@@ -21,6 +21,7 @@
 #include "proto/task_state.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
+#include "tests/sim/sim_work.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -63,6 +64,7 @@ struct container { /* as an agent sees a task */
 	Pb__TaskState state, desired;
 	uint64_t next_ms; /* when it moves on */
 	bool named;       /* by the last snapshot */
+	bool bad, job;    /* what its image does (sim_work.h) */
 };
 
 struct seen_endpoint { /* of another's task, as this node's kernel shows it */
@@ -93,6 +95,7 @@ struct service { /* what the clients were told */
 	char name[32];
 	uint64_t replicas;            /* last acknowledged */
 	bool acked, removing, unsure; /* unsure: an answer was "maybe" */
+	bool was_bad; /* nothing of it ran when the calm began */
 };
 
 struct world {
@@ -102,6 +105,7 @@ struct world {
 	struct agent a[AGENTS];
 	struct service s[MAX_SERVICES];
 	size_t n_services;
+	uint64_t work[2]; /* a job, a scheduled one */
 	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
 	uint64_t digests[MAX_INDEX];
 	uint64_t applied, drained;
@@ -195,7 +199,6 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 {
 	struct manager *m = arg;
 
-	(void)index;
 	if (c->kind == PB__KIND__KIND_TASK)
 		check_task(m->w, (const Pb__Task *)c->old, (const Pb__Task *)c->new);
 	if (c->kind == PB__KIND__KIND_TASK && c->new != NULL)
@@ -203,6 +206,12 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	if (c->kind == PB__KIND__KIND_NODE && c->new != NULL && c->id <= AGENTS &&
 	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
 		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
+	if (c->kind == PB__KIND__KIND_SERVICE) {
+		const char *bad = work_check((const Pb__Service *)c->old, (const Pb__Service *)c->new);
+
+		if (bad != NULL)
+			fail(m->w, bad, c->id, index);
+	}
 	if (c->kind == PB__KIND__KIND_SERVICE)
 		check_service(m->w, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
 }
@@ -211,7 +220,8 @@ static bool is_updating(const Pb__Service *s)
 {
 	return s == NULL ||
 	       (s->update != NULL && s->update->state != PB__UPDATE_STATE__UPDATE_NONE &&
-		s->update->state != PB__UPDATE_STATE__UPDATE_COMPLETED);
+		s->update->state != PB__UPDATE_STATE__UPDATE_COMPLETED &&
+		s->update->state != PB__UPDATE_STATE__ROLLBACK_COMPLETED);
 }
 
 static void check_store(struct manager *m)
@@ -230,7 +240,7 @@ static void check_store(struct manager *m)
 				     m) != NULL)
 				fail(m->w, "an address twice", t->id, t->networks[i]->address);
 		if (task_is_live(t) && !t->moving &&
-		    !is_updating(store_service(m->store, t->service_id)) &&
+		    !is_updating(store_service(m->store, t->service_id)) && t->run == 0 &&
 		    omap_set(&slots, (struct omap_key){t->service_id, t->slot}, m) != NULL)
 			fail(m->w, "two tasks wanted in a slot", t->service_id, t->slot);
 	}
@@ -238,7 +248,10 @@ static void check_store(struct manager *m)
 	for (const struct store_head *o;
 	     (o = store_next(m->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
 		const Pb__Service *s = (const Pb__Service *)o;
+		const char *bad = s->job != NULL ? work_check_tasks(m->store, s) : NULL;
 
+		if (bad != NULL)
+			fail(m->w, bad, s->id, 0);
 		for (size_t i = 0; i < s->n_vips; i++)
 			if (omap_set(&addresses,
 				     (struct omap_key){s->vips[i]->network_id, s->vips[i]->address},
@@ -611,6 +624,10 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 
 	if (c->desired > PB__TASK_STATE__TASK_RUNNING)
 		return PB__TASK_STATE__TASK_SHUTDOWN;
+	if (c->bad && c->state == PB__TASK_STATE__TASK_STARTING)
+		return PB__TASK_STATE__TASK_FAILED;
+	if (c->job && c->state == PB__TASK_STATE__TASK_RUNNING && sim_chance(&a->w->sim, 10))
+		return PB__TASK_STATE__TASK_COMPLETE;
 	if (!a->w->healing && c->state >= PB__TASK_STATE__TASK_STARTING &&
 	    sim_chance(&a->w->sim, c->state == PB__TASK_STATE__TASK_RUNNING ? 1 : 8))
 		return PB__TASK_STATE__TASK_FAILED;
@@ -618,6 +635,14 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 		if (path[i] > c->state && path[i] <= c->desired)
 			return path[i];
 	return c->state;
+}
+
+static void note_image(const struct agent *a, struct container *c, const Pb__Task *t)
+{
+	const Pb__Revision *r = store_revision(a->w->m[a->manager].store, t->revision_id);
+
+	c->bad = r != NULL && strcmp(r->task->container->image, WORK_BAD) == 0;
+	c->job = r != NULL && strcmp(r->task->container->image, WORK_JOB) == 0;
 }
 
 static void take_task(struct agent *a, const Pb__Task *t)
@@ -630,6 +655,7 @@ static void take_task(struct agent *a, const Pb__Task *t)
 		c = sw_new(struct container);
 		c->id = t->id;
 		c->state = PB__TASK_STATE__TASK_ASSIGNED;
+		note_image(a, c, t);
 		omap_set(&a->tasks, one(t->id), c);
 	}
 	c->named = true;
@@ -884,11 +910,30 @@ static void change_done(void *arg, int rc)
 	free(c);
 }
 
+/* As the manager's API does: what a rollback goes back to is what was there before the update. */
+static void keep_previous(Pb__Service *svc)
+{
+	if (svc->prev_spec != NULL && svc->update != NULL &&
+	    svc->update->state == PB__UPDATE_STATE__UPDATE_RUNNING)
+		return;
+	msg_free(svc->prev_spec != NULL ? &svc->prev_spec->base : NULL);
+	svc->prev_spec = msg_clone_of(Pb__ServiceSpec, svc->spec);
+	svc->prev_revision_id = svc->revision_id;
+}
+
 static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc)
 {
 	Pb__Revision *r = new_revision(w, svc->id, 77);
+	bool bad = !w->healing && sim_chance(&w->sim, 30);
 
-	svc->prev_revision_id = svc->revision_id;
+	if (bad)
+		msg_set_str(&r->task->container->image, WORK_BAD);
+	if (svc->spec->rollback == NULL) {
+		svc->spec->rollback = sw_new(Pb__UpdateConfig);
+		pb__update_config__init(svc->spec->rollback);
+		svc->spec->rollback->failure_action = PB__FAILURE_ACTION__FAILURE_CONTINUE;
+	}
+	keep_previous(svc);
 	svc->revision_id = r->id;
 	if (svc->update == NULL) {
 		svc->update = sw_new(Pb__UpdateStatus);
@@ -903,7 +948,8 @@ static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc)
 	svc->spec->update->parallelism = sw_rand_below(&w->sim.rand, 3);
 	svc->spec->update->order = sim_chance(&w->sim, 50) ? PB__UPDATE_ORDER__START_FIRST
 							   : PB__UPDATE_ORDER__STOP_FIRST;
-	svc->spec->update->failure_action = PB__FAILURE_ACTION__FAILURE_CONTINUE;
+	svc->spec->update->failure_action = bad ? PB__FAILURE_ACTION__FAILURE_ROLLBACK
+						: PB__FAILURE_ACTION__FAILURE_CONTINUE;
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 }
 
@@ -931,6 +977,8 @@ static void change_service(struct world *w, struct manager *l)
 		break;
 	default:
 		svc->spec->replicas = c->replicas = sw_rand_below(&w->sim.rand, 12);
+		if (svc->prev_spec != NULL)
+			svc->prev_spec->replicas = c->replicas;
 	}
 	if (!propose(l, tx, change_done, c))
 		free(c);
@@ -1065,6 +1113,8 @@ static void found_cluster(struct world *w)
 			pb__node_spec__init(node->spec);
 			store_tx_create(tx, PB__KIND__KIND_NODE, node);
 		}
+		w->work[0] = work_create(tx, &w->sim.rand, "job", false);
+		w->work[1] = work_create(tx, &w->sim.rand, "cron", true);
 		if (propose(l, tx, first_done, &done))
 			run_for(w, 500, false);
 		store_tx_free(tx);
@@ -1092,6 +1142,13 @@ static uint64_t running_of(struct world *w, const struct store *st, uint64_t ser
 	return n;
 }
 
+static bool is_bad(const struct store *st, const Pb__Service *s)
+{
+	const Pb__Revision *r = store_revision(st, s->revision_id);
+
+	return r != NULL && strcmp(r->task->container->image, WORK_BAD) == 0;
+}
+
 static void check_end(struct world *w)
 {
 	struct manager *l = leader_of(w);
@@ -1101,6 +1158,15 @@ static void check_end(struct world *w)
 		return;
 	}
 	check_store(l);
+	for (size_t i = 0; i < SW_COUNT(w->work); i++) {
+		const Pb__Service *svc = store_service(l->store, w->work[i]);
+		const char *bad = svc != NULL ? work_check_end(l->store, svc) : NULL;
+
+		if (bad != NULL)
+			fail(w, bad, w->work[i], i);
+		if (svc == NULL)
+			fail(w, "a job is lost", w->work[i], i);
+	}
 	for (size_t i = 0; i < w->n_services; i++) {
 		const struct service *s = &w->s[i];
 		const Pb__Service *svc = store_service(l->store, s->id);
@@ -1115,12 +1181,83 @@ static void check_end(struct world *w)
 			fail(w, "an acknowledged scale is lost", s->replicas, svc->spec->replicas);
 		if (svc->n_vips != 1)
 			fail(w, "a service without its virtual address", s->id, svc->n_vips);
-		if (!svc->removing && running_of(w, l->store, s->id) != svc->spec->replicas)
+		/* An update of no tasks at all completes, whatever its image is worth. */
+		if (!svc->removing && !is_bad(l->store, svc) &&
+		    running_of(w, l->store, s->id) != svc->spec->replicas)
 			fail(w, "what runs is not what is wanted", running_of(w, l->store, s->id),
 			     svc->spec->replicas);
 		if (is_updating(svc))
 			fail(w, "an update did not end", s->id, i);
 	}
+}
+
+/* ---- calm: nothing fails, so the budget of an update and of a drain is to be kept exactly ---- */
+
+static uint64_t least_of(const Pb__Service *s)
+{
+	const Pb__UpdateConfig *u = s->spec->update;
+	uint64_t budget = u == NULL ? 1 : u->parallelism == 0 ? s->spec->replicas : u->parallelism;
+
+	if (u != NULL && u->order == PB__UPDATE_ORDER__START_FIRST)
+		return s->spec->replicas;
+	return s->spec->replicas > budget ? s->spec->replicas - budget : 0;
+}
+
+static void watch_budgets(struct world *w, uint64_t ms)
+{
+	for (uint64_t end = w->sim.now + ms; w->sim.now < end && w->bad[0] == 0;) {
+		struct manager *l = leader_of(w);
+
+		run_for(w, 25, false);
+		for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+			const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+			if (s != NULL && !s->removing && !w->s[i].was_bad &&
+			    running_of(w, l->store, s->id) < least_of(s))
+				fail(w, "fewer tasks run than the update's budget allows",
+				     running_of(w, l->store, s->id), least_of(s));
+		}
+	}
+}
+
+static void be_calm(struct world *w)
+{
+	struct manager *l = leader_of(w);
+	struct store_tx *tx = store_tx_new(l->store, wall(w));
+	static struct service nobody;
+
+	for (size_t i = 0; i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		w->s[i].was_bad = s != NULL && is_bad(l->store, s);
+		if (s != NULL)
+			begin_update(w, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, w->s[i].id));
+	}
+	for (uint64_t id = 1; id <= AGENTS; id++)
+		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
+			PB__AVAILABILITY__ACTIVE;
+	propose(l, tx, client_done, &nobody);
+	store_tx_free(tx);
+	watch_budgets(w, 30000);
+	l = leader_of(w);
+	if (l == NULL || w->bad[0] != 0)
+		return;
+	tx = store_tx_new(l->store, wall(w));
+	for (uint64_t id = 1; id <= 2; id++)
+		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
+			PB__AVAILABILITY__DRAIN;
+	propose(l, tx, client_done, &nobody);
+	store_tx_free(tx);
+	watch_budgets(w, 20000);
+	for (int i = 0; i < 2; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (const struct container *c; (c = omap_next(&it)) != NULL;)
+			if (task_state_of(c->state)->live && !c->job)
+				fail(w, "a drained node still runs something", c->id, (uint64_t)i);
+	}
+	if (w->bad[0] == 0)
+		check_end(w);
 }
 
 static void heal(struct world *w)
@@ -1152,6 +1289,8 @@ static void heal(struct world *w)
 	run_for(w, HEAL_MS, false);
 	if (w->bad[0] == 0)
 		check_end(w);
+	if (w->bad[0] == 0)
+		be_calm(w);
 }
 
 /* The first row of every member: all of them voters, in libraft's encoding. */
