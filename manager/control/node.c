@@ -62,15 +62,6 @@ CTL_BUILD(node_update)
 	return 0;
 }
 
-CTL_BUILD(rebalance)
-{
-	(void)c;
-	(void)tx;
-	(void)m;
-	(void)reply;
-	return sw_fail(err, SW_EUNSUPP, "later");
-}
-
 static void revoke_certificate(struct control *c, struct store_tx *tx, uint64_t node)
 {
 	const Pb__Cluster *cluster = store_cluster(c->env.store);

@@ -79,14 +79,14 @@ static void on_reset(void *arg)
 
 struct leader *leader_new(struct store *s, uint64_t seed)
 {
-	static const struct orch_placement placement = {sched_may_stay, sched_is_eligible};
 	struct leader *l = sw_new(struct leader);
 
 	l->store = s;
 	sw_rand_init(&l->rand, seed);
-	l->orch = orch_new(s, &placement);
 	l->alloc = alloc_new(s);
 	l->sched = sched_new(s);
+	l->orch = orch_new(s, &(struct orch_placement){ sched_may_stay, sched_is_eligible,
+							sched_fits, l->sched });
 	l->drain = drain_new(s);
 	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
 	store_watch(s, &l->watcher);
@@ -415,6 +415,15 @@ uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms
 const struct alloc *leader_alloc(const struct leader *l)
 {
 	return l->alloc;
+}
+
+size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms, uint64_t *ret,
+			 size_t max)
+{
+	const struct orch_placement p = { sched_may_stay, sched_is_eligible, sched_fits, l->sched };
+	int64_t due = INT64_MAX;
+
+	return orch_plan_moves(l->store, &p, s, wall_ms, 0, ret, max, &due);
 }
 
 const struct sched *leader_sched(const struct leader *l)

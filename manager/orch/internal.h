@@ -62,6 +62,8 @@ Pb__Service *view_edit_service(struct view *v);
 bool view_node_lost(const struct view *v, const Pb__Task *t);
 /** It runs where it may not stay: on a node that is drained, or that its constraints exclude. */
 bool view_must_move(const struct view *v, const Pb__Task *t);
+/** Its node may not have it: drained, or excluded by the constraints. */
+bool view_is_excluded(const struct view *v, const Pb__Task *t);
 /** Meant to run, not ended, on a node that can be counted on. */
 bool view_is_live(const struct view *v, const Pb__Task *t);
 /** Runs what the service wants: its revision, or one that differs in placement alone. */
@@ -112,6 +114,9 @@ void slot_reconcile(struct view *v, const struct slot *s);
 bool slot_is_done(const struct view *v, const struct slot *s);
 /** Its current task died and restart.c is on it: no other is to be made. */
 bool slot_is_retried(const struct view *v, const struct slot *s);
+/** Whether the old task stays until the new one runs: by the spec's order, or as it only moves to
+ * where there is more room. */
+bool slot_starts_first(const struct view *v, const struct slot *s);
 const Pb__Task *slot_live(const struct view *v, const struct slot *s, bool current);
 
 /* restart.c */
@@ -124,6 +129,10 @@ bool restart_wanted(const struct view *v, const struct slot *s, const Pb__Task *
 const Pb__UpdateConfig *update_config(const Pb__Service *s);
 bool update_starts_first(const struct view *v);
 void update_reconcile(struct view *v);
+
+/* balance.c */
+/** Marks a task that should move, where the service asks for it and nothing else goes on. */
+void balance_reconcile(struct view *v);
 
 /* reaper.c */
 void reaper_reconcile(struct view *v);

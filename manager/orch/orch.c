@@ -50,13 +50,19 @@ static void mark_stacks(struct orch *o)
 		mark_stack(o, s->id);
 }
 
-static void mark_all(struct orch *o, bool global_only)
+/* Those that nodes matter to by themselves: global ones, and those that spread over new nodes. */
+static bool follows_nodes(const Pb__Service *s)
+{
+	return service_is_global(s) || s->spec->rebalance != PB__REBALANCE__REBALANCE_NEVER;
+}
+
+static void mark_all(struct orch *o, bool followers_only)
 {
 	struct store_iter it = { 0 };
 
 	for (const struct store_head *s;
 	     (s = store_next(o->store, PB__KIND__KIND_SERVICE, &it)) != NULL;)
-		if (!global_only || service_is_global((const Pb__Service *)s))
+		if (!followers_only || follows_nodes((const Pb__Service *)s))
 			mark(o, s->id);
 }
 
@@ -152,6 +158,7 @@ static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, ui
 		else
 			replicated_reconcile(&v);
 		update_reconcile(&v);
+		balance_reconcile(&v);
 		reaper_reconcile(&v);
 	}
 	if (v.due != INT64_MAX)

@@ -19,8 +19,21 @@ struct orch;
 /** Questions about placement that the scheduler answers. */
 struct orch_placement {
 	bool (*may_stay)(const Pb__TaskSpec *spec, const Pb__Node *n);
-	bool (*is_eligible)(const Pb__TaskSpec *spec, const Pb__Node *n);
+		bool (*is_eligible)(const Pb__TaskSpec *spec, const Pb__Node *n);
+	/** The node would take one more task of the revision now. */
+	bool (*fits)(void *arg, uint64_t service, uint64_t revision, uint64_t node);
+	void *arg; /* of fits */
 };
+
+/**
+ * Which running tasks of a replicated service should move so that its nodes have as many each as can
+ * be: up to `max` ids into `ret`; those that run for less than `min_run_ms` stay. *ret_due: when a
+ * task that is too young for now is not any more. Services with placement preferences are left alone:
+ * they are spread by those.
+ */
+size_t orch_plan_moves(const struct store *s, const struct orch_placement *p,
+		       const Pb__Service *svc, int64_t now_ms, int64_t min_run_ms, uint64_t *ret,
+		       size_t max, int64_t *ret_due);
 
 struct orch *orch_new(struct store *s, const struct orch_placement *p);
 void orch_free(struct orch *o);

@@ -101,10 +101,19 @@ void slot_promote(struct view *v, const Pb__Task *t)
 		view_edit(v, t)->desired = PB__TASK_STATE__TASK_RUNNING;
 }
 
+bool slot_starts_first(const struct view *v, const struct slot *s)
+{
+	const Pb__Task *old = slot_live(v, s, false);
+
+	return update_starts_first(v) ||
+	       (old != NULL && old->moving && view_has_revision(v, old) &&
+		!view_is_excluded(v, old));
+}
+
 /* Stop-first waits for the old one's end. */
 static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
 {
-	if (t->desired == PB__TASK_STATE__TASK_READY && !update_starts_first(v) &&
+	if (t->desired == PB__TASK_STATE__TASK_READY && !slot_starts_first(v, s) &&
 	    (slot_live(v, s, false) != NULL || has_stopping(v, s)))
 		return;
 	slot_promote(v, t);
@@ -168,5 +177,5 @@ void slot_reconcile(struct view *v, const struct slot *s)
 		return;
 	}
 	view_create(v, s->key, not_before, attempt,
-		    (old != NULL || has_stopping(v, s)) && !update_starts_first(v));
+		    (old != NULL || has_stopping(v, s)) && !slot_starts_first(v, s));
 }

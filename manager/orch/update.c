@@ -192,17 +192,18 @@ static bool is_on_drained(const struct view *v, const Pb__Task *t)
 }
 
 /* The old task goes when the new one runs; stop-first, when the new one could run. Without a place
- * for the new one it goes too where it may be in the way, or where it must not be; a drain waits.
- */
-static bool gives_way(const struct view *v, const Pb__Task *old, const Pb__Task *cur)
+ * for the new one it goes too where it may be in the way, or where it must not be; a drain waits. */
+static bool gives_way(const struct view *v, const struct slot *s, const Pb__Task *old,
+		      const Pb__Task *cur)
 {
-	bool first = update_starts_first(v);
+	bool first = slot_starts_first(v, s);
 
 	if (is_up(cur))
 		return true;
 	if (has_no_place(cur))
-		return !is_on_drained(v, old) && (!first || view_must_move(v, old));
-	return !first && cur->not_before_ms <= v->now && cur->state >= PB__TASK_STATE__TASK_READY;
+		return !is_on_drained(v, old) && (!first || view_is_excluded(v, old));
+	return !first && cur->not_before_ms <= v->now &&
+	       cur->state >= PB__TASK_STATE__TASK_READY;
 }
 
 static void finish_slots(struct view *v)
@@ -211,7 +212,7 @@ static void finish_slots(struct view *v)
 		const Pb__Task *cur = slot_live(v, &v->slots[i], true);
 		const Pb__Task *old = slot_live(v, &v->slots[i], false);
 
-		if (cur != NULL && old != NULL && gives_way(v, old, cur))
+		if (cur != NULL && old != NULL && gives_way(v, &v->slots[i], old, cur))
 			view_stop(v, old, PB__TASK_STATE__TASK_SHUTDOWN);
 	}
 }
@@ -219,7 +220,7 @@ static void finish_slots(struct view *v)
 /* While no update rolls only those begin that must move. */
 static void begin_slots(struct view *v, size_t room)
 {
-	bool first = update_starts_first(v), rolling = is_rolling(v->service);
+	bool rolling = is_rolling(v->service);
 
 	for (size_t i = 0; i < v->n_slots && room > 0; i++) {
 		const struct slot *s = &v->slots[i];
@@ -228,13 +229,13 @@ static void begin_slots(struct view *v, size_t room)
 		if (old == NULL || slot_live(v, s, true) != NULL || is_out(v, s) ||
 		    slot_is_retried(v, s) || (!rolling && !view_must_move(v, old)))
 			continue;
+		bool wait = !slot_starts_first(v, s) && old->node_id != 0;
 		/* What never ran is replaced without waiting for it. */
 		if (old->state < PB__TASK_STATE__TASK_RUNNING)
 			view_stop(v, old, PB__TASK_STATE__TASK_SHUTDOWN);
 		else if (view_has_revision(v, old) && !old->moving)
-			view_edit(v, old)->moving =
-				true; /* also should the node be back meanwhile */
-		view_create(v, s->key, 0, 0, !first && old->node_id != 0);
+			view_edit(v, old)->moving = true; /* also should the node be back meanwhile */
+		view_create(v, s->key, 0, 0, wait);
 		room--;
 	}
 }

@@ -151,7 +151,7 @@ bool view_node_lost(const struct view *v, const Pb__Task *t)
 }
 
 /* Constraints are those of the service as it is now, for tasks that its last change left alone. */
-bool view_must_move(const struct view *v, const Pb__Task *t)
+bool view_is_excluded(const struct view *v, const Pb__Task *t)
 {
 	const Pb__Node *n;
 	const Pb__Revision *r;
@@ -161,8 +161,13 @@ bool view_must_move(const struct view *v, const Pb__Task *t)
 	n = store_tx_get(v->tx, PB__KIND__KIND_NODE, t->node_id);
 	r = view_has_revision(v, t) ? v->revision
 				    : store_tx_get(v->tx, PB__KIND__KIND_REVISION, t->revision_id);
-	return t->moving ||
-	       (n != NULL && r != NULL && r->task != NULL && !v->o->placement.may_stay(r->task, n));
+	return n != NULL && r != NULL && r->task != NULL &&
+	       !v->o->placement.may_stay(r->task, n);
+}
+
+bool view_must_move(const struct view *v, const Pb__Task *t)
+{
+	return t->node_id != 0 && (t->moving || view_is_excluded(v, t));
 }
 
 /* Nothing is lost with a task that did not run yet: it is made anew where it may stay. */

@@ -363,6 +363,22 @@ bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 	return done < n;
 }
 
+bool sched_fits(void *sched, uint64_t service, uint64_t revision, uint64_t node)
+{
+	const struct sched *s = sched;
+	const Pb__Task t = { .service_id = service, .revision_id = revision };
+	const struct node_info *n = node_info_get(s, node);
+	struct group g;
+	bool fits;
+
+	if (n == NULL)
+		return false;
+	group_init(&g, s, NULL, &t);
+	fits = filter_first_refusal(s, &g, n) < 0;
+	group_fini(&g);
+	return fits;
+}
+
 void sched_explain(const struct sched *s, const Pb__Task *t,
 		   void (*line)(void *arg, const Pb__Node *n, const char *why), void *arg)
 {

@@ -882,6 +882,8 @@ static void create_service(struct world *w, struct manager *l)
 	pb__service_spec__init(svc->spec);
 	msg_set_str(&svc->spec->name, s->name);
 	svc->spec->replicas = s->replicas;
+	svc->spec->rebalance = sim_chance(&w->sim, 30) ? PB__REBALANCE__REBALANCE_ON_JOIN
+						       : PB__REBALANCE__REBALANCE_NEVER;
 	r = new_revision(w, s->id, 77);
 	svc->revision_id = r->id;
 	svc->spec->task = msg_clone_of(Pb__TaskSpec, r->task);

@@ -283,6 +283,83 @@ static void a_node_that_dies_in_an_update_does_not_fail_it(void **state)
 	world_free(w);
 }
 
+static void set_availability(struct world *w, uint64_t node, Pb__Availability a)
+{
+	struct store_tx *tx = store_tx_new(w->store, wall(w));
+
+	((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, node))->spec->availability = a;
+	assert_int_equal(commit(w, tx), 0);
+}
+
+/* A node that returns gets its share, where the service asks for it, and no replica is missed. */
+static void tasks_move_to_a_node_that_returns(void **state)
+{
+	for (int wanted = 0; wanted < 2; wanted++) {
+		struct world *w = world_new();
+		struct store_tx *tx;
+
+		(void)state;
+		set_availability(w, 3, PB__AVAILABILITY__DRAIN);
+		new_service(w, PB__SERVICE_MODE__REPLICATED, 6, 0);
+		edit(w, &tx)->spec->rebalance = wanted ? PB__REBALANCE__REBALANCE_ON_JOIN
+						       : PB__REBALANCE__REBALANCE_NEVER;
+		assert_int_equal(commit(w, tx), 0);
+		run(w, 2000);
+		assert_int_equal(running(w, 1) + running(w, 2), 6);
+		set_availability(w, 3, PB__AVAILABILITY__ACTIVE);
+		/* Not before they have run for a while. */
+		run(w, 20000);
+		assert_int_equal(running(w, 3), 0);
+		for (int i = 0; i < 2000; i++) {
+			run(w, 10);
+			assert_true(running(w, 0) >= 6);
+		}
+		assert_int_equal(running(w, 3), wanted ? 2 : 0);
+		assert_int_equal(running(w, 1), wanted ? 2 : 3);
+		uint64_t before = w->index;
+		run(w, 120000);
+		assert_int_equal(w->index, before);
+		world_free(w);
+	}
+}
+
+/* What can't go there does not move: a replica is not risked for evenness. */
+static void a_node_without_room_draws_no_task(void **state)
+{
+	struct world *w = world_new();
+	struct store_tx *tx;
+	Pb__Revision *r;
+
+	(void)state;
+	set_availability(w, 3, PB__AVAILABILITY__DRAIN);
+	tx = store_tx_new(w->store, wall(w));
+	for (uint64_t id = 1; id <= NODES; id++) {
+		Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
+
+		n->description = sw_new(Pb__NodeDescription);
+		pb__node_description__init(n->description);
+		n->description->resources = sw_new(Pb__Resources);
+		pb__resources__init(n->description->resources);
+		n->description->resources->memory = id == 3 ? 10 : 1000;
+	}
+	assert_int_equal(commit(w, tx), 0);
+	new_service(w, PB__SERVICE_MODE__REPLICATED, 4, 0);
+	tx = store_tx_new(w->store, wall(w));
+	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, the_service(w)))->spec->rebalance =
+		PB__REBALANCE__REBALANCE_ON_JOIN;
+	r = store_tx_edit(tx, PB__KIND__KIND_REVISION, service(w)->revision_id);
+	r->task->reservations = sw_new(Pb__Resources);
+	pb__resources__init(r->task->reservations);
+	r->task->reservations->memory = 100;
+	assert_int_equal(commit(w, tx), 0);
+	run(w, 1000);
+	set_availability(w, 3, PB__AVAILABILITY__ACTIVE);
+	run(w, 60000);
+	assert_int_equal(running(w, 3), 0);
+	assert_int_equal(running(w, 0), 4);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +374,8 @@ int main(void)
 		cmocka_unit_test(the_cap_per_node_bears_a_surge),
 		cmocka_unit_test(a_node_that_is_down_holds_no_update_up),
 		cmocka_unit_test(a_node_that_dies_in_an_update_does_not_fail_it),
+		cmocka_unit_test(tasks_move_to_a_node_that_returns),
+		cmocka_unit_test(a_node_without_room_draws_no_task),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
