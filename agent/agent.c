@@ -95,6 +95,19 @@ static void read_registries(struct agent *a)
 	a->pull_options = (struct img_puller_options){ .hosts = hosts, .n_hosts = k };
 }
 
+bool agent_has_runtime(struct agent *a)
+{
+	struct sw_error e;
+
+	free(a->trouble);
+	a->trouble = NULL;
+	if (rt_runtime_version(a->o.runtime, a->runtime_version, sizeof a->runtime_version, &e) == 0)
+		return true;
+	a->trouble = sw_strdup(e.msg);
+	a->runtime_version[0] = 0;
+	return false;
+}
+
 static int open_runtime(struct agent *a, struct sw_error *err)
 {
 	sw_autofree char *images = sw_asprintf("%s/images", a->o.state_dir);
@@ -110,15 +123,11 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 		.ctx = a,
 		.on_exit = on_exit_of,
 	};
-	struct sw_error e;
 	int rc;
 
-	if (rt_runtime_version(a->o.runtime, a->runtime_version, sizeof a->runtime_version, &e) != 0) {
-		/* Not fatal: each task says so, and the runtime may be installed meanwhile. */
-		sw_err("no OCI runtime", SW_ERR(&e));
-		snprintf(a->runtime_version, sizeof a->runtime_version, "none (%.50s)",
-			 a->o.runtime);
-	}
+	/* Not fatal: the managers place nothing here, and it may be installed meanwhile. */
+	if (!agent_has_runtime(a))
+		sw_err("no OCI runtime", SW_STR("error", a->trouble));
 	if ((rc = img_store_open(images, &a->images, err)) != 0 ||
 	    (rc = vol_open(volumes, &a->volumes, err)) != 0)
 		return rc;
@@ -297,6 +306,7 @@ static void on_all_closed(struct sw_closer *c)
 	identity_fini(&a->id);
 	img_store_close(a->images);
 	vol_close(a->volumes);
+	free(a->trouble);
 	free(a->identity_dir);
 	free(a->records_dir);
 	free(a->manager_dir);
