@@ -305,7 +305,9 @@ char *bld_path_clean(const char *path)
 		}
 		path += n + (path[n] == '/');
 	}
-	return b.len > 0 ? sw_buf_take(&b) : sw_strdup(".");
+	if (b.len == 0)
+		sw_buf_addc(&b, '.');
+	return sw_buf_take(&b);
 }
 
 char *bld_path_join(const char *base, const char *path)
