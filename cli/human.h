@@ -8,7 +8,7 @@
 char *human_duration(int64_t seconds, char out[32]);
 /** "2 hours ago" */
 char *human_ago(int64_t then_ms, int64_t now_ms, char out[48]);
-/** "13.3kB": powers of 1000, four digits. */
+/** "13.3kB": powers of 1000, three digits, as Docker lists images. */
 char *human_size(uint64_t bytes, char out[32]);
 /** Natural order: service-2 before service-10. */
 int human_compare(const char *a, const char *b);

@@ -31,6 +31,12 @@ static void set_text(struct check *c, struct yaml_node *n, const char *text)
 	n->quoted = true;
 }
 
+/* "0.5": there is none, and to take it for 0 would be "no limit". */
+static bool is_part_of_a_byte(const char *s)
+{
+	return strchr(s, '.') && s[strspn(s, "0123456789.")] == 0;
+}
+
 /* A scalar of one of the simple types; numbers and booleans become canonical. */
 static struct yaml_node *check_scalar(struct check *c, enum schema_type type, struct yaml_node *n,
 				      const struct compose_path *path)
@@ -55,7 +61,7 @@ static struct yaml_node *check_scalar(struct check *c, enum schema_type type, st
 	} else if (type == ST_DURATION) {
 		good = unit_duration(n->text, &i) && i >= 0;
 	} else if (type == ST_BYTES) {
-		good = unit_bytes(n->text, 1024, &i);
+		good = unit_bytes(n->text, 1024, &i) && !is_part_of_a_byte(n->text);
 	}
 	if (!good)
 		return wrong(c, n, path, schema_type_text(type));
@@ -126,7 +132,14 @@ static bool check_pair_value(struct check *c, struct yaml_node *n, const struct 
 	return true;
 }
 
-static void pair_of_item(struct check *c, struct yaml_node *map, struct yaml_node *item)
+/* Where a name alone is not the empty text: its value comes from elsewhere. */
+static bool is_bare_null(const struct schema_key *k)
+{
+	return sw_streq(k->name, "environment") || sw_streq(k->name, "args");
+}
+
+static void pair_of_item(struct check *c, const struct schema_key *k, struct yaml_node *map,
+			 struct yaml_node *item)
 {
 	const char *eq = strchr(item->text, '=');
 	size_t n = eq ? (size_t)(eq - item->text) : item->len;
@@ -134,7 +147,7 @@ static void pair_of_item(struct check *c, struct yaml_node *map, struct yaml_nod
 	sw_autofree char *key = sw_strndup(item->text, n);
 	struct yaml_pair *old = yaml_get_pair(map, key);
 
-	value->quoted = eq != NULL; /* NAME alone is a null: its value comes from elsewhere */
+	value->quoted = eq != NULL || !is_bare_null(k);
 	if (old) {
 		old->value = value;
 		return;
@@ -142,8 +155,8 @@ static void pair_of_item(struct check *c, struct yaml_node *map, struct yaml_nod
 	yaml_put(c->pool, map, yaml_new_text(c->pool, key, item), value);
 }
 
-static struct yaml_node *check_pairs(struct check *c, struct yaml_node *n,
-				     const struct compose_path *path)
+static struct yaml_node *check_pairs(struct check *c, const struct schema_key *k,
+				     struct yaml_node *n, const struct compose_path *path)
 {
 	struct yaml_node *map = n;
 	size_t kept = 0;
@@ -155,7 +168,7 @@ static struct yaml_node *check_pairs(struct check *c, struct yaml_node *n,
 			struct compose_path at = { path, NULL, i };
 
 			if (check_scalar(c, ST_TEXT, n->items[i], &at))
-				pair_of_item(c, map, n->items[i]);
+				pair_of_item(c, k, map, n->items[i]);
 		}
 		return map;
 	}
@@ -164,8 +177,11 @@ static struct yaml_node *check_pairs(struct check *c, struct yaml_node *n,
 	for (size_t i = 0; i < map->n; i++) {
 		struct compose_path at = { path, map->pairs[i].key->text, 0 };
 
-		if (check_pair_value(c, map->pairs[i].value, &at))
-			map->pairs[kept++] = map->pairs[i];
+		if (!check_pair_value(c, map->pairs[i].value, &at))
+			continue;
+		if (yaml_is_null(map->pairs[i].value) && !is_bare_null(k))
+			set_text(c, map->pairs[i].value, "");
+		map->pairs[kept++] = map->pairs[i];
 	}
 	map->n = kept;
 	return map;
@@ -201,6 +217,7 @@ static struct yaml_node *check_named(struct check *c, const struct schema_key *k
 		if (yaml_is_null(pair->value) && !needs_body) {
 			struct yaml_node *empty = yaml_new(c->pool, YAML_MAP, pair->value);
 
+			empty->made = true;
 			empty->reset = pair->value->reset;
 			pair->value = empty;
 		}
@@ -258,7 +275,7 @@ static struct yaml_node *check_value(struct check *c, const struct schema_key *k
 	case ST_COMMAND:
 		return check_command(c, n, path);
 	case ST_PAIRS:
-		return check_pairs(c, n, path);
+		return check_pairs(c, k, n, path);
 	case ST_NAMED:
 		return check_named(c, k, n, path);
 	case ST_LIST:
@@ -274,7 +291,7 @@ static struct yaml_node *check_value(struct check *c, const struct schema_key *k
 }
 
 static bool is_known(struct check *c, const struct schema_level *l, const struct schema_key *k,
-		     const struct yaml_pair *pair, const struct compose_path *path)
+		     const struct yaml_pair *pair, bool made, const struct compose_path *path)
 {
 	const char *near;
 
@@ -288,7 +305,7 @@ static bool is_known(struct check *c, const struct schema_level *l, const struct
 		diag_at(c->diag, DIAG_ERROR, pair->key, path, "is not supported: %s", k->note);
 		return false;
 	}
-	if (k->since != SCHEMA_SPEC && k->since > c->minor) {
+	if (!made && k->since != SCHEMA_SPEC && k->since > c->minor) {
 		diag_at(c->diag, DIAG_ERROR, pair->key, path,
 			"unknown key in version 3.%u; it needs version \"3.%u\" or none",
 			c->minor, k->since);
@@ -298,14 +315,14 @@ static bool is_known(struct check *c, const struct schema_level *l, const struct
 }
 
 static bool check_pair(struct check *c, const struct schema_level *l, struct yaml_pair *pair,
-		       const struct compose_path *path)
+		       bool made, const struct compose_path *path)
 {
 	const struct schema_key *k = schema_find(l, pair->key->text);
 	struct yaml_node *n;
 
 	if (k == NULL && l->extensions && sw_after(pair->key->text, "x-"))
 		return true;
-	if (!is_known(c, l, k, pair, path))
+	if (!is_known(c, l, k, pair, made, path))
 		return false;
 	n = check_value(c, k, pair->value, path);
 	if (n == NULL)
@@ -324,7 +341,7 @@ static void check_level(struct check *c, const struct schema_level *l, struct ya
 	for (size_t i = 0; i < map->n; i++) {
 		struct compose_path at = { path, map->pairs[i].key->text, 0 };
 
-		if (check_pair(c, l, &map->pairs[i], &at))
+		if (check_pair(c, l, &map->pairs[i], map->made, &at))
 			map->pairs[kept++] = map->pairs[i];
 		else
 			map->damaged = true;

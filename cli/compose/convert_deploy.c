@@ -57,9 +57,13 @@ static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_nod
 		convert_fault(c, yaml_get(u, "max_failure_ratio"), &at, "max_failure_ratio",
 			      "must be from 0 to 1, this is %.40s", ratio);
 	if (sw_streq(key, "rollback_config") &&
-	    out->failure_action == PB__FAILURE_ACTION__FAILURE_ROLLBACK)
-		convert_fault(c, yaml_get(u, "failure_action"), &at, "failure_action",
-			      "a rollback is not rolled back; write pause or continue");
+	    out->failure_action == PB__FAILURE_ACTION__FAILURE_ROLLBACK) {
+		struct compose_path ap = { &at, "failure_action", 0 };
+
+		diag_at(c->l->diag, DIAG_WARNING, yaml_get(u, "failure_action"), &ap,
+			"is taken as pause: a rollback is not rolled back");
+		out->failure_action = PB__FAILURE_ACTION__FAILURE_PAUSE;
+	}
 	return out;
 }
 

@@ -91,7 +91,7 @@ char *compose_path_text(const struct compose_path *p)
 	struct sw_buf b = SW_BUF_INIT(4096);
 
 	path_add(&b, p);
-	return b.len > 0 ? sw_buf_take(&b) : sw_strdup("");
+	return sw_buf_take(&b);
 }
 
 static void add(struct diag *d, enum diag_severity sev, uint16_t file, uint32_t line, uint32_t col,
@@ -259,5 +259,5 @@ char *diag_render(struct diag *d)
 		sw_buf_addf(&b, "and %zu more errors\n", d->n_errors - DIAG_ERRORS_MAX);
 	if (d->n_warnings > DIAG_WARNINGS_MAX)
 		sw_buf_addf(&b, "and %zu more warnings\n", d->n_warnings - DIAG_WARNINGS_MAX);
-	return b.len > 0 ? sw_buf_take(&b) : sw_strdup("");
+	return sw_buf_take(&b);
 }

@@ -113,7 +113,8 @@ void env_resolve(struct load *l, struct yaml_node *service, const struct compose
 	}
 	for (size_t i = 0; own && own->kind == YAML_MAP && i < own->n; i++) {
 		struct yaml_pair *pair = &own->pairs[i];
-		const char *value = yaml_is_null(pair->value) ?
+		/* As Docker: an empty value asks the shell too. */
+		const char *value = *pair->value->text == 0 || yaml_is_null(pair->value) ?
 					    l->env.getenv(l->env.arg, pair->key->text) :
 					    NULL;
 

@@ -106,7 +106,7 @@ static int expand(struct walk *w, const char **s, bool braced, struct sw_buf *ou
 	while (**s && !(braced && **s == '}')) {
 		int rc = 0;
 
-		if (**s != '$') {
+		if (**s != '$' || (braced && (*s)[1] != '$' && (*s)[1] != '{')) {
 			sw_buf_addc(out, *(*s)++);
 		} else if ((*s)[1] == '$') {
 			sw_buf_addc(out, '$');
@@ -132,6 +132,6 @@ int interpolate(const char *s, const struct interpolate_env *env, char **ret, st
 		sw_buf_fini(&out);
 		return rc;
 	}
-	*ret = out.len ? sw_buf_take(&out) : sw_strdup("");
+	*ret = sw_buf_take(&out);
 	return 0;
 }

@@ -1,4 +1,8 @@
-/** Variables in values: $V ${V} ${V:-d} ${V-d} ${V:?e} ${V?e} ${V:+a} ${V+a}, nested; $$ is a dollar. */
+/**
+ * Variables in values: $V ${V} ${V:-d} ${V-d} ${V:?e} ${V?e} ${V:+a} ${V+a}; $$ is a dollar. Inside
+ * a word ${…} nests as Compose has it; a bare $ there is a plain character as Docker has it, so that
+ * ${PASSWORD:-$2y$05$…} keeps the hash.
+ */
 #pragma once
 
 #include "base/error.h"

@@ -33,7 +33,7 @@ static int read_stdin(size_t max, char **ret, size_t *ret_n, struct sw_error *er
 		}
 	}
 	*ret_n = b.len;
-	*ret = b.len ? sw_buf_take(&b) : sw_strdup("");
+	*ret = sw_buf_take(&b);
 	return 0;
 }
 
@@ -264,10 +264,12 @@ static void produce(struct load *l, const struct yaml_node *root, struct compose
 	else if (!l->o->config_only)
 		diag_at(l->diag, DIAG_ERROR, root, NULL,
 			"the stack has no name: give one, or write name: in the file");
-	if (diag_errors(l->diag) == 0 && l->o->config == COMPOSE_YAML)
-		ret->config = print_yaml(root);
-	else if (diag_errors(l->diag) == 0 && l->o->config == COMPOSE_JSON)
-		ret->config = print_json(root);
+	if (diag_errors(l->diag) > 0)
+		return;
+	if (l->o->config == COMPOSE_YAML)
+		ret->config = print_yaml(config_tree(l, root));
+	else if (l->o->config == COMPOSE_JSON)
+		ret->config = print_json(config_tree(l, root));
 }
 
 int compose_load(const struct compose_options *o, struct compose_result *ret)

@@ -23,6 +23,12 @@ void env_resolve(struct load *l, struct yaml_node *service, const struct compose
 struct yaml_node *merge_files(struct yaml_pool *p, struct yaml_node *base, struct yaml_node *over);
 /** The StackSpec of a merged tree; whether it is whole is told by the diagnostics. */
 Pb__StackSpec *convert_stack(struct load *l, const char *name, const struct yaml_node *root);
-/** The merged tree as text; the caller frees. */
+/**
+ * The merged tree as `stack config` shows it, which is Docker's form: durations and sizes written
+ * anew, paths absolute, what is empty or the default left out, short forms where the user wrote
+ * them. A new tree; `root` stays.
+ */
+struct yaml_node *config_tree(struct load *l, const struct yaml_node *root);
+/** A tree as text; the caller frees. */
 char *print_yaml(const struct yaml_node *root);
 char *print_json(const struct yaml_node *root);

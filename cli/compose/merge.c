@@ -16,6 +16,7 @@ struct merge_row {
 	const char *key;
 	enum rule rule;
 	void (*identity)(const struct yaml_node *item, char *out, size_t n);
+	int (*order)(const void *a, const void *b); /* of what was merged, as Docker has it */
 };
 
 static const char *text_of(const struct yaml_node *item, const char *key, const char *fallback)
@@ -44,14 +45,39 @@ static void source_identity(const struct yaml_node *item, char *out, size_t n)
 	snprintf(out, n, "%s", text_of(item, "source", ""));
 }
 
+static int compare_text(const void *a, const void *b, const char *key)
+{
+	return strcmp(text_of(*(struct yaml_node *const *)a, key, ""),
+		      text_of(*(struct yaml_node *const *)b, key, ""));
+}
+
+static int by_source(const void *a, const void *b)
+{
+	return compare_text(a, b, "source");
+}
+
+static int by_target(const void *a, const void *b)
+{
+	return compare_text(a, b, "target");
+}
+
+static int by_published(const void *pa, const void *pb)
+{
+	const char *a = text_of(*(struct yaml_node *const *)pa, "published", "0");
+	const char *b = text_of(*(struct yaml_node *const *)pb, "published", "0");
+	long x = strtol(a, NULL, 10), y = strtol(b, NULL, 10);
+
+	return x < y ? -1 : x > y ? 1 : by_target(pa, pb);
+}
+
 static const struct merge_row service_rows[] = {
 	{ "command", RULE_REPLACE },
 	{ "entrypoint", RULE_REPLACE },
 	{ "logging", RULE_LOGGING },
-	{ "ports", RULE_BY_KEY, port_identity },
-	{ "volumes", RULE_BY_KEY, target_identity },
-	{ "secrets", RULE_BY_KEY, source_identity },
-	{ "configs", RULE_BY_KEY, source_identity },
+	{ "ports", RULE_BY_KEY, port_identity, by_published },
+	{ "volumes", RULE_BY_KEY, target_identity, by_target },
+	{ "secrets", RULE_BY_KEY, source_identity, by_source },
+	{ "configs", RULE_BY_KEY, source_identity, by_source },
 	{ "networks", RULE_BY_NAME },
 	{ "ulimits", RULE_BY_NAME },
 	{ "test", RULE_REPLACE }, /* of healthcheck: half of each would be no test */
@@ -111,6 +137,8 @@ static struct yaml_node *merge_by_key(struct yaml_pool *p, struct yaml_node *bas
 		else
 			yaml_push(p, c, over->items[i]);
 	}
+	if (c->n > 1)
+		qsort(c->items, c->n, sizeof *c->items, row->order);
 	return c;
 }
 

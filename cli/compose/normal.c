@@ -37,6 +37,15 @@ static bool is_short(const struct yaml_node *n)
 	return n->kind == YAML_SCALAR && !yaml_is_null(n);
 }
 
+/* A mapping in place of a short form. */
+static struct yaml_node *made_map(struct check *c, const struct yaml_node *at)
+{
+	struct yaml_node *map = yaml_new(c->pool, YAML_MAP, at);
+
+	map->made = true;
+	return map;
+}
+
 static bool want_list(struct check *c, const struct yaml_node *n, const struct compose_path *path)
 {
 	if (n->kind == YAML_SEQ)
@@ -52,7 +61,7 @@ static const char *const protocols[] = { "tcp", "udp", "sctp" };
 static struct yaml_node *port_node(struct check *c, const Pb__PortConfig *p,
 				   const struct yaml_node *at)
 {
-	struct yaml_node *map = yaml_new(c->pool, YAML_MAP, at);
+	struct yaml_node *map = made_map(c, at);
 
 	put_text(c, map, "mode", "ingress");
 	put_text(c, map, "host_ip", p->host_ip);
@@ -95,7 +104,7 @@ struct yaml_node *normal_ports(struct check *c, struct yaml_node *n, const struc
 
 static struct yaml_node *mount_node(struct check *c, const Pb__Mount *m, const struct yaml_node *at)
 {
-	struct yaml_node *map = yaml_new(c->pool, YAML_MAP, at), *sub;
+	struct yaml_node *map = made_map(c, at), *sub;
 
 	put_text(c, map, "type", m->type == PB__MOUNT_TYPE__MOUNT_BIND ? "bind" : "volume");
 	put_text(c, map, "source", m->source);
@@ -103,16 +112,26 @@ static struct yaml_node *mount_node(struct check *c, const Pb__Mount *m, const s
 	if (m->read_only)
 		put_true(c, map, "read_only");
 	if (*m->propagation) {
-		sub = yaml_new(c->pool, YAML_MAP, at);
+		sub = made_map(c, at);
 		put_text(c, sub, "propagation", m->propagation);
 		yaml_set(c->pool, map, "bind", sub);
 	}
 	if (m->no_copy) {
-		sub = yaml_new(c->pool, YAML_MAP, at);
+		sub = made_map(c, at);
 		put_true(c, sub, "nocopy");
 		yaml_set(c->pool, map, "volume", sub);
 	}
 	return map;
+}
+
+static void check_bind(struct check *c, struct yaml_node *map, const struct compose_path *path)
+{
+	const char *type = yaml_get_text(map, "type"), *source = yaml_get_text(map, "source");
+
+	if (type == NULL || !sw_streq(type, "bind") || (source && *source))
+		return;
+	diag_at(c->diag, DIAG_ERROR, map, path, "a bind mount needs a source: the path on the node");
+	map->damaged = true;
 }
 
 struct yaml_node *normal_volumes(struct check *c, struct yaml_node *n,
@@ -128,6 +147,7 @@ struct yaml_node *normal_volumes(struct check *c, struct yaml_node *n,
 		Pb__Mount *m = NULL;
 
 		if (!is_short(n->items[i])) {
+			check_bind(c, n->items[i], &at);
 			yaml_push(c->pool, list, n->items[i]);
 		} else if (spec_volume(n->items[i]->text, &m, &err)) {
 			diag_at(c->diag, DIAG_ERROR, n->items[i], &at, "%s", err.msg);
@@ -152,7 +172,7 @@ static struct yaml_node *wrap_items(struct check *c, struct yaml_node *n,
 		struct yaml_node *item = n->items[i];
 
 		if (is_short(item)) {
-			item = yaml_new(c->pool, YAML_MAP, item);
+			item = made_map(c, item);
 			put_text(c, item, key, n->items[i]->text);
 		}
 		yaml_push(c->pool, list, item);
@@ -211,7 +231,7 @@ struct yaml_node *normal_depends_on(struct check *c, struct yaml_node *n,
 	if (n->kind != YAML_SEQ)
 		return n;
 	for (size_t i = 0; map && i < map->n; i++) {
-		map->pairs[i].value = yaml_new(c->pool, YAML_MAP, map->pairs[i].key);
+		map->pairs[i].value = made_map(c, map->pairs[i].key);
 		put_text(c, map->pairs[i].value, "condition", "service_started");
 	}
 	return map;
@@ -229,7 +249,7 @@ struct yaml_node *normal_ulimits(struct check *c, struct yaml_node *n,
 
 		if (!is_short(value))
 			continue;
-		map = yaml_new(c->pool, YAML_MAP, value);
+		map = made_map(c, value);
 		again = yaml_new_text(c->pool, value->text, value);
 		yaml_set(c->pool, map, "soft", value);
 		yaml_set(c->pool, map, "hard", again);
@@ -273,44 +293,71 @@ static char *without_brackets(const char *address)
 	return sw_strdup(address);
 }
 
+static void push_host(struct check *c, struct yaml_node *list, const char *name, size_t n,
+		      const char *address, const struct yaml_node *at)
+{
+	sw_autofree char *plain = without_brackets(address);
+	sw_autofree char *line = sw_asprintf("%.*s:%s", (int)n, name, plain);
+
+	yaml_push(c->pool, list, yaml_new_text(c->pool, line, at));
+}
+
+static int by_text(const void *pa, const void *pb)
+{
+	struct yaml_node *const *a = pa, *const *b = pb;
+
+	return strcmp((*a)->text, (*b)->text);
+}
+
+/* A mapping has no order: as Docker, by name. */
+static struct yaml_node *hosts_of_map(struct check *c, const struct yaml_node *n,
+				      const struct compose_path *path)
+{
+	struct yaml_node *list = yaml_new(c->pool, YAML_SEQ, n);
+
+	for (size_t i = 0; i < n->n; i++) {
+		const struct yaml_pair *pair = &n->pairs[i];
+		struct compose_path at = { path, pair->key->text, 0 };
+
+		if (is_short(pair->value))
+			push_host(c, list, pair->key->text, pair->key->len, pair->value->text,
+				  pair->value);
+		else
+			diag_at(c->diag, DIAG_ERROR, pair->value, &at,
+				"must be an address, this is %s", yaml_kind_name(pair->value));
+	}
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof *list->items, by_text);
+	return list;
+}
+
 /* "name:address" from a mapping, "name=address" or "name:address". */
 struct yaml_node *normal_extra_hosts(struct check *c, struct yaml_node *n,
 				     const struct compose_path *path)
 {
 	struct yaml_node *list = yaml_new(c->pool, YAML_SEQ, n);
 
-	for (size_t i = 0; n->kind == YAML_MAP && i < n->n; i++) {
-		struct compose_path at = { path, n->pairs[i].key->text, 0 };
-		sw_autofree char *address = NULL, *line = NULL;
-
-		if (!is_short(n->pairs[i].value)) {
-			diag_at(c->diag, DIAG_ERROR, n->pairs[i].value, &at,
-				"must be an address, this is %s", yaml_kind_name(n->pairs[i].value));
-			continue;
-		}
-		address = without_brackets(n->pairs[i].value->text);
-		line = sw_asprintf("%s:%s", n->pairs[i].key->text, address);
-		yaml_push(c->pool, list, yaml_new_text(c->pool, line, n->pairs[i].value));
-	}
 	if (n->kind == YAML_MAP)
-		return list;
+		return hosts_of_map(c, n, path);
 	if (!want_list(c, n, path))
 		return NULL;
 	for (size_t i = 0; i < n->n; i++) {
-		sw_autofree char *address = NULL, *line = NULL;
+		struct compose_path at = { path, NULL, i };
+		const struct yaml_node *item = n->items[i];
 		const char *sep;
 
-		if (!is_short(n->items[i])) {
+		if (!is_short(item)) {
 			yaml_push(c->pool, list, n->items[i]);
 			continue;
 		}
-		sep = strchr(n->items[i]->text, '=');
-		sep = sep ? sep : strchr(n->items[i]->text, ':');
-		address = without_brackets(sep ? sep + 1 : "");
-		line = sw_asprintf("%.*s:%s",
-				   (int)(sep ? (size_t)(sep - n->items[i]->text) : n->items[i]->len),
-				   n->items[i]->text, address);
-		yaml_push(c->pool, list, yaml_new_text(c->pool, line, n->items[i]));
+		sep = strchr(item->text, '=');
+		sep = sep ? sep : strchr(item->text, ':');
+		if (sep)
+			push_host(c, list, item->text, (size_t)(sep - item->text), sep + 1, item);
+		else
+			diag_at(c->diag, DIAG_WARNING, item, &at,
+				"has no effect: \"%.60s\" has no address; write NAME:ADDRESS",
+				item->text);
 	}
 	return list;
 }

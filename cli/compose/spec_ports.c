@@ -125,8 +125,6 @@ int spec_ports(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error *e
 	if (host && *host && !parse_range(host, &published))
 		return sw_fail(err, SW_EINVAL, "published part of port \"%s\" is no number or range",
 			       s);
-	if (host && *host == 0 && ip == NULL)
-		return sw_fail(err, SW_EINVAL, "nothing before the colon in port \"%s\"", s);
 	if (ip)
 		like.host_ip = ip;
 	return add_range(s, &like, &target, host && *host ? &published : NULL, v, n, err);

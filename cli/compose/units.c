@@ -74,6 +74,49 @@ bool unit_duration(const char *s, int64_t *ret_ns)
 	return true;
 }
 
+/* "1.5", of a value in units of 10^-decimals, without trailing noughts. */
+static size_t fraction_text(uint64_t v, int decimals, char *out, size_t n)
+{
+	uint64_t scale = 1;
+	size_t len;
+
+	for (int i = 0; i < decimals; i++)
+		scale *= 10;
+	len = (size_t)snprintf(out, n, "%llu.%0*llu", (unsigned long long)(v / scale), decimals,
+			       (unsigned long long)(v % scale));
+	if (decimals == 0)
+		len -= 2;
+	while (decimals > 0 && out[len - 1] == '0')
+		len--;
+	if (out[len - 1] == '.')
+		len--;
+	out[len] = 0;
+	return len;
+}
+
+void unit_duration_text(int64_t ns, char out[40])
+{
+	uint64_t v = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+	uint64_t s = v / 1000000000;
+	size_t at = 0;
+	int decimals = v < 1000 ? 0 : v < 1000000 ? 3 : v < 1000000000 ? 6 : 9;
+	const char *unit = v < 1000 ? "ns" : v < 1000000 ? "µs" : v < 1000000000 ? "ms" : "s";
+
+	if (v == 0) {
+		snprintf(out, 40, "0s");
+		return;
+	}
+	if (ns < 0)
+		out[at++] = '-';
+	if (s >= 3600)
+		at += (size_t)snprintf(out + at, 40 - at, "%lluh", (unsigned long long)(s / 3600));
+	if (s >= 60)
+		at += (size_t)snprintf(out + at, 40 - at, "%llum",
+				       (unsigned long long)(s / 60 % 60));
+	at += fraction_text(s >= 60 ? v % 60000000000 : v, decimals, out + at, 40 - at);
+	snprintf(out + at, 40 - at, "%s", unit);
+}
+
 uint64_t unit_ms(int64_t ns)
 {
 	if (ns <= 0)
@@ -101,8 +144,9 @@ bool unit_bytes(const char *s, unsigned base, int64_t *ret)
 {
 	double value;
 	unsigned exponent;
+	bool negative = *s == '-';
 
-	s = take_decimal(s, &value);
+	s = take_decimal(s + negative, &value);
 	if (s == NULL)
 		return false;
 	if (*s == ' ')
@@ -111,7 +155,7 @@ bool unit_bytes(const char *s, unsigned base, int64_t *ret)
 		return false;
 	for (unsigned i = 0; i < exponent; i++)
 		value *= base;
-	if (value > 9.2e18)
+	if (value > 9.2e18 || (negative && value > 0))
 		return false;
 	*ret = (int64_t)value;
 	return true;
@@ -288,10 +332,7 @@ static bool take_word(const char **s, struct sw_buf *b)
 		char c = **s;
 
 		if (c == '\\' && quote != '\'' && (*s)[1]) {
-			++*s;
-			if (quote == '"' && strchr("\"\\$`", **s) == NULL)
-				sw_buf_addc(b, '\\');
-			sw_buf_addc(b, **s);
+			sw_buf_addc(b, *++*s);
 		} else if (quote ? c == quote : (c == '"' || c == '\'')) {
 			quote = quote ? 0 : c;
 		} else if (!quote && isspace((unsigned char)c)) {
@@ -311,8 +352,11 @@ char **unit_words(const char *s)
 		struct sw_buf b = SW_BUF_INIT(4 << 20);
 		bool closed;
 
-		while (isspace((unsigned char)*s))
-			s++;
+		s += strspn(s, " \t\r\n");
+		if (*s == '#') {
+			s += strcspn(s, "\n");
+			continue;
+		}
 		if (*s == 0)
 			return words;
 		closed = take_word(&s, &b);

@@ -7,6 +7,8 @@
 
 /** Go's: "1h30m", "1.5s", "500ms", "0"; in nanoseconds. */
 bool unit_duration(const char *s, int64_t *ret_ns);
+/** As Go prints it: "1m30s", "1.5ms", "0s". */
+void unit_duration_text(int64_t ns, char out[40]);
 /** A whole number of `ns` in ms, never 0 for what is more than 0. */
 uint64_t unit_ms(int64_t ns);
 /** "50M", "1.5 GiB", "1024": powers of `base` (1024 for memory, 1000 for disks). */
@@ -23,7 +25,11 @@ bool unit_float(const char *s, double *ret);
  * `out`; false when it is none.
  */
 bool unit_number_text(const char *s, char out[64]);
-/** Shell words without expansion, as a NULL-terminated vector; NULL when a quote is open. */
+/**
+ * Shell words without expansion, as a NULL-terminated vector; NULL when a quote is open. As Docker
+ * splits a command: a backslash quotes any character but inside '…', '#' before a word begins a
+ * comment to the end of the line.
+ */
 char **unit_words(const char *s);
 /** Of two words: 0 = equal. For "did you mean". */
 unsigned unit_distance(const char *a, const char *b);

@@ -38,6 +38,7 @@ struct yaml_node {
 	bool open;    /* being composed: an alias to it would be a cycle */
 	bool damaged; /* map: a pair with a fault was dropped, so "missing" says nothing */
 	bool number;  /* scalar checked to be one: printers leave out quotes */
+	bool made;    /* map: from a short form; no version is asked of its keys */
 	bool reset;   /* !reset: takes away what earlier files gave */
 	bool override; /* !override: replaces instead of being merged */
 	uint32_t line, col;         /* from 1 */
