@@ -32,7 +32,8 @@ struct img_unpack_result {
 
 struct img_unpack;
 
-/** `dir` must exist and be empty. Blocks; for worker threads. */
+/** `dir` must exist and be empty. A layer's split file (runtime/image/split.h) is written to
+ *  DIR.split. Blocks; for worker threads. */
 int img_unpack_start(const char *dir, enum img_unpack_mode mode,
 		     const struct img_unpack_limits *limits, struct img_unpack **ret,
 		     struct sw_error *err) SW_MUST_CHECK;
