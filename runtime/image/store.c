@@ -376,16 +376,20 @@ int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tm
 	return rc == SW_EEXIST ? 0 : rc;
 }
 
-int img_store_layer_dir(struct img_store *s, const char *diff_id, char **ret, struct sw_error *err)
+int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, uint64_t *ret_size,
+		    struct sw_error *err)
 {
 	sw_autofree char *name = NULL;
+	uint64_t size;
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
-	rc = img_db_layer_name(s->db, diff_id, &name, err);
+	rc = img_db_layer(s->db, diff_id, &name, &size, err);
 	pthread_mutex_unlock(&s->lock);
-	if (rc == 0)
-		*ret = sw_asprintf("%s/l/%s", s->dir, name);
+	if (rc == 0 && ret_dir != NULL)
+		*ret_dir = sw_asprintf("%s/l/%s", s->dir, name);
+	if (rc == 0 && ret_size != NULL)
+		*ret_size = size;
 	return rc;
 }
 
@@ -410,11 +414,12 @@ int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink si
 	sw_autofree char *name = NULL, *dir = NULL, *split = NULL;
 	uint8_t digest[SW_SHA256_SIZE];
 	char hex[SW_SHA256_HEX];
+	uint64_t size;
 	int rc;
 
 	img_store_hold_layer(s, diff_id);
 	pthread_mutex_lock(&s->lock);
-	rc = img_db_layer_name(s->db, diff_id, &name, err);
+	rc = img_db_layer(s->db, diff_id, &name, &size, err);
 	pthread_mutex_unlock(&s->lock);
 	if (rc == 0) {
 		dir = sw_asprintf("%s/l/%s", s->dir, name);

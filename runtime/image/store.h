@@ -71,9 +71,10 @@ bool img_store_has_layer(struct img_store *s, const char *diff_id);
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
 			struct sw_error *err) SW_MUST_CHECK;
 
-/** Folder of a layer's files, in the form for an overlay mount. Hold the layer first. Caller frees. */
-int img_store_layer_dir(struct img_store *s, const char *diff_id, char **ret,
-			struct sw_error *err) SW_MUST_CHECK;
+/** Folder of a layer's files, in the form for an overlay mount, and the size of its archive (both may
+ *  be NULL). Hold the layer first. The caller frees. */
+int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, uint64_t *ret_size,
+		    struct sw_error *err) SW_MUST_CHECK;
 /** The layer as the uncompressed archive that its diff id names; the digest is checked, so what the
  *  sink got is right when this returns 0. */
 int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink sink, void *ctx,

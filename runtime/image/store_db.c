@@ -377,13 +377,16 @@ int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, co
 	return commit(db, rc, err);
 }
 
-int img_db_layer_name(struct img_db *db, const char *diff_id, char **ret, struct sw_error *err)
+int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64_t *ret_size,
+		 struct sw_error *err)
 {
-	sqlite3_stmt *st = query(db, "SELECT n FROM layers WHERE diff_id = ?", "s", diff_id);
+	sqlite3_stmt *st = query(db, "SELECT n, size FROM layers WHERE diff_id = ?", "s", diff_id);
 	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
 
-	if (rc == SQLITE_ROW)
-		*ret = short_name(sqlite3_column_int64(st, 0));
+	if (rc == SQLITE_ROW) {
+		*ret_name = short_name(sqlite3_column_int64(st, 0));
+		*ret_size = (uint64_t)sqlite3_column_int64(st, 1);
+	}
 	rc = rc == SQLITE_ROW    ? 0
 	     : rc == SQLITE_DONE ? sw_fail(err, SW_ENOTFOUND, "no layer %.19s on this node", diff_id)
 				 : fail(db, err);

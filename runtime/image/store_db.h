@@ -27,7 +27,8 @@ bool img_db_has_layer(struct img_db *db, const char *diff_id);
 /** Renames `tmp` to dir/l/SHORT, its split file to dir/s/SHORT, and commits the row. */
 int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, const char *tmp,
 		     uint64_t size, struct sw_error *err);
-int img_db_layer_name(struct img_db *db, const char *diff_id, char **ret, struct sw_error *err);
+int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64_t *ret_size,
+		 struct sw_error *err);
 int img_db_drop_layer(struct img_db *db, const char *short_name, struct sw_error *err);
 int img_db_add_image(struct img_db *db, const char *id, const char *digest, const void *config,
 		     size_t config_n, const void *manifest, size_t manifest_n,

@@ -232,7 +232,7 @@ static void a_store_keeps_what_steps_need(void **state)
 	n = 0;
 	assert_int_equal(img_store_export_layer(s, r.diff_id, count, &n, &err), 0);
 	assert_int_equal(n, r.size);
-	assert_int_equal(img_store_layer_dir(s, r.diff_id, &dir, &err), 0);
+	assert_int_equal(img_store_layer(s, r.diff_id, &dir, NULL, &err), 0);
 	put(dir, "file", "54321", 0644);
 	assert_int_equal(img_store_export_layer(s, r.diff_id, count, &n, &err), SW_ECORRUPT);
 	img_store_release_layer(s, r.diff_id);
