@@ -17,6 +17,7 @@ struct worker {
 	struct omap revisions; /* (revision, 0) -> Pb__Revision */
 	struct omap secrets;   /* (secret, 0) -> Pb__Secret */
 	struct omap configs;
+	struct omap networks; /* (network, 0): a view came */
 	struct omap internal; /* (network, 0): views of networks that are internal */
 	void (*drained)(void *);
 	void *drained_arg;
@@ -24,7 +25,7 @@ struct worker {
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 struct worker *worker_new(struct agent *a)
@@ -54,6 +55,7 @@ void worker_free(struct worker *w)
 	free_all(&w->revisions);
 	free_all(&w->secrets);
 	free_all(&w->configs);
+	omap_fini(&w->networks);
 	omap_fini(&w->internal);
 	free(w);
 }
@@ -165,6 +167,14 @@ static void take_objects(struct worker *w, const Pb__Assignments *m)
 		keep(&w->configs, m->configs[i]->id, &m->configs[i]->base);
 }
 
+static void forget_network(struct worker *w, uint64_t id)
+{
+	omap_remove(&w->networks, one(id));
+	omap_remove(&w->internal, one(id));
+	if (w->agent->net != NULL)
+		net_forget(w->agent->net, id);
+}
+
 static void take_networks(struct worker *w, const Pb__Assignments *m)
 {
 	for (size_t i = 0; i < m->n_networks; i++) {
@@ -174,14 +184,33 @@ static void take_networks(struct worker *w, const Pb__Assignments *m)
 			omap_set(&w->internal, one(v->network_id), w);
 		else if (v->network != NULL)
 			omap_remove(&w->internal, one(v->network_id));
+		omap_set(&w->networks, one(v->network_id), w);
 		if (w->agent->net != NULL)
 			net_apply(w->agent->net, v);
 	}
-	for (size_t i = 0; i < m->n_removed_networks; i++) {
-		omap_remove(&w->internal, one(m->removed_networks[i]));
-		if (w->agent->net != NULL)
-			net_forget(w->agent->net, m->removed_networks[i]);
-	}
+	for (size_t i = 0; i < m->n_removed_networks; i++)
+		forget_network(w, m->removed_networks[i]);
+}
+
+/* A new session says what this node uses; what it left meanwhile is named no more. */
+static void drop_unused_networks(struct worker *w)
+{
+	struct omap used = {0}, gone = {0};
+	struct omap_iter it = omap_begin(&w->tasks);
+
+	for (const struct task *t; (t = omap_next(&it)) != NULL;)
+		for (size_t i = 0; i < t->a->task->n_networks; i++)
+			omap_set(&used, one(t->a->task->networks[i]->network_id), w);
+	omap_set(&used, one(PB__NETWORK_ID__NETWORK_INGRESS), w);
+	it = omap_begin(&w->networks);
+	while (omap_next(&it) != NULL)
+		if (omap_get(&used, it.key) == NULL)
+			omap_set(&gone, it.key, w);
+	it = omap_begin(&gone);
+	while (omap_next(&it) != NULL)
+		forget_network(w, it.key.a);
+	omap_fini(&used);
+	omap_fini(&gone);
 }
 
 static void take_task(struct worker *w, const Pb__TaskAssignment *ta)
@@ -217,7 +246,7 @@ static void remove_task(struct task *t)
 /* What a snapshot does not name is not ours any more. */
 static void drop_unnamed(struct worker *w, const Pb__Assignments *m)
 {
-	struct omap named = { 0 }, gone = { 0 };
+	struct omap named = {0}, gone = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (size_t i = 0; i < m->n_tasks; i++)
@@ -235,8 +264,8 @@ static void drop_unnamed(struct worker *w, const Pb__Assignments *m)
 /* Secrets stay no longer than a task that may still be made needs them. */
 static void drop_unused(struct worker *w)
 {
-	struct omap used = { 0 };
-	struct omap *const sets[] = { &w->revisions, &w->secrets, &w->configs };
+	struct omap used = {0};
+	struct omap *const sets[] = {&w->revisions, &w->secrets, &w->configs};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;) {
@@ -249,7 +278,7 @@ static void drop_unused(struct worker *w)
 			omap_set(&used, one(c->configs[i]->object_id), w);
 	}
 	for (size_t k = 0; k < SW_COUNT(sets); k++) {
-		struct omap gone = { 0 };
+		struct omap gone = {0};
 
 		it = omap_begin(sets[k]);
 		while (omap_next(&it) != NULL)
@@ -270,8 +299,10 @@ void worker_assign(struct worker *w, const Pb__Assignments *m)
 	for (size_t i = 0; i < m->n_tasks; i++)
 		if (m->tasks[i]->task != NULL)
 			take_task(w, m->tasks[i]);
-	if (m->snapshot)
+	if (m->snapshot) {
 		drop_unnamed(w, m);
+		drop_unused_networks(w);
+	}
 	for (size_t i = 0; i < m->n_removed_tasks; i++) {
 		struct task *t = omap_get(&w->tasks, one(m->removed_tasks[i]));
 
@@ -300,7 +331,7 @@ void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_ex
 
 void worker_drain(struct worker *w, void (*cb)(void *), void *arg)
 {
-	struct omap all = { 0 };
+	struct omap all = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;)

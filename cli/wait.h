@@ -1,6 +1,7 @@
 /** Waiting for services to become what they should be, with progress. */
 #pragma once
 
+#include "base/backoff.h"
 #include "cli/cmd.h"
 
 /**
@@ -10,6 +11,8 @@
  */
 int wait_converged(struct cli *cli, uint64_t stack, uint64_t service,
 		   struct sw_error *err) SW_MUST_CHECK;
+/** Sleeps for the next delay of a back-off: what failed may work in a moment. */
+void wait_pause(struct sw_backoff *b);
 /** Until the stack's row, or the service's, is gone. */
 int wait_gone(struct cli *cli, Pb__Kind kind, uint64_t id, const char *name,
 	      struct sw_error *err) SW_MUST_CHECK;

@@ -476,8 +476,8 @@ static void forget_member(struct manager *m, const Pb__Node *n)
 	struct store_tx *tx = store_tx_new(m->store, sw_wall_ms());
 	Pb__Node *e = store_tx_edit(tx, PB__KIND__KIND_NODE, n->id);
 
+	/* Its role stays what its certificate says until it asks for the next one. */
 	e->raft_id = 0;
-	e->role = PB__NODE_ROLE__WORKER;
 	msg_set_str(&e->manager_address, "");
 	m->removing_member = true;
 	manager_propose(m, tx, on_member_gone, m);
@@ -560,6 +560,7 @@ static void take_reports(struct manager *m, const Pb__StatusBatch *b)
 		const Pb__NodeReport *r = b->nodes[i];
 
 		leader_alive(m->leader, r->node_id, now);
+		leader_applied(m->leader, r->node_id, r->applied);
 		if (r->description != NULL)
 			leader_describe(m->leader, r->node_id, r->description);
 		for (size_t k = 0; k < r->n_statuses; k++)

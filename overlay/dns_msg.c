@@ -94,7 +94,7 @@ static bool read_extra(const uint8_t *p, size_t n, size_t at, unsigned count, st
 
 bool dns_read_query(const uint8_t *p, size_t n, struct dns_query *ret)
 {
-	struct dns_query q = { .udp_size = DNS_UDP };
+	struct dns_query q = {.udp_size = DNS_UDP};
 	size_t at;
 
 	if (n < DNS_HEADER || n > DNS_MAX || (p[2] & QR) != 0)
@@ -195,7 +195,7 @@ size_t dns_write_answer(const uint8_t *p, const struct dns_query *q, const struc
 	put16(out + 8, 0);
 	put16(out + 10, q->edns);
 	if (q->edns) {
-		static const uint8_t opt[11] = { 0, 0, DNS_OPT, 0x10, 0 };
+		static const uint8_t opt[11] = {0, 0, DNS_OPT, 0x10, 0};
 
 		memcpy(out + at, opt, sizeof opt);
 		at += sizeof opt;

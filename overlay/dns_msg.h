@@ -1,4 +1,5 @@
-/** DNS messages (RFC 1035, EDNS size of RFC 6891): a strict reader of queries, a writer of answers. */
+/** DNS messages (RFC 1035, EDNS size of RFC 6891): a strict reader of queries, a writer of answers.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -7,7 +8,14 @@
 
 enum { DNS_NAME = 256, DNS_MAX = 65535, DNS_UDP = 512, DNS_HEADER = 12 };
 enum { DNS_A = 1, DNS_PTR = 12, DNS_AAAA = 28, DNS_OPT = 41, DNS_IN = 1 };
-enum { DNS_OK = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
+enum {
+	DNS_OK = 0,
+	DNS_FORMERR = 1,
+	DNS_SERVFAIL = 2,
+	DNS_NXDOMAIN = 3,
+	DNS_NOTIMP = 4,
+	DNS_REFUSED = 5
+};
 
 struct dns_query {
 	uint16_t id, type, class;

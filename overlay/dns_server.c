@@ -9,8 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { UPSTREAMS = 3, PATIENCE_MS = 4000, IN_FLIGHT = 1024, NETWORKS = 64, UDP_OUT = 4096,
-       RESOLV_MAX = 64 << 10 };
+enum {
+	UPSTREAMS = 3,
+	PATIENCE_MS = 4000,
+	IN_FLIGHT = 1024,
+	NETWORKS = 64,
+	UDP_OUT = 4096,
+	RESOLV_MAX = 64 << 10
+};
 
 struct dns_server {
 	uv_loop_t *loop;
@@ -65,8 +71,8 @@ static char **read_resolv(void)
 	return v;
 }
 
-struct dns_server *dns_server_new(uv_loop_t *loop, struct sw_closer *closer,
-				  char *const *upstreams, dns_views_fn *views, void *arg)
+struct dns_server *dns_server_new(uv_loop_t *loop, struct sw_closer *closer, char *const *upstreams,
+				  dns_views_fn *views, void *arg)
 {
 	struct dns_server *d = sw_new(struct dns_server);
 
@@ -145,7 +151,7 @@ static void reply(struct dns_box *b, const struct sockaddr *to, uint8_t *p, size
 static void reply_code(struct dns_box *b, const struct sockaddr *to, const uint8_t *query,
 		       const struct dns_query *q, uint8_t rcode)
 {
-	struct dns_answer a = { .rcode = rcode };
+	struct dns_answer a = {.rcode = rcode};
 	uint8_t out[DNS_UDP];
 
 	reply(b, to, out, dns_write_answer(query, q, &a, out, sizeof out));
@@ -232,7 +238,7 @@ static void forward(struct dns_box *b, const uint8_t *p, size_t n, const struct 
 	a->open = 2;
 	d->in_flight++;
 	sw_list_append(&b->asks, &a->link);
-	uv_udp_bind(&a->udp, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET }, 0);
+	uv_udp_bind(&a->udp, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET}, 0);
 	uv_udp_recv_start(&a->udp, server_alloc, ask_on_recv);
 	ask_send(a);
 }
@@ -246,7 +252,7 @@ static void box_on_recv(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
 	const uint8_t *p = (const uint8_t *)buf->base;
 	const struct view *views[NETWORKS];
 	struct zone_result z;
-	struct dns_answer a = { .ttl = ZONE_TTL };
+	struct dns_answer a = {.ttl = ZONE_TTL};
 	struct dns_query q;
 	uint8_t out[UDP_OUT];
 	size_t k;
@@ -304,6 +310,7 @@ static void box_on_close(uv_handle_t *h)
 
 void dns_box_close(struct dns_box *b)
 {
-	sw_list_each_safe(l, &b->asks) ask_end(sw_list_entry(l, struct ask, link));
+	sw_list_each_safe (l, &b->asks)
+		ask_end(sw_list_entry(l, struct ask, link));
 	uv_close((uv_handle_t *)&b->udp, box_on_close);
 }

@@ -4,17 +4,26 @@
 
 #include <stdio.h>
 
-static void collect(void *arg, const Pb__Endpoint *e)
+static void add_address(struct zone_result *z, uint32_t address)
 {
-	struct zone_result *z = arg;
-
-	if (!e->ready || e->draining || e->address == 0)
+	if (address == 0)
 		return;
 	for (size_t i = 0; i < z->n; i++)
-		if (z->addresses[i] == e->address)
+		if (z->addresses[i] == address)
 			return;
 	if (z->n < ZONE_ADDRESSES)
-		z->addresses[z->n++] = e->address;
+		z->addresses[z->n++] = address;
+}
+
+static void collect(void *arg, const Pb__Endpoint *e)
+{
+	if (view_takes_connections(e))
+		add_address(arg, e->address);
+}
+
+static void collect_vip(void *arg, const Pb__ServiceView *s)
+{
+	add_address(arg, s->vip);
 }
 
 static void shuffle(struct zone_result *z, struct sw_rand *r)
@@ -34,8 +43,8 @@ static bool reverse_address(const char *name, uint32_t *ret)
 	unsigned a, b, c, d;
 	int end = 0;
 
-	if (sscanf(name, "%3u.%3u.%3u.%3u.in-addr.arpa%n", &d, &c, &b, &a, &end) != 4 ||
-	    end == 0 || name[end] != 0 || a > 255 || b > 255 || c > 255 || d > 255)
+	if (sscanf(name, "%3u.%3u.%3u.%3u.in-addr.arpa%n", &d, &c, &b, &a, &end) != 4 || end == 0 ||
+	    name[end] != 0 || a > 255 || b > 255 || c > 255 || d > 255)
 		return false;
 	*ret = a << 24 | b << 16 | c << 8 | d;
 	return true;
@@ -56,16 +65,23 @@ enum zone_verdict zone_answer(const struct view *const *views, size_t n, const s
 		if (!reverse_address(q->name, &address))
 			return ZONE_FORWARD;
 		for (size_t i = 0; i < n; i++) {
+			const Pb__ServiceView *s = view_service_at(views[i], address);
+
 			e = view_at(views[i], address);
-			if (e == NULL)
+			if (e == NULL && s == NULL)
 				continue;
-			view_task_name(e, ret->ptr, sizeof ret->ptr);
+			if (e != NULL)
+				view_task_name(e, ret->ptr, sizeof ret->ptr);
+			else
+				snprintf(ret->ptr, sizeof ret->ptr, "%s", s->name);
 			return ZONE_ANSWER;
 		}
 		return ZONE_FORWARD;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		known += view_find_service(views[i], q->name, collect_vip, ret);
 		known += view_find(views[i], q->name, collect, ret);
+	}
 	if (known == 0)
 		return ZONE_FORWARD;
 	if (q->type != DNS_A)

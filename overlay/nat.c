@@ -13,9 +13,9 @@ static const struct {
 	const char *name;
 	int type, protocol;
 } protocols[] = {
-	[PB__PROTOCOL__TCP] = { "tcp", SOCK_STREAM, IPPROTO_TCP },
-	[PB__PROTOCOL__UDP] = { "udp", SOCK_DGRAM, IPPROTO_UDP },
-	[PB__PROTOCOL__SCTP] = { "sctp", SOCK_STREAM, IPPROTO_SCTP },
+	[PB__PROTOCOL__TCP] = {"tcp", SOCK_STREAM, IPPROTO_TCP},
+	[PB__PROTOCOL__UDP] = {"udp", SOCK_DGRAM, IPPROTO_UDP},
+	[PB__PROTOCOL__SCTP] = {"sctp", SOCK_STREAM, IPPROTO_SCTP},
 };
 
 struct ip_text {
@@ -24,7 +24,7 @@ struct ip_text {
 
 static struct ip_text ip(uint32_t a)
 {
-	struct in_addr in = { htonl(a) };
+	struct in_addr in = {htonl(a)};
 	struct ip_text t;
 
 	inet_ntop(AF_INET, &in, t.s, sizeof t.s);
@@ -85,9 +85,9 @@ void nat_text(const char *prefix, const struct plan_host *h, const struct nat_po
 
 int nat_probe(const struct nat_port *p, struct sw_error *err)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_port = htons(p->published),
-				 .sin_addr.s_addr = htonl(p->host_ip) };
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons(p->published),
+				.sin_addr.s_addr = htonl(p->host_ip)};
 	sw_autoclose int fd = -1;
 	int on = 1;
 
@@ -121,7 +121,8 @@ int nat_run(struct nft_ctx *ctx, const char *commands, char **ret_out, struct sw
 	nft_ctx_buffer_output(ctx);
 	if (nft_run_cmd_from_buffer(ctx, commands) != 0) {
 		said = nft_ctx_get_error_buffer(ctx);
-		return sw_fail(err, SW_EIO, "nftables: %s", said != NULL ? said : "no reason given");
+		return sw_fail(err, SW_EIO, "nftables: %s",
+			       said != NULL ? said : "no reason given");
 	}
 	said = nft_ctx_get_output_buffer(ctx);
 	if (ret_out != NULL)

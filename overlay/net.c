@@ -18,7 +18,7 @@ enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5 };
 
 struct network *network_get(const struct net *n, uint64_t id)
 {
-	return omap_get(&n->networks, (struct omap_key){ id, 0 });
+	return omap_get(&n->networks, (struct omap_key){id, 0});
 }
 
 struct network *network_add(struct net *n, uint64_t id)
@@ -29,7 +29,8 @@ struct network *network_add(struct net *n, uint64_t id)
 		return w;
 	w = sw_new(struct network);
 	w->view = view_new(id);
-	omap_set(&n->networks, (struct omap_key){ id, 0 }, w);
+	w->lb = lb_new(id);
+	omap_set(&n->networks, (struct omap_key){id, 0}, w);
 	return w;
 }
 
@@ -43,8 +44,7 @@ void net_kick(struct net *n)
 void net_drop_path(struct net *n, char *takes_path, uint64_t id, bool box)
 {
 	sw_grow(n->drops, n->cap_drops, n->n_drops + 1);
-	n->drops[n->n_drops++] =
-		(struct sync_drop){ .path = takes_path, .id = id, .box = box };
+	n->drops[n->n_drops++] = (struct sync_drop){.path = takes_path, .id = id, .box = box};
 	net_kick(n);
 }
 
@@ -92,18 +92,18 @@ static void network_plan(const struct net *n, const struct view *v, struct sync 
 
 	sw_grow(s->nets, s->cap_nets, s->n_nets + 1);
 	o = &s->nets[s->n_nets++];
-	*o = (struct sync_net){ .version = v->version,
-				.plan = { .id = v->network_id,
-					  .vxlan = view_is_overlay(v),
-					  .vni = v->network->vni,
-					  .local = n->underlay,
-					  .mtu = view_mtu(v, n->mtu),
-					  .port = (uint16_t)v->vxlan_port } };
+	*o = (struct sync_net){.version = v->version,
+			       .plan = {.id = v->network_id,
+					.vxlan = view_is_overlay(v),
+					.vni = v->network->vni,
+					.local = n->underlay,
+					.mtu = view_mtu(v, n->mtu),
+					.port = (uint16_t)v->vxlan_port}};
 	o->plan.peers = sw_new_n(struct plan_peer, omap_count(&v->endpoints) + 1);
 	while ((e = omap_next(&it)) != NULL)
 		if (e->address != 0 && e->node_address != 0 && e->node_address != n->underlay)
 			o->plan.peers[o->plan.n_peers++] =
-				(struct plan_peer){ e->address, e->node_address };
+				(struct plan_peer){e->address, e->node_address};
 	qsort(o->plan.peers, o->plan.n_peers, sizeof *o->plan.peers, by_peer);
 	for (size_t i = 0; i < o->plan.n_peers; i++)
 		if (k == 0 || o->plan.peers[k - 1].address != o->plan.peers[i].address)
@@ -139,8 +139,10 @@ static void order_boxes(struct net *n, struct sync *s)
 			b->dirty = false;
 			box_plan(n, b, s);
 		}
-		if (b->state == BOX_MAKING || b->state == BOX_READY)
-			box_ports(n, b, s);
+		if (b->state != BOX_MAKING && b->state != BOX_READY)
+			continue;
+		box_ports(n, b, s);
+		box_balance(n, b, s);
 	}
 }
 
@@ -187,7 +189,8 @@ static void net_on_done(void *arg, struct sync *s)
 		sw_warn("network of the host not as it should be", SW_ERR(&s->err));
 	for (size_t i = 0; i < s->n_drops; i++)
 		if (s->drops[i].box && s->drops[i].id != 0)
-			omap_remove(&n->offsets, (struct omap_key){ s->drops[i].id, 0 });
+			omap_remove(&n->offsets, (struct omap_key){s->drops[i].id, 0});
+	balance_results(n, s);
 	for (size_t i = 0; i < s->n_nets && !n->closing; i++)
 		n->on_applied(n->arg, s->nets[i].plan.id, s->nets[i].version,
 			      s->nets[i].err.code != 0 ? &s->nets[i].err : NULL);
@@ -231,6 +234,8 @@ static void net_on_tick(struct sw_timer *t)
 		net_kick(n);
 	}
 	if (full)
+		balance_forget(n);
+	if (full || n->unbalanced)
 		net_kick(n);
 	sw_timer_set(&n->tick, TICK_MS);
 }
@@ -243,6 +248,7 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 
 	if (!view_merge(w->view, v))
 		return;
+	lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
 	w->dirty = true;
 	w->found = false;
 	net_kick(n);
@@ -250,13 +256,14 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 
 static void network_free(struct network *w)
 {
+	lb_free(w->lb);
 	view_free(w->view);
 	free(w);
 }
 
 void net_forget(struct net *n, uint64_t network_id)
 {
-	struct network *w = omap_remove(&n->networks, (struct omap_key){ network_id, 0 });
+	struct network *w = omap_remove(&n->networks, (struct omap_key){network_id, 0});
 
 	if (w == NULL)
 		return;
@@ -273,7 +280,7 @@ void net_settle(struct net *n)
 	while ((b = omap_next(&it)) != NULL) {
 		if (b->state != BOX_FOUND)
 			continue;
-		it = omap_seek(&n->boxes, (struct omap_key){ b->task_id, 0 });
+		it = omap_seek(&n->boxes, (struct omap_key){b->task_id, 0});
 		box_drop(n, b);
 		it = omap_begin(&n->boxes);
 	}
@@ -303,7 +310,7 @@ static void free_all(struct net *n)
 		network_free(w);
 	omap_fini(&n->boxes);
 	omap_fini(&n->networks);
-	n->boxes = n->networks = (struct omap){ 0 };
+	n->boxes = n->networks = (struct omap){0};
 }
 
 static void net_free(struct net *n)
@@ -319,8 +326,8 @@ static void net_free(struct net *n)
 
 static int net_setup(struct net *n, const struct net_options *o, struct sw_error *err)
 {
-	int r = find_subnet(o->egress_subnet != NULL ? o->egress_subnet : "172.18.0.0/16",
-			    &n->host, err);
+	int r = find_subnet(o->egress_subnet != NULL ? o->egress_subnet : "172.18.0.0/16", &n->host,
+			    err);
 
 	n->mtu = o->underlay_mtu;
 	if (r == 0 && n->mtu == 0)
@@ -348,6 +355,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	n->underlay = o->underlay;
 	n->on_applied = o->on_applied;
 	n->arg = o->arg;
+	sw_rand_init(&n->rand, sw_rand_seed());
 	r = net_setup(n, o, err);
 	if (r < 0) {
 		free_all(n);

@@ -23,7 +23,8 @@ struct net_options {
 	const char *prefix;
 	uint32_t underlay;     /* this node's IPv4 address, host byte order: VXLAN's local end */
 	uint32_t underlay_mtu; /* 0 = that of the interface that has the address */
-	const char *egress_subnet; /* of the host's own bridge to the outside; NULL = 172.18.0.0/16 */
+	const char
+		*egress_subnet; /* of the host's own bridge to the outside; NULL = 172.18.0.0/16 */
 	char *const *upstream_dns; /* NULL-terminated addresses; NULL = the host's resolv.conf */
 	/** The kernel shows this version of the network now; err says why it does not. */
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
@@ -76,8 +77,8 @@ void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 /** done (may be NULL) when it is gone. Unknown ones are no error. */
 void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg), void *arg);
 
-/** After net_open: this sandbox of an earlier run is still wanted (same contents as it was made of).
- *  False when there is none. */
+/** After net_open: this sandbox of an earlier run is still wanted (same contents as it was made
+ * of). False when there is none. */
 bool net_keep(struct net *n, const struct net_sandbox *s);
 /** All that is wanted has been named: the rest of an earlier run can go. */
 void net_settle(struct net *n);

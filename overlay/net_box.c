@@ -11,7 +11,7 @@ enum { VIEW_WAIT_MS = 30000, OFFSET_FIRST = 2, OFFSET_LAST = 60000 };
 
 struct box *box_get(const struct net *n, uint64_t task_id)
 {
-	return omap_get(&n->boxes, (struct omap_key){ task_id, 0 });
+	return omap_get(&n->boxes, (struct omap_key){task_id, 0});
 }
 
 char *box_path(const struct net *n, uint64_t task_id, uint32_t offset)
@@ -26,6 +26,7 @@ void box_free(struct net *n, struct box *b)
 		dns_box_close(b->resolver);
 	free(b->path);
 	free(b->networks);
+	free(b->balanced);
 	free(b->ports);
 	sw_strv_free(b->dns);
 	free(b);
@@ -33,9 +34,9 @@ void box_free(struct net *n, struct box *b)
 
 void box_drop(struct net *n, struct box *b)
 {
-	omap_remove(&n->boxes, (struct omap_key){ b->task_id, 0 });
+	omap_remove(&n->boxes, (struct omap_key){b->task_id, 0});
 	if (b->state == BOX_WAITING && b->offset != 0)
-		omap_remove(&n->offsets, (struct omap_key){ b->offset, 0 });
+		omap_remove(&n->offsets, (struct omap_key){b->offset, 0});
 	if (b->state != BOX_WAITING)
 		net_drop_path(n, take_ptr(&b->path), b->offset, true);
 	box_free(n, b);
@@ -61,6 +62,7 @@ static void box_copy(struct box *b, const struct net_sandbox *s)
 	for (size_t i = 0; i < s->n_networks; i++)
 		b->networks[i] = *s->networks[i];
 	b->n_networks = s->n_networks;
+	b->balanced = sw_new_n(uint64_t, s->n_networks + 1);
 	b->ports = sw_memdup(s->ports, s->n_ports * sizeof *s->ports);
 	b->n_ports = s->n_ports;
 	for (char *const *d = s->dns; d != NULL && *d != NULL; d++)
@@ -75,9 +77,9 @@ static int take_offset(struct net *n, uint32_t *ret, struct sw_error *err)
 
 	for (uint32_t i = OFFSET_FIRST; i <= size; i++) {
 		o = o < OFFSET_FIRST || o >= size ? OFFSET_FIRST : o + 1;
-		if (omap_get(&n->offsets, (struct omap_key){ o, 0 }) != NULL)
+		if (omap_get(&n->offsets, (struct omap_key){o, 0}) != NULL)
 			continue;
-		omap_set(&n->offsets, (struct omap_key){ o, 0 }, n);
+		omap_set(&n->offsets, (struct omap_key){o, 0}, n);
 		n->last_offset = *ret = o;
 		return 0;
 	}
@@ -107,8 +109,7 @@ static int check_ports(struct net *n, const struct net_sandbox *s, struct sw_err
 					return sw_fail(err, SW_EEXIST,
 						       "host port %u is published by task %s of "
 						       "this node already",
-						       s->ports[k].published,
-						       sw_id(b->task_id).s);
+						       s->ports[k].published, sw_id(b->task_id).s);
 	return 0;
 }
 
@@ -117,7 +118,7 @@ void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 			void *arg)
 {
 	struct box *b = box_get(n, s->task_id);
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	int r = 0;
 
 	if (b != NULL && b->state == BOX_FOUND) {
@@ -143,21 +144,36 @@ void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 	b->state = BOX_WAITING;
 	b->dirty = true;
 	b->deadline_ms = sw_mono_ms() + VIEW_WAIT_MS;
-	omap_set(&n->boxes, (struct omap_key){ b->task_id, 0 }, b);
+	omap_set(&n->boxes, (struct omap_key){b->task_id, 0}, b);
 	net_kick(n);
+}
+
+/** Nobody here need try it again until the managers say that it is gone. */
+static void endpoint_gone(struct net *n, const struct box *b)
+{
+	for (size_t i = 0; i < b->n_networks; i++) {
+		struct network *w = network_get(n, b->networks[i].network_id);
+
+		if (w == NULL || !view_drop_endpoint(w->view, b->task_id))
+			continue;
+		lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
+		w->dirty = true;
+	}
 }
 
 void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg), void *arg)
 {
 	struct box *b = box_get(n, task_id);
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	if (b != NULL && b->done != NULL) {
 		(void)sw_fail(&err, SW_ECANCELED, "removed while it was made");
 		end_create(n, b, &err);
 	}
-	if (b != NULL)
+	if (b != NULL) {
+		endpoint_gone(n, b);
 		box_drop(n, b);
+	}
 	if (done != NULL) {
 		struct ending *e = sw_new(struct ending);
 
@@ -214,10 +230,10 @@ void box_plan(const struct net *n, const struct box *b, struct sync *s)
 
 	sw_grow(s->boxes, s->cap_boxes, s->n_boxes + 1);
 	o = &s->boxes[s->n_boxes++];
-	*o = (struct sync_box){ .plan.task_id = b->task_id,
-				.path = sw_strdup(b->path),
-				.probe = b->state == BOX_MAKING,
-				.want_dns = b->resolver == NULL };
+	*o = (struct sync_box){.plan.task_id = b->task_id,
+			       .path = sw_strdup(b->path),
+			       .probe = b->state == BOX_MAKING,
+			       .want_dns = b->resolver == NULL};
 	o->plan.ifs = sw_new_n(struct plan_if, b->n_networks + 1);
 	for (size_t i = 0; i < b->n_networks; i++) {
 		const struct view *v = network_get(n, b->networks[i].network_id)->view;
@@ -247,13 +263,13 @@ void box_ports(const struct net *n, const struct box *b, struct sync *s)
 		const struct net_port *p = &b->ports[i];
 
 		sw_grow(s->ports, s->cap_ports, s->n_ports + 1);
-		s->ports[s->n_ports++] = (struct nat_port){ .task_id = b->task_id,
-							    .protocol = p->protocol,
-							    .published = p->published,
-							    .target = p->target,
-							    .host_ip = p->host_ip,
-							    .address = n->host.address - 1 +
-								       b->offset };
+		s->ports[s->n_ports++] =
+			(struct nat_port){.task_id = b->task_id,
+					  .protocol = p->protocol,
+					  .published = p->published,
+					  .target = p->target,
+					  .host_ip = p->host_ip,
+					  .address = n->host.address - 1 + b->offset};
 	}
 }
 

@@ -17,7 +17,7 @@
 int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
 {
 	sw_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq req = { 0 };
+	struct ifreq req = {0};
 	struct ifaddrs *all;
 
 	if (fd < 0 || getifaddrs(&all) < 0)
@@ -28,11 +28,11 @@ int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
 			snprintf(req.ifr_name, sizeof req.ifr_name, "%s", a->ifa_name);
 	freeifaddrs(all);
 	if (req.ifr_name[0] == 0)
-		return sw_fail(err, SW_ENOTFOUND,
-			       "no interface has the underlay address %u.%u.%u.%u; give one of this "
-			       "host's addresses",
-			       address >> 24, address >> 16 & 255, address >> 8 & 255,
-			       address & 255);
+		return sw_fail(
+			err, SW_ENOTFOUND,
+			"no interface has the underlay address %u.%u.%u.%u; give one of this "
+			"host's addresses",
+			address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255);
 	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
 		return sw_fail_sys(err, errno, "ask for the MTU of %s", req.ifr_name);
 	/* Loopback has 64 KB, more than a VXLAN device takes. */
@@ -82,9 +82,9 @@ static void find_one(struct net *n, const char *name)
 	b->state = BOX_FOUND;
 	b->offset = (uint32_t)offset;
 	b->path = box_path(n, id, b->offset);
-	omap_set(&n->boxes, (struct omap_key){ id, 0 }, b);
+	omap_set(&n->boxes, (struct omap_key){id, 0}, b);
 	if (offset != 0)
-		omap_set(&n->offsets, (struct omap_key){ offset, 0 }, n);
+		omap_set(&n->offsets, (struct omap_key){offset, 0}, n);
 }
 
 int find_earlier(struct net *n, struct sw_error *err)

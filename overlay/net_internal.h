@@ -4,12 +4,15 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/omap.h"
+#include "base/rand.h"
 #include "overlay/dns_server.h"
+#include "overlay/lb.h"
 #include "overlay/net.h"
 #include "overlay/sync.h"
 #include "overlay/view.h"
 
 struct network {
+	struct lb *lb;
 	struct view *view; /* without a network message while only found in the kernel */
 	bool dirty, found; /* found: of an earlier run, and no view has come yet */
 };
@@ -23,6 +26,7 @@ struct box {
 	char *path;
 	bool dirty, egress;
 	Pb__TaskNetwork *networks; /* plain values */
+	uint64_t *balanced;        /* of each network: the lb_state that its namespace shows */
 	size_t n_networks;
 	struct net_port *ports;
 	size_t n_ports;
@@ -53,16 +57,18 @@ struct net {
 			   const struct sw_error *err);
 	void *arg;
 	struct omap networks, boxes; /* (id, 0) → network, box */
-	struct omap offsets;	     /* (offset, 0) → box or itself while it is being dropped */
+	struct omap offsets;         /* (offset, 0) → box or itself while it is being dropped */
 	struct sync_drop *drops;     /* for the next order */
 	size_t n_drops, cap_drops;
-	struct sw_list endings;	 /* due at the end of this turn */
+	struct sw_list endings;  /* due at the end of this turn */
 	struct sw_list removing; /* due when the next order is done */
 	struct sw_list in_order; /* due when this order is done */
 	struct sw_later later;
 	struct sw_timer tick;
 	unsigned ticks;
+	struct sw_rand rand;
 	bool ordered, dirty, closing, destroying, settled;
+	bool unbalanced; /* some sandbox could not be: tried again with the next tick */
 	struct doer *doer;
 	struct dns_server *dns;
 	void (*closed)(void *arg);
@@ -81,6 +87,13 @@ char *box_path(const struct net *n, uint64_t task_id, uint32_t offset);
 void box_plan(const struct net *n, const struct box *b, struct sync *s);
 void box_ports(const struct net *n, const struct box *b, struct sync *s);
 void box_result(struct net *n, struct sync_box *r);
+
+/* net_lb.c: virtual addresses in the sandboxes */
+/** After the box is in the order: what its namespace lacks. */
+void box_balance(const struct net *n, const struct box *b, struct sync *s);
+void balance_results(struct net *n, struct sync *s);
+/** The kernel shows the network's balancing nowhere worse than this: what is older can go. */
+void balance_forget(struct net *n);
 
 /* net_find.c: what is there at start */
 int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err) SW_MUST_CHECK;

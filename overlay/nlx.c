@@ -37,7 +37,7 @@ struct nlx {
 
 int nlx_open(struct nlx **ret, struct sw_error *err)
 {
-	struct timeval patience = { .tv_sec = ANSWER_S };
+	struct timeval patience = {.tv_sec = ANSWER_S};
 	struct nlx *x = sw_new(struct nlx);
 	int r, on = 1;
 
@@ -79,7 +79,7 @@ static struct nl_msg *message(uint16_t type, int flags)
 static struct nl_msg *link_message(uint16_t type, int flags, int index, const char *name, bool up)
 {
 	struct nl_msg *m = message(type, flags);
-	struct ifinfomsg h = { .ifi_family = AF_UNSPEC, .ifi_index = index };
+	struct ifinfomsg h = {.ifi_family = AF_UNSPEC, .ifi_index = index};
 
 	if (up)
 		h.ifi_flags = h.ifi_change = IFF_UP;
@@ -101,8 +101,8 @@ static struct nlattr *begin_kind(struct nl_msg *m, const char *kind, struct nlat
 static struct nl_msg *put_bridge(const struct plan_step *s)
 {
 	static const uint8_t none[6];
-	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->index, s->name,
-					true);
+	struct nl_msg *m =
+		link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->index, s->name, true);
 	struct nlattr *data, *info;
 
 	nla_put_u32(m, IFLA_MTU, s->mtu);
@@ -118,8 +118,8 @@ static struct nl_msg *put_bridge(const struct plan_step *s)
 /** Sent on the host's socket: the device appears in `at`, its UDP socket stays here. */
 static struct nl_msg *put_vxlan(const struct plan_step *s, const struct nlx_places *at)
 {
-	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->index, s->name,
-					false);
+	struct nl_msg *m =
+		link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->index, s->name, false);
 	struct nlattr *data, *info;
 
 	nla_put_u32(m, IFLA_MTU, s->mtu);
@@ -139,7 +139,7 @@ static struct nl_msg *put_vxlan(const struct plan_step *s, const struct nlx_plac
 static struct nl_msg *put_veth(const struct plan_step *s, const struct nlx_places *at)
 {
 	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, s->name, true);
-	struct ifinfomsg h = { .ifi_family = AF_UNSPEC, .ifi_index = s->inner_index };
+	struct ifinfomsg h = {.ifi_family = AF_UNSPEC, .ifi_index = s->inner_index};
 	struct nlattr *data, *info, *peer;
 
 	nla_put_u32(m, IFLA_MTU, s->mtu);
@@ -181,9 +181,8 @@ static struct nl_msg *set_link(const struct plan_step *s)
 static struct nl_msg *put_addr(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
-	struct ifaddrmsg h = { .ifa_family = AF_INET,
-			       .ifa_prefixlen = s->prefix,
-			       .ifa_index = (unsigned)s->index };
+	struct ifaddrmsg h = {
+		.ifa_family = AF_INET, .ifa_prefixlen = s->prefix, .ifa_index = (unsigned)s->index};
 	uint32_t host = s->prefix >= 32 ? 0 : UINT32_MAX >> s->prefix;
 
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
@@ -196,11 +195,11 @@ static struct nl_msg *put_addr(const struct plan_step *s)
 static struct nl_msg *put_gateway(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-	struct rtmsg h = { .rtm_family = AF_INET,
-			   .rtm_table = RT_TABLE_MAIN,
-			   .rtm_protocol = RTPROT_STATIC,
-			   .rtm_scope = RT_SCOPE_UNIVERSE,
-			   .rtm_type = RTN_UNICAST };
+	struct rtmsg h = {.rtm_family = AF_INET,
+			  .rtm_table = RT_TABLE_MAIN,
+			  .rtm_protocol = RTPROT_STATIC,
+			  .rtm_scope = RT_SCOPE_UNIVERSE,
+			  .rtm_type = RTN_UNICAST};
 
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
 	nla_put_u32(m, RTA_GATEWAY, htonl(s->address));
@@ -211,12 +210,12 @@ static struct nl_msg *neigh(const struct plan_step *s)
 {
 	bool fdb = s->op == PLAN_PUT_FDB || s->op == PLAN_DEL_FDB;
 	bool put = s->op == PLAN_PUT_FDB || s->op == PLAN_PUT_NEIGH;
-	struct nl_msg *m = message(put ? RTM_NEWNEIGH : RTM_DELNEIGH,
-				   put ? NLM_F_CREATE | NLM_F_REPLACE : 0);
-	struct ndmsg h = { .ndm_family = fdb ? AF_BRIDGE : AF_INET,
-			   .ndm_ifindex = s->index,
-			   .ndm_state = fdb ? NUD_PERMANENT | NUD_NOARP : NUD_PERMANENT,
-			   .ndm_flags = fdb ? NTF_SELF : 0 };
+	struct nl_msg *m =
+		message(put ? RTM_NEWNEIGH : RTM_DELNEIGH, put ? NLM_F_CREATE | NLM_F_REPLACE : 0);
+	struct ndmsg h = {.ndm_family = fdb ? AF_BRIDGE : AF_INET,
+			  .ndm_ifindex = s->index,
+			  .ndm_state = fdb ? NUD_PERMANENT | NUD_NOARP : NUD_PERMANENT,
+			  .ndm_flags = fdb ? NTF_SELF : 0};
 
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
 	if (fdb || put)
@@ -322,9 +321,9 @@ int nlx_flush(struct nlx *x, struct sw_error *err)
 				continue;
 			answered++;
 			if (result == 0 && !is_fine(x->notes[i].op, e->error))
-				result = sw_fail_sys(err, -e->error, "%s %s",
-						     plan_op_name(x->notes[i].op),
-						     x->notes[i].name);
+				result =
+					sw_fail_sys(err, -e->error, "%s %s",
+						    plan_op_name(x->notes[i].op), x->notes[i].name);
 		}
 	}
 	return result;
@@ -336,9 +335,9 @@ static enum plan_kind kind_of(const char *k)
 {
 	if (k == NULL)
 		return PLAN_OTHER;
-	return strcmp(k, "bridge") == 0	 ? PLAN_BRIDGE
+	return strcmp(k, "bridge") == 0  ? PLAN_BRIDGE
 	       : strcmp(k, "vxlan") == 0 ? PLAN_VXLAN
-	       : strcmp(k, "veth") == 0	 ? PLAN_VETH
+	       : strcmp(k, "veth") == 0  ? PLAN_VETH
 					 : PLAN_OTHER;
 }
 
@@ -352,8 +351,8 @@ static void read_link_info(struct plan_link *l, struct nlattr *info)
 	if (i[IFLA_INFO_SLAVE_DATA] != NULL && i[IFLA_INFO_SLAVE_KIND] != NULL &&
 	    strcmp(nla_data(i[IFLA_INFO_SLAVE_KIND]), "bridge") == 0 &&
 	    nla_parse_nested(b, IFLA_BRPORT_MAX, i[IFLA_INFO_SLAVE_DATA], NULL) == 0)
-		l->isolated = b[IFLA_BRPORT_ISOLATED] != NULL &&
-			      nla_get_u8(b[IFLA_BRPORT_ISOLATED]) != 0;
+		l->isolated =
+			b[IFLA_BRPORT_ISOLATED] != NULL && nla_get_u8(b[IFLA_BRPORT_ISOLATED]) != 0;
 	if (l->kind != PLAN_VXLAN || i[IFLA_INFO_DATA] == NULL ||
 	    nla_parse_nested(d, IFLA_VXLAN_MAX, i[IFLA_INFO_DATA], NULL) < 0)
 		return;
@@ -372,7 +371,7 @@ static void read_link(struct plan_state *st, struct nlmsghdr *h)
 		return;
 	sw_grow(st->links, st->cap_links, st->n_links + 1);
 	l = &st->links[st->n_links++];
-	*l = (struct plan_link){ .index = m->ifi_index, .up = (m->ifi_flags & IFF_UP) != 0 };
+	*l = (struct plan_link){.index = m->ifi_index, .up = (m->ifi_flags & IFF_UP) != 0};
 	snprintf(l->name, sizeof l->name, "%s", (char *)nla_data(a[IFLA_IFNAME]));
 	l->master = a[IFLA_MASTER] != NULL ? (int)nla_get_u32(a[IFLA_MASTER]) : 0;
 	l->mtu = a[IFLA_MTU] != NULL ? nla_get_u32(a[IFLA_MTU]) : 0;
@@ -391,9 +390,9 @@ static void read_addr(struct plan_state *st, struct nlmsghdr *h)
 	    nla_len(a[IFA_LOCAL]) != 4)
 		return;
 	sw_grow(st->addrs, st->cap_addrs, st->n_addrs + 1);
-	st->addrs[st->n_addrs++] = (struct plan_addr){ .index = (int)m->ifa_index,
-						       .address = ntohl(nla_get_u32(a[IFA_LOCAL])),
-						       .prefix = m->ifa_prefixlen };
+	st->addrs[st->n_addrs++] = (struct plan_addr){.index = (int)m->ifa_index,
+						      .address = ntohl(nla_get_u32(a[IFA_LOCAL])),
+						      .prefix = m->ifa_prefixlen};
 }
 
 static void read_route(struct plan_state *st, struct nlmsghdr *h)
@@ -438,10 +437,10 @@ static int ask(struct nlx *x, const struct dump *d, struct sw_error *err)
 {
 	struct nl_msg *m = message(d->type, NLM_F_DUMP);
 	/* ifinfomsg is as large as the largest of the four headers; the kernel takes it for all. */
-	struct ifinfomsg link = { .ifi_family = d->family };
-	struct ndmsg nd = { .ndm_family = d->family };
-	struct rtmsg rt = { .rtm_family = d->family };
-	struct ifaddrmsg ad = { .ifa_family = d->family };
+	struct ifinfomsg link = {.ifi_family = d->family};
+	struct ndmsg nd = {.ndm_family = d->family};
+	struct rtmsg rt = {.rtm_family = d->family};
+	struct ifaddrmsg ad = {.ifa_family = d->family};
 	ssize_t r;
 
 	if (d->type == RTM_GETLINK)
@@ -491,11 +490,11 @@ static int dump(struct nlx *x, const struct dump *d, struct plan_state *st, stru
 int nlx_read(struct nlx *x, struct plan_state *ret, struct sw_error *err)
 {
 	static const struct dump dumps[] = {
-		{ RTM_GETLINK, AF_UNSPEC, read_link },	{ RTM_GETADDR, AF_INET, read_addr },
-		{ RTM_GETROUTE, AF_INET, read_route },	{ RTM_GETNEIGH, AF_BRIDGE, read_neigh },
-		{ RTM_GETNEIGH, AF_INET, read_neigh },
+		{RTM_GETLINK, AF_UNSPEC, read_link}, {RTM_GETADDR, AF_INET, read_addr},
+		{RTM_GETROUTE, AF_INET, read_route}, {RTM_GETNEIGH, AF_BRIDGE, read_neigh},
+		{RTM_GETNEIGH, AF_INET, read_neigh},
 	};
-	struct plan_state st = { 0 };
+	struct plan_state st = {0};
 	int r = 1;
 
 	for (int try = 0; r == 1 && try < DUMP_TRIES; try++) {

@@ -49,8 +49,8 @@ int ns_open(const char *path, int *ret_fd, struct sw_error *err)
 /** Nothing of ours speaks IPv6 on these interfaces; discovery would only be dropped. */
 static void no_ipv6(void)
 {
-	static const char *const files[] = { "/proc/sys/net/ipv6/conf/all/disable_ipv6",
-					     "/proc/sys/net/ipv6/conf/default/disable_ipv6" };
+	static const char *const files[] = {"/proc/sys/net/ipv6/conf/all/disable_ipv6",
+					    "/proc/sys/net/ipv6/conf/default/disable_ipv6"};
 
 	for (size_t i = 0; i < SW_COUNT(files); i++) {
 		sw_autoclose int fd = open(files[i], O_WRONLY | O_CLOEXEC);

@@ -11,28 +11,23 @@ void plan_state_fini(struct plan_state *s)
 	free(s->addrs);
 	free(s->neighs);
 	free(s->fdb);
-	*s = (struct plan_state){ 0 };
+	*s = (struct plan_state){0};
 }
 
 void plan_fini(struct plan *p)
 {
 	free(p->steps);
-	*p = (struct plan){ 0 };
+	*p = (struct plan){0};
 }
 
 const char *plan_op_name(enum plan_op op)
 {
 	static const char *const names[PLAN_OP_NR] = {
-		[PLAN_DEL_LINK] = "remove interface",
-		[PLAN_ADD_BRIDGE] = "make bridge",
-		[PLAN_ADD_VXLAN] = "make VXLAN device",
-		[PLAN_SET_LINK] = "set up interface",
-		[PLAN_PUT_ADDR] = "add address",
-		[PLAN_PUT_GATEWAY] = "add default route",
-		[PLAN_PUT_FDB] = "add forwarding entry",
-		[PLAN_DEL_FDB] = "remove forwarding entry",
-		[PLAN_PUT_NEIGH] = "add neighbour",
-		[PLAN_DEL_NEIGH] = "remove neighbour",
+		[PLAN_DEL_LINK] = "remove interface",    [PLAN_ADD_BRIDGE] = "make bridge",
+		[PLAN_ADD_VXLAN] = "make VXLAN device",  [PLAN_SET_LINK] = "set up interface",
+		[PLAN_PUT_ADDR] = "add address",         [PLAN_PUT_GATEWAY] = "add default route",
+		[PLAN_PUT_FDB] = "add forwarding entry", [PLAN_DEL_FDB] = "remove forwarding entry",
+		[PLAN_PUT_NEIGH] = "add neighbour",      [PLAN_DEL_NEIGH] = "remove neighbour",
 		[PLAN_ADD_VETH] = "make veth pair",
 	};
 
@@ -73,7 +68,7 @@ static struct plan_step *step(struct plan *p, enum plan_op op, enum plan_where w
 
 	sw_grow(p->steps, p->cap, p->n + 1);
 	s = &p->steps[p->n++];
-	*s = (struct plan_step){ .op = op, .where = where };
+	*s = (struct plan_step){.op = op, .where = where};
 	if (name != NULL)
 		snprintf(s->name, sizeof s->name, "%s", name);
 	return s;
@@ -196,7 +191,7 @@ static void neigh_step(struct plan *p, enum plan_op op, uint32_t address)
 static void fdb_diff(const struct plan_net *w, const struct plan_fdb *have, size_t n,
 		     struct plan *p)
 {
-	static const uint8_t ours[2] = { 0x02, 0x42 };
+	static const uint8_t ours[2] = {0x02, 0x42};
 	size_t i = 0, j = 0;
 	uint8_t mac[6];
 

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "overlay/flows.h"
 #include "overlay/nlx.h"
 #include "overlay/ns.h"
 #include "overlay/sync_internal.h"
@@ -38,6 +39,13 @@ void sync_free(struct sync *s)
 	}
 	for (size_t i = 0; i < s->n_drops; i++)
 		free(s->drops[i].path);
+	for (size_t i = 0; i < s->n_lbs; i++) {
+		free(s->lbs[i].path);
+		free(s->lbs[i].text);
+		free(s->lbs[i].flows);
+		free(s->lbs[i].states);
+	}
+	free(s->lbs);
 	free(s->nets);
 	free(s->boxes);
 	free(s->drops);
@@ -57,7 +65,7 @@ static void place_fini(struct place *p)
 	nlx_close(p->x);
 	plan_state_fini(&p->state);
 	sw_close_p(&p->fd);
-	*p = (struct place){ .fd = -1 };
+	*p = (struct place){.fd = -1};
 }
 
 static int place_load(struct place *p, struct sw_error *err)
@@ -89,15 +97,15 @@ static int place_open(struct worker *w, struct place *p, const char *path, bool 
 static int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
 		   struct sw_error *err)
 {
-	struct nlx_places at = { bridge != NULL ? bridge->fd : -1, box != NULL ? box->fd : -1 };
+	struct nlx_places at = {bridge != NULL ? bridge->fd : -1, box != NULL ? box->fd : -1};
 	struct nlx *last = NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < p->n && r == 0; i++) {
 		const struct plan_step *s = &p->steps[i];
-		struct nlx *x = s->op == PLAN_ADD_VXLAN	      ? w->host.x
-				: s->where == PLAN_IN_BOX     ? box->x
-							      : bridge->x;
+		struct nlx *x = s->op == PLAN_ADD_VXLAN   ? w->host.x
+				: s->where == PLAN_IN_BOX ? box->x
+							  : bridge->x;
 
 		if (last != NULL && x != last)
 			r = nlx_flush(last, err);
@@ -129,7 +137,7 @@ static int do_host(struct worker *w, const struct plan_host *want, struct sw_err
 	int r = 0;
 
 	for (int round = 0; round < 2 && r == 0; round++) {
-		struct plan p = { 0 };
+		struct plan p = {0};
 
 		r = place_load(&w->host, err);
 		if (r == 0)
@@ -202,7 +210,7 @@ static struct place *find_place(struct worker *w, uint64_t id)
 static struct place *get_place(struct worker *w, const struct sync *s, uint64_t id, bool make,
 			       struct sw_error *err)
 {
-	struct place *p = find_place(w, id), fresh = { .fd = -1, .id = id };
+	struct place *p = find_place(w, id), fresh = {.fd = -1, .id = id};
 	sw_autofree char *path = NULL;
 
 	if (p != NULL)
@@ -221,7 +229,7 @@ static int do_net(struct worker *w, const struct sync *s, const struct plan_net 
 		  struct sw_error *err)
 {
 	struct place *p = get_place(w, s, want->id, true, err);
-	struct plan plan = { 0 };
+	struct plan plan = {0};
 	int r = 0;
 
 	if (p == NULL)
@@ -240,9 +248,9 @@ static int do_net(struct worker *w, const struct sync *s, const struct plan_net 
 
 static int open_dns(struct worker *w, int ns, int *ret_fd, struct sw_error *err)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_port = htons(53),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 10) };
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons(53),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 10)};
 	sw_autoclose int fd = -1;
 	int e = 0, r;
 
@@ -264,13 +272,13 @@ static int open_dns(struct worker *w, int ns, int *ret_fd, struct sw_error *err)
 static int do_interfaces(struct worker *w, const struct sync *s, const struct plan_box *want,
 			 struct place *box, struct sw_error *err)
 {
-	struct plan all = { 0 };
+	struct plan all = {0};
 	int r = 0;
 
 	for (size_t i = 0; i < want->n_ifs && r == 0; i++) {
 		uint64_t id = want->ifs[i].network_id;
 		struct place *at = get_place(w, s, id, false, err);
-		struct plan p = { 0 };
+		struct plan p = {0};
 
 		if (at == NULL)
 			return SW_EIO;
@@ -294,7 +302,7 @@ static int do_interfaces(struct worker *w, const struct sync *s, const struct pl
 
 static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, struct sw_error *err)
 {
-	struct place box = { .fd = -1 };
+	struct place box = {.fd = -1};
 	int r = 0;
 
 	for (size_t i = 0; b->probe && i < s->n_ports && r == 0; i++)
@@ -310,14 +318,45 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 	return r;
 }
 
+/* ---- virtual addresses ---- */
+
+/** In the sandbox: libnftables' socket belongs to the namespace in which its context is made. */
+static int balance_here(const struct sync_lb *b, struct sw_error *err)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int r;
+
+	if (ctx == NULL)
+		return sw_fail(err, SW_EIO, "libnftables does not start");
+	r = nat_run(ctx, b->text, NULL, err);
+	nft_ctx_free(ctx);
+	return r == 0 ? flows_end(b->flows, b->n_flows, err) : r;
+}
+
+static int do_balance(struct worker *w, const struct sync_lb *b, struct sw_error *err)
+{
+	sw_autoclose int fd = -1;
+	struct sw_error why;
+	int r = ns_open(b->path, &fd, &why);
+
+	if (r < 0)
+		return sw_fail(err, why.code, "%s", why.msg);
+	r = ns_enter(fd, err);
+	if (r < 0)
+		return r;
+	r = balance_here(b, err);
+	ns_return(w->home);
+	return r;
+}
+
 /* ---- removal ---- */
 
 /** Takes its interfaces away first: a process that still lives in it would keep them, and a VXLAN
  *  device its number, until that process ends. */
 static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error *err)
 {
-	struct place p = { .fd = -1 };
-	struct plan plan = { 0 };
+	struct place p = {.fd = -1};
+	struct plan plan = {0};
 
 	if (place_open(w, &p, d->path, false, NULL) == 0) {
 		for (size_t i = 0; i < p.state.n_links; i++) {
@@ -326,7 +365,7 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 			if (l->kind == PLAN_OTHER)
 				continue;
 			sw_grow(plan.steps, plan.cap, plan.n + 1);
-			plan.steps[plan.n] = (struct plan_step){ .op = PLAN_DEL_LINK };
+			plan.steps[plan.n] = (struct plan_step){.op = PLAN_DEL_LINK};
 			snprintf(plan.steps[plan.n++].name, PLAN_NAME, "%s", l->name);
 		}
 		if (perform(w, &p, NULL, &plan, err) < 0)
@@ -340,8 +379,8 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 static void do_all_away(struct worker *w, const struct sync *s, struct sw_error *err)
 {
 	struct sw_buf text = SW_BUF_INIT(256);
-	struct plan plan = { 0 };
-	struct plan_step step = { .op = PLAN_DEL_LINK };
+	struct plan plan = {0};
+	struct plan_step step = {.op = PLAN_DEL_LINK};
 
 	snprintf(step.name, sizeof step.name, "%s", s->host.bridge);
 	plan.steps = &step;
@@ -378,6 +417,12 @@ void sync_run(struct worker *w, struct sync *s)
 		if (do_box(w, s, b, &b->err) < 0)
 			sw_wrap(&b->err, "sandbox of task %s", sw_id(b->plan.task_id).s);
 	}
+	for (size_t i = 0; i < s->n_lbs; i++) {
+		struct sync_lb *b = &s->lbs[i];
+
+		if (!box_failed(s, b->task_id) && do_balance(w, b, &b->err) < 0)
+			sw_wrap(&b->err, "virtual addresses of task %s", sw_id(b->task_id).s);
+	}
 	if (do_nat(w, s, &s->err) < 0)
 		sw_wrap(&s->err, "published ports");
 	for (size_t i = 0; i < w->n_places; i++)
@@ -389,7 +434,7 @@ int worker_init(struct worker *w, struct sw_error *err)
 {
 	int r;
 
-	*w = (struct worker){ .host.fd = -1 };
+	*w = (struct worker){.host.fd = -1};
 	w->home = ns_self();
 	if (w->home < 0)
 		return sw_fail_sys(err, errno, "open the own network namespace");

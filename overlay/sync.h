@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "overlay/lb.h"
 #include "overlay/nat.h"
 #include "overlay/plan.h"
 
@@ -26,6 +27,15 @@ struct sync_box {
 	struct sw_error err;
 };
 
+struct sync_lb { /* a sandbox's balancing, brought up to date */
+	uint64_t task_id;
+	char *path, *text;     /* owned */
+	struct lb_flow *flows; /* owned: to be ended after that */
+	size_t n_flows, cap_flows;
+	uint64_t *states; /* owned, of each of its networks: what it shows if this succeeds */
+	struct sw_error err;
+};
+
 struct sync_drop {
 	char *path; /* owned */
 	uint64_t id;
@@ -38,9 +48,11 @@ struct sync {
 	struct sync_net *nets;
 	struct sync_box *boxes;
 	struct sync_drop *drops;
+	struct sync_lb *lbs;
 	struct nat_port *ports; /* of all sandboxes, in the order or not */
-	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_drops, cap_drops, n_ports, cap_ports;
-	bool all_away; /* remove the bridge and the table as well, after the drops */
+	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_lbs, cap_lbs, n_drops, cap_drops, n_ports,
+		cap_ports;
+	bool all_away;       /* remove the bridge and the table as well, after the drops */
 	struct sw_error err; /* of the host's part */
 };
 

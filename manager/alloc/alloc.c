@@ -8,11 +8,6 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-static struct omap_key one(uint64_t a)
-{
-	return (struct omap_key){ a, 0 };
-}
-
 /* ---- what is taken ---- */
 
 static void clear(struct alloc *a)
@@ -21,6 +16,7 @@ static void clear(struct alloc *a)
 
 	for (struct pool *p; (p = omap_next(&it)) != NULL;) {
 		free(p->bits);
+		free(p->claimed);
 		free(p);
 	}
 	omap_fini(&a->pools);
@@ -29,6 +25,8 @@ static void clear(struct alloc *a)
 	omap_fini(&a->waiting);
 	omap_fini(&a->networks);
 	omap_fini(&a->services);
+	omap_fini(&a->numbers);
+	omap_fini(&a->nodes);
 }
 
 struct alloc *alloc_new(struct store *s)
@@ -75,73 +73,50 @@ static void task_changed(struct alloc *a, const Pb__Task *old, const Pb__Task *n
 	if (has)
 		mark_addresses(a, new, true);
 	if (old != NULL && is_new(old))
-		omap_remove(&a->waiting, one(old->id));
+		omap_remove(&a->waiting, alloc_key(old->id));
 	if (new != NULL && is_new(new))
-		omap_set(&a->waiting, one(new->id), a);
+		omap_set(&a->waiting, alloc_key(new->id), a);
 }
 
 static void network_changed(struct alloc *a, const Pb__Network *old, const Pb__Network *new)
 {
 	if (old != NULL && old->vni != 0)
-		omap_remove(&a->vnis, one(old->vni));
+		omap_remove(&a->vnis, alloc_key(old->vni));
 	if (old != NULL && new == NULL) {
 		pool_remove(a, old->id);
-		omap_remove(&a->networks, one(old->id));
+		omap_remove(&a->networks, alloc_key(old->id));
 		a->freed = true;
 	}
 	if (new == NULL)
 		return;
 	if (new->vni != 0)
-		omap_set(&a->vnis, one(new->vni), a);
+		omap_set(&a->vnis, alloc_key(new->vni), a);
 	if (new->prefix != 0) {
-		omap_remove(&a->networks, one(new->id));
+		omap_remove(&a->networks, alloc_key(new->id));
 		if (pool_get(a, new->id) == NULL)
 			pool_add(a, new->id, new->subnet, new->prefix, new->gateway);
 		a->freed = true;
 	} else if (network_has_subnet(new->spec)) {
-		omap_set(&a->networks, one(new->id), a);
+		omap_set(&a->networks, alloc_key(new->id), a);
 	}
 }
 
-static bool is_ingress(const Pb__PortConfig *p)
+/* A removed node's number goes to another only when all smaller ones are taken as well: what other
+ * nodes still have of its connections does not become the newcomer's. */
+static void node_changed(struct alloc *a, const Pb__Node *old, const Pb__Node *new)
 {
-	return p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS;
-}
-
-static uint64_t port_key(Pb__Protocol protocol, uint32_t port)
-{
-	return (uint64_t)protocol << 16 | port;
-}
-
-static bool lacks_ports(const Pb__Service *s)
-{
-	if (s->n_ports != s->spec->n_ports)
-		return true;
-	for (size_t i = 0; i < s->n_ports; i++)
-		if (s->ports[i]->target != s->spec->ports[i]->target ||
-		    s->ports[i]->protocol != s->spec->ports[i]->protocol ||
-		    s->ports[i]->mode != s->spec->ports[i]->mode ||
-		    (s->spec->ports[i]->published != 0 &&
-		     s->spec->ports[i]->published != s->ports[i]->published))
-			return true;
-	return false;
-}
-
-static void service_changed(struct alloc *a, const Pb__Service *old, const Pb__Service *new)
-{
-	for (size_t i = 0; old != NULL && i < old->n_ports; i++)
-		if (is_ingress(old->ports[i]))
-			omap_remove(&a->ports,
-				    one(port_key(old->ports[i]->protocol, old->ports[i]->published)));
-	for (size_t i = 0; new != NULL && i < new->n_ports; i++)
-		if (is_ingress(new->ports[i]))
-			omap_set(&a->ports,
-				 one(port_key(new->ports[i]->protocol, new->ports[i]->published)),
-				 (void *)(uintptr_t)new->id);
-	if (new != NULL && lacks_ports(new))
-		omap_set(&a->services, one(new->id), a);
+	if (old != NULL && old->number != 0)
+		omap_remove(&a->numbers, alloc_key(old->number));
+	if (old != NULL)
+		omap_remove(&a->nodes, alloc_key(old->id));
+	if (new == NULL)
+		return;
+	if (new->number != 0)
+		omap_set(&a->numbers, alloc_key(new->number), a);
 	else
-		omap_remove(&a->services, one(old != NULL ? old->id : new->id));
+		omap_set(&a->nodes, alloc_key(new->id), a);
+	if (new->number >= a->next_number)
+		a->next_number = new->number + 1;
 }
 
 void alloc_on_change(struct alloc *a, const struct store_change *c)
@@ -154,7 +129,10 @@ void alloc_on_change(struct alloc *a, const struct store_change *c)
 		network_changed(a, (const Pb__Network *)c->old, (const Pb__Network *)c->new);
 		return;
 	case PB__KIND__KIND_SERVICE:
-		service_changed(a, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
+		alloc_service_changed(a, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
+		return;
+	case PB__KIND__KIND_NODE:
+		node_changed(a, (const Pb__Node *)c->old, (const Pb__Node *)c->new);
 		return;
 	default:
 		return;
@@ -163,16 +141,17 @@ void alloc_on_change(struct alloc *a, const struct store_change *c)
 
 void alloc_reset(struct alloc *a)
 {
-	static const Pb__Kind order[] = { PB__KIND__KIND_NETWORK, PB__KIND__KIND_SERVICE,
-					  PB__KIND__KIND_TASK };
+	static const Pb__Kind order[] = {PB__KIND__KIND_NETWORK, PB__KIND__KIND_SERVICE,
+					 PB__KIND__KIND_TASK, PB__KIND__KIND_NODE};
 
 	clear(a);
+	a->next_number = 1;
 	for (size_t i = 0; i < SW_COUNT(order); i++) {
-		struct store_iter it = { 0 };
+		struct store_iter it = {0};
 
 		for (const struct store_head *o;
 		     (o = store_next(a->store, order[i], &it)) != NULL;) {
-			struct store_change c = { .kind = order[i], .id = o->id, .new = o };
+			struct store_change c = {.kind = order[i], .id = o->id, .new = o};
 
 			alloc_on_change(a, &c);
 		}
@@ -189,7 +168,7 @@ static uint32_t vni_take(struct alloc *a)
 		uint32_t v = a->next_vni;
 
 		a->next_vni = v == VNI_LAST ? VNI_FIRST : v + 1;
-		if (omap_set(&a->vnis, one(v), a) == NULL)
+		if (omap_set(&a->vnis, alloc_key(v), a) == NULL)
 			return v;
 	}
 	return 0;
@@ -222,64 +201,76 @@ static void give_network(struct alloc *a, struct store_tx *tx, uint64_t id)
 	if (sw_is_empty(n->spec->driver) || sw_streq(n->spec->driver, "overlay"))
 		n->vni = vni_take(a);
 	pool_add(a, id, subnet, prefix, n->gateway);
+	/* Only in a subnet that the user chose can a service have asked for addresses. */
+	if (ipam != NULL && ipam->subnet[0] != 0)
+		alloc_claims_of_network(a, tx, id);
 }
 
-static uint32_t port_take(struct alloc *a, Pb__Protocol protocol, uint64_t service)
+static void give_number(struct alloc *a, struct store_tx *tx, uint64_t id)
 {
-	for (uint32_t p = PORT_FIRST; p <= PORT_LAST; p++) {
-		if (omap_get(&a->ports, one(port_key(protocol, p))) != NULL)
-			continue;
-		omap_set(&a->ports, one(port_key(protocol, p)), (void *)(uintptr_t)service);
-		return p;
-	}
-	return 0;
-}
+	const Pb__Node *old = store_tx_get(tx, PB__KIND__KIND_NODE, id);
 
-/* The port that this service already had for the same target, so that it stays through an update. */
-static uint32_t port_before(const Pb__Service *s, const Pb__PortConfig *want)
-{
-	for (size_t i = 0; i < s->n_ports; i++)
-		if (s->ports[i]->target == want->target &&
-		    s->ports[i]->protocol == want->protocol && s->ports[i]->mode == want->mode)
-			return s->ports[i]->published;
-	return 0;
-}
-
-static void give_ports(struct alloc *a, struct store_tx *tx, uint64_t id)
-{
-	const Pb__Service *old = store_tx_get(tx, PB__KIND__KIND_SERVICE, id);
-	Pb__PortConfig **ports = NULL;
-	size_t n = 0;
-	Pb__Service *s;
-
-	if (old == NULL || !lacks_ports(old))
+	if (old == NULL || old->number != 0)
 		return;
-	s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, id);
-	for (size_t i = 0; i < s->spec->n_ports; i++) {
-		Pb__PortConfig *p = msg_clone_of(Pb__PortConfig, s->spec->ports[i]);
+	for (uint32_t k = 1; k <= NODE_NUMBERS; k++) {
+		uint32_t n = (a->next_number + k - 2) % NODE_NUMBERS + 1;
 
-		if (p->published == 0 && is_ingress(p)) {
-			p->published = port_before(s, p);
-			if (p->published == 0)
-				p->published = port_take(a, p->protocol, id);
-		}
-		msg_add(&ports, &n, p);
+		if (omap_set(&a->numbers, alloc_key(n), a) != NULL)
+			continue;
+		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->number = n;
+		a->next_number = n + 1;
+		return;
 	}
-	for (size_t i = 0; i < s->n_ports; i++)
-		msg_free(&s->ports[i]->base);
-	free(s->ports);
-	s->ports = ports;
-	s->n_ports = n;
+}
+
+/* The one that the service asks for, counted on by slot, or any. 0 with the reason. */
+static uint32_t choose_address(struct alloc *a, const Pb__Network *n, const Pb__NetworkUse *use,
+			       const Pb__Task *t, struct sw_error *err)
+{
+	struct pool *p = pool_get(a, n->id);
+	uint32_t address = alloc_claim_of(use, t->slot);
+
+	if (p == NULL) {
+		(void)sw_fail(err, SW_EFULL,
+			      "network %s has no subnet: none is left in the cluster's address "
+			      "pools",
+			      n->spec->name);
+		return 0;
+	}
+	if (address != 0) {
+		if (pool_claim(p, address))
+			return address;
+		(void)sw_fail(err, SW_EEXIST,
+			      "address %s of network %s, asked for by this slot, is still held by "
+			      "another task",
+			      alloc_ip(address).s, n->spec->name);
+		return 0;
+	}
+	address = pool_take(p);
+	if (address == 0)
+		(void)sw_fail(err, SW_EFULL, "network %s has no free address: all %u are taken",
+			      n->spec->name, p->size - 3);
+	return address;
+}
+
+static bool has_vip(const Pb__Service *s, uint64_t network)
+{
+	for (size_t i = 0; s != NULL && i < s->n_vips; i++)
+		if (s->vips[i]->network_id == network)
+			return true;
+	/* Tasks of an earlier revision may be on a network that the service has left. */
+	return s == NULL || !alloc_wants_vip(s, network);
 }
 
 /* All addresses or none. */
 static int give_addresses(struct alloc *a, const struct store_tx *tx, const Pb__TaskSpec *spec,
 			  Pb__Task *t, struct sw_error *err)
 {
+	const Pb__Service *svc = store_tx_get(tx, PB__KIND__KIND_SERVICE, t->service_id);
+
 	for (size_t i = 0; i < spec->n_networks; i++) {
 		uint64_t id = spec->networks[i]->network_id;
 		const Pb__Network *n = store_tx_get(tx, PB__KIND__KIND_NETWORK, id);
-		struct pool *p = pool_get(a, id);
 		Pb__TaskNetwork *tn;
 		uint32_t address;
 
@@ -288,20 +279,19 @@ static int give_addresses(struct alloc *a, const struct store_tx *tx, const Pb__
 				       spec->networks[i]->name);
 		if (!network_has_subnet(n->spec))
 			continue;
-		if (p == NULL)
-			return sw_fail(err, SW_EFULL,
-				       "network %s has no subnet: none is left in the cluster's "
-				       "address pools",
-				       n->spec->name);
-		address = pool_take(p);
+		address = choose_address(a, n, spec->networks[i], t, err);
 		if (address == 0)
-			return sw_fail(err, SW_EFULL, "network %s has no free address: all %u are "
-				       "taken", n->spec->name, p->size - 3);
+			return SW_EFULL;
 		tn = sw_new(Pb__TaskNetwork);
 		pb__task_network__init(tn);
 		tn->network_id = id;
 		tn->address = address;
 		msg_add(&t->networks, &t->n_networks, tn);
+		if (!has_vip(svc, id))
+			return sw_fail(err, SW_EFULL,
+				       "network %s has no free address left for the service's "
+				       "virtual one",
+				       n->spec->name);
 	}
 	return 0;
 }
@@ -318,7 +308,7 @@ static void give_task(struct alloc *a, struct store_tx *tx, uint64_t id)
 {
 	const Pb__Task *old = store_tx_get(tx, PB__KIND__KIND_TASK, id);
 	const Pb__Revision *r;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	Pb__Task *t;
 
 	if (old == NULL || !is_new(old))
@@ -344,7 +334,7 @@ static uint64_t *gather(const struct store_tx *tx, Pb__Kind kind, const struct o
 {
 	uint64_t *ids = NULL, id;
 	size_t n = 0, cap = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	struct omap_iter wi;
 
@@ -369,11 +359,12 @@ bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max)
 		Pb__Kind kind;
 		void (*give)(struct alloc *a, struct store_tx *tx, uint64_t id);
 	} steps[] = {
-		{ PB__KIND__KIND_NETWORK, give_network },
-		{ PB__KIND__KIND_SERVICE, give_ports },
-		{ PB__KIND__KIND_TASK, give_task },
+		{PB__KIND__KIND_NODE, give_number},
+		{PB__KIND__KIND_NETWORK, give_network},
+		{PB__KIND__KIND_SERVICE, give_service},
+		{PB__KIND__KIND_TASK, give_task},
 	};
-	const struct omap *waiting[] = { &a->networks, &a->services, &a->waiting };
+	const struct omap *waiting[] = {&a->nodes, &a->networks, &a->services, &a->waiting};
 	bool more = false;
 
 	for (size_t k = 0; k < SW_COUNT(steps); k++) {
@@ -393,22 +384,4 @@ bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max)
 	}
 	a->freed = more;
 	return more;
-}
-
-int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
-		      struct sw_error *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		uint64_t owner = (uint64_t)(uintptr_t)omap_get(
-			&a->ports, one(port_key(ports[i]->protocol, ports[i]->published)));
-		const Pb__Service *s = owner != 0 ? store_service(a->store, owner) : NULL;
-
-		if (ports[i]->published == 0 || !is_ingress(ports[i]))
-			continue;
-		if (s != NULL && owner != self)
-			return sw_fail(err, SW_EPRECOND,
-				       "port %u is already published by service %s",
-				       ports[i]->published, s->spec->name);
-	}
-	return 0;
 }

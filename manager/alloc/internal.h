@@ -9,12 +9,14 @@ enum {
 	VNI_LAST = (1 << 24) - 1,
 	PORT_FIRST = 30000,
 	PORT_LAST = 32767,
+	NODE_NUMBERS = 65534, /* hosts of the ingress network, a /16 */
 };
 
 struct pool { /* of one network */
 	uint64_t network_id;
 	uint32_t subnet, size; /* addresses, all of them */
-	uint64_t *bits;
+	uint64_t *bits;        /* taken */
+	uint64_t *claimed;     /* asked for by services for their slots: given to nobody else */
 	uint32_t next; /* where the search goes on: a freed address is not the next one given */
 };
 
@@ -25,10 +27,17 @@ struct alloc {
 	struct omap ports;    /* (protocol << 16 | port, 0) -> service id as pointer */
 	struct omap waiting;  /* (task, 0): NEW and meant to run */
 	struct omap networks; /* (network, 0): without a subnet */
-	struct omap services; /* (service, 0): with ports to choose */
-	bool freed; /* since the last pass: waiting ones are worth another look */
-	uint32_t next_vni;
+	struct omap services; /* (service, 0): with ports or virtual addresses to choose */
+	struct omap numbers;  /* (node number, 0) */
+	struct omap nodes;    /* (node, 0): without a number */
+	bool freed;           /* since the last pass: waiting ones are worth another look */
+	uint32_t next_vni, next_number;
 };
+
+static inline struct omap_key alloc_key(uint64_t a)
+{
+	return (struct omap_key){a, 0};
+}
 
 struct pool *pool_get(const struct alloc *a, uint64_t network_id);
 struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, unsigned prefix,
@@ -36,7 +45,26 @@ struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, uns
 void pool_remove(struct alloc *a, uint64_t network_id);
 /** 0 when it is full. */
 uint32_t pool_take(struct pool *p);
+/** This very one; false when it is taken or not of the pool. */
+bool pool_claim(struct pool *p, uint32_t address);
 void pool_set(struct pool *p, uint32_t address, bool used);
+/** Kept for who asks by name: pool_take passes over it. */
+void pool_reserve(struct pool *p, uint32_t address, bool yes);
+
+struct alloc_ip {
+	char s[16];
+};
+struct alloc_ip alloc_ip(uint32_t address);
+
+/* service.c */
+void alloc_service_changed(struct alloc *a, const Pb__Service *old, const Pb__Service *new);
+void give_service(struct alloc *a, struct store_tx *tx, uint64_t id);
+/** Reserves in its new pool what services ask for by name. */
+void alloc_claims_of_network(struct alloc *a, const struct store_tx *tx, uint64_t id);
+/** Whether the service, as it is now, has a virtual address in the network. */
+bool alloc_wants_vip(const Pb__Service *s, uint64_t network);
+/** The address that a slot asked for, 0 = any. */
+uint32_t alloc_claim_of(const Pb__NetworkUse *use, uint32_t slot);
 
 /** A free subnet of the cluster's pools, or SW_EFULL. */
 int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *ret_subnet,

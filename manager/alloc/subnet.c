@@ -53,7 +53,7 @@ static bool overlaps(uint32_t a, unsigned ap, uint32_t b, unsigned bp)
 
 const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsigned prefix)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(a->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
@@ -67,7 +67,7 @@ const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsign
 
 static bool overlaps_in_tx(const struct store_tx *tx, uint32_t subnet, unsigned prefix)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	uint64_t id;
 
@@ -94,7 +94,8 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 
 		if (alloc_parse_subnet(c->address_pools[i], &base, &prefix, NULL) != 0)
 			continue;
-		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix)); at += step) {
+		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix));
+		     at += step) {
 			if (subnet_overlap(a, (uint32_t)at, size) != NULL ||
 			    overlaps_in_tx(tx, (uint32_t)at, size))
 				continue;
@@ -134,7 +135,7 @@ int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec, stru
 
 struct pool *pool_get(const struct alloc *a, uint64_t network_id)
 {
-	return omap_get(&a->pools, (struct omap_key){ network_id, 0 });
+	return omap_get(&a->pools, (struct omap_key){network_id, 0});
 }
 
 void pool_set(struct pool *p, uint32_t address, bool used)
@@ -158,38 +159,71 @@ struct pool *pool_add(struct alloc *a, uint64_t network_id, uint32_t subnet, uns
 	p->subnet = subnet;
 	p->size = 1U << (32 - prefix);
 	p->bits = sw_new_n(uint64_t, (p->size + 63) / 64);
+	p->claimed = sw_new_n(uint64_t, (p->size + 63) / 64);
 	p->next = 2;
 	pool_set(p, subnet, true);
 	pool_set(p, subnet + p->size - 1, true);
 	pool_set(p, gateway, true);
-	omap_set(&a->pools, (struct omap_key){ network_id, 0 }, p);
+	omap_set(&a->pools, (struct omap_key){network_id, 0}, p);
 	return p;
 }
 
 void pool_remove(struct alloc *a, uint64_t network_id)
 {
-	struct pool *p = omap_remove(&a->pools, (struct omap_key){ network_id, 0 });
+	struct pool *p = omap_remove(&a->pools, (struct omap_key){network_id, 0});
 
 	if (p == NULL)
 		return;
 	free(p->bits);
+	free(p->claimed);
 	free(p);
+}
+
+bool pool_claim(struct pool *p, uint32_t address)
+{
+	uint32_t i = address - p->subnet;
+
+	if (i >= p->size || (p->bits[i / 64] >> (i % 64) & 1) != 0)
+		return false;
+	pool_set(p, address, true);
+	return true;
+}
+
+void pool_reserve(struct pool *p, uint32_t address, bool yes)
+{
+	uint32_t i = address - p->subnet;
+
+	if (i >= p->size)
+		return;
+	if (yes)
+		p->claimed[i / 64] |= 1ULL << (i % 64);
+	else
+		p->claimed[i / 64] &= ~(1ULL << (i % 64));
 }
 
 uint32_t pool_take(struct pool *p)
 {
 	for (uint32_t k = 0; k < p->size; k++) {
 		uint32_t i = (p->next + k) % p->size;
+		uint64_t busy = p->bits[i / 64] | p->claimed[i / 64];
 
-		if (p->bits[i / 64] == UINT64_MAX) {
+		if (busy == UINT64_MAX) {
 			k += 63 - i % 64;
 			continue;
 		}
-		if ((p->bits[i / 64] >> (i % 64) & 1) == 0) {
+		if ((busy >> (i % 64) & 1) == 0) {
 			p->next = i + 1;
 			pool_set(p, p->subnet + i, true);
 			return p->subnet + i;
 		}
 	}
 	return 0;
+}
+
+struct alloc_ip alloc_ip(uint32_t a)
+{
+	struct alloc_ip t;
+
+	snprintf(t.s, sizeof t.s, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
+	return t;
 }

@@ -1,4 +1,4 @@
-#include "manager/dispatch/assign.h"
+#include "manager/dispatch/assign_internal.h"
 
 #include "base/assert.h"
 #include "base/id.h"
@@ -6,53 +6,21 @@
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
-#include <stdio.h>
-#include <string.h>
-
 enum { MAX_TASKS = 500, MAX_ENDPOINTS = 5000 };
-
-struct net_use { /* a network in a session */
-	uint64_t tasks; /* of this node that use it */
-	uint64_t acked;
-	bool full; /* the whole view is to be sent */
-	struct omap dirty; /* (task, 0): endpoints to be sent or removed */
-};
-
-struct session {
-	struct assign *owner;
-	uint64_t node;
-	bool snapshot; /* nothing was sent yet */
-	bool awake;    /* the owner was told */
-	struct omap dirty;     /* (task, 0) */
-	struct omap sent;      /* (task, 0): the agent knows of it; value: its revision id */
-	struct omap revisions; /* (revision, 0) -> how many sent tasks use it */
-	struct omap networks;  /* (network, 0) -> struct net_use */
-	struct omap gone_networks; /* (network, 0) */
-};
-
-struct assign {
-	struct store *store;
-	struct store_watcher watcher;
-	struct omap sessions; /* (node, 0) */
-	struct omap users;    /* (network, node) -> struct session */
-	struct omap members;  /* (network, task): live tasks with an address */
-	void (*woken)(void *arg, uint64_t node);
-	void *arg;
-};
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 static struct omap_key two(uint64_t a, uint64_t b)
 {
-	return (struct omap_key){ a, b };
+	return (struct omap_key){a, b};
 }
 
 /* ---- sessions ---- */
 
-static void wake(struct session *s)
+void session_wake(struct session *s)
 {
 	if (s->awake)
 		return;
@@ -64,12 +32,6 @@ static void wake(struct session *s)
 static struct session *session_of(const struct assign *a, uint64_t node)
 {
 	return omap_get(&a->sessions, one(node));
-}
-
-static void net_use_free(struct net_use *u)
-{
-	omap_fini(&u->dirty);
-	free(u);
 }
 
 static void session_free(struct session *s)
@@ -94,47 +56,54 @@ static bool is_assigned(const Pb__Task *t)
 	return t->node_id != 0 && t->state >= PB__TASK_STATE__TASK_ASSIGNED;
 }
 
-static bool uses_networks(const Pb__Task *t)
+bool task_uses_networks(const Pb__Task *t)
 {
 	return is_assigned(t) && !task_is_dead(t);
 }
 
+void session_use(struct session *s, uint64_t id)
+{
+	struct net_use *u = omap_get(&s->networks, one(id));
+
+	if (u == NULL) {
+		u = sw_new(struct net_use);
+		u->full = true;
+		omap_set(&s->networks, one(id), u);
+		omap_set(&s->owner->users, two(id, s->node), s);
+		omap_remove(&s->gone_networks, one(id));
+		session_wake(s);
+	}
+	u->tasks++;
+}
+
+void session_unuse(struct session *s, uint64_t id)
+{
+	struct net_use *u = omap_get(&s->networks, one(id));
+
+	if (u == NULL || --u->tasks > 0)
+		return;
+	omap_remove(&s->networks, one(id));
+	omap_remove(&s->owner->users, two(id, s->node));
+	omap_set(&s->gone_networks, one(id), s);
+	net_use_free(u);
+}
+
 static void use_networks(struct session *s, const Pb__Task *t)
 {
-	for (size_t i = 0; i < t->n_networks; i++) {
-		uint64_t id = t->networks[i]->network_id;
-		struct net_use *u = omap_get(&s->networks, one(id));
-
-		if (u == NULL) {
-			u = sw_new(struct net_use);
-			u->full = true;
-			omap_set(&s->networks, one(id), u);
-			omap_set(&s->owner->users, two(id, s->node), s);
-			omap_remove(&s->gone_networks, one(id));
-		}
-		u->tasks++;
-	}
+	for (size_t i = 0; i < t->n_networks; i++)
+		session_use(s, t->networks[i]->network_id);
 }
 
 static void unuse_networks(struct session *s, const Pb__Task *t)
 {
-	for (size_t i = 0; i < t->n_networks; i++) {
-		uint64_t id = t->networks[i]->network_id;
-		struct net_use *u = omap_get(&s->networks, one(id));
-
-		if (u == NULL || --u->tasks > 0)
-			continue;
-		omap_remove(&s->networks, one(id));
-		omap_remove(&s->owner->users, two(id, s->node));
-		omap_set(&s->gone_networks, one(id), s);
-		net_use_free(u);
-	}
+	for (size_t i = 0; i < t->n_networks; i++)
+		session_unuse(s, t->networks[i]->network_id);
 }
 
 void assign_attach(struct assign *a, uint64_t node)
 {
 	struct session *s;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	assign_detach(a, node);
 	s = sw_new(struct session);
@@ -146,10 +115,12 @@ void assign_attach(struct assign *a, uint64_t node)
 		if (!is_assigned(t))
 			continue;
 		omap_set(&s->dirty, one(t->id), s);
-		if (uses_networks(t))
+		if (task_uses_networks(t))
 			use_networks(s, t);
 	}
-	wake(s);
+	if (a->ingress)
+		session_use(s, PB__NETWORK_ID__NETWORK_INGRESS);
+	session_wake(s);
 }
 
 void assign_detach(struct assign *a, uint64_t node)
@@ -175,41 +146,12 @@ uint64_t assign_next_node(const struct assign *a, uint64_t after)
 
 /* ---- events ---- */
 
-static void endpoint_changed(struct assign *a, const Pb__Task *t)
-{
-	for (size_t i = 0; i < t->n_networks; i++) {
-		uint64_t id = t->networks[i]->network_id;
-		struct omap_iter it = omap_seek(&a->users, two(id, 0));
-
-		for (struct session *s; (s = omap_next_in(&it, id)) != NULL;) {
-			struct net_use *u = omap_get(&s->networks, one(id));
-
-			if (u->full)
-				continue;
-			omap_set(&u->dirty, one(t->id), s);
-			wake(s);
-		}
-	}
-}
-
-static void members_change(struct assign *a, const Pb__Task *t, bool in)
-{
-	for (size_t i = 0; i < t->n_networks; i++) {
-		struct omap_key k = two(t->networks[i]->network_id, t->id);
-
-		if (in)
-			omap_set(&a->members, k, a);
-		else
-			omap_remove(&a->members, k);
-	}
-}
-
 static void task_of_session(struct assign *a, uint64_t node, const Pb__Task *old,
 			    const Pb__Task *new)
 {
 	struct session *s = session_of(a, node);
-	bool used = old != NULL && old->node_id == node && uses_networks(old);
-	bool uses = new != NULL && new->node_id == node && uses_networks(new);
+	bool used = old != NULL && old->node_id == node && task_uses_networks(old);
+	bool uses = new != NULL &&new->node_id == node &&task_uses_networks(new);
 
 	if (s == NULL)
 		return;
@@ -217,60 +159,20 @@ static void task_of_session(struct assign *a, uint64_t node, const Pb__Task *old
 		use_networks(s, new);
 	if (used && !uses)
 		unuse_networks(s, old);
-	if (old != NULL || (new != NULL && is_assigned(new))) {
+	if (old != NULL || (new != NULL &&is_assigned(new))) {
 		omap_set(&s->dirty, one(old != NULL ? old->id : new->id), s);
-		wake(s);
+		session_wake(s);
 	}
-}
-
-/* What others see of a task is where it is and whether names answer with it. */
-static bool looks_same(const Pb__Task *a, const Pb__Task *b)
-{
-	return a != NULL && b != NULL && uses_networks(a) == uses_networks(b) &&
-	       a->node_id == b->node_id && a->desired == b->desired &&
-	       (a->state == PB__TASK_STATE__TASK_RUNNING) ==
-		       (b->state == PB__TASK_STATE__TASK_RUNNING);
 }
 
 static void task_changed(struct assign *a, const Pb__Task *old, const Pb__Task *new)
 {
-	if (old != NULL && uses_networks(old))
-		members_change(a, old, false);
-	if (new != NULL && uses_networks(new))
-		members_change(a, new, true);
 	if (old != NULL && old->node_id != 0 && (new == NULL || new->node_id != old->node_id))
 		task_of_session(a, old->node_id, old, NULL);
-	if (new != NULL && new->node_id != 0)
+	if (new != NULL &&new->node_id != 0)
 		task_of_session(a, new->node_id,
 				old != NULL && old->node_id == new->node_id ? old : NULL, new);
-	if (!looks_same(old, new))
-		endpoint_changed(a, new != NULL ? new : old);
-}
-
-static void node_changed(struct assign *a, const Pb__Node *old, const Pb__Node *new)
-{
-	struct store_iter it = { 0 };
-	const char *was = old != NULL && old->description != NULL ? old->description->address : "";
-	const char *is = new != NULL && new->description != NULL ? new->description->address : "";
-
-	if (new == NULL || strcmp(was, is) == 0)
-		return;
-	for (const Pb__Task *t; (t = store_next_of_node(a->store, new->id, &it)) != NULL;)
-		if (uses_networks(t))
-			endpoint_changed(a, t);
-}
-
-static void network_changed(struct assign *a, uint64_t id)
-{
-	struct omap_iter it = omap_seek(&a->users, two(id, 0));
-
-	for (struct session *s; (s = omap_next_in(&it, id)) != NULL;) {
-		struct net_use *u = omap_get(&s->networks, one(id));
-
-		u->full = true;
-		omap_fini(&u->dirty);
-		wake(s);
-	}
+	views_task(a, old, new);
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
@@ -283,26 +185,18 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 		task_changed(a, (const Pb__Task *)c->old, (const Pb__Task *)c->new);
 		return;
 	case PB__KIND__KIND_NODE:
-		node_changed(a, (const Pb__Node *)c->old, (const Pb__Node *)c->new);
+		views_node(a, (const Pb__Node *)c->old, (const Pb__Node *)c->new);
+		return;
+	case PB__KIND__KIND_SERVICE:
+		views_service(a, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
 		return;
 	case PB__KIND__KIND_NETWORK:
 		if (c->new != NULL)
-			network_changed(a, c->id);
+			views_network(a, c->id);
 		return;
 	default:
 		return;
 	}
-}
-
-static void index_members(struct assign *a)
-{
-	struct store_iter it = { 0 };
-
-	omap_fini(&a->members);
-	for (const struct store_head *o;
-	     (o = store_next(a->store, PB__KIND__KIND_TASK, &it)) != NULL;)
-		if (uses_networks((const Pb__Task *)o))
-			members_change(a, (const Pb__Task *)o, true);
 }
 
 /* After a snapshot everybody starts over. */
@@ -310,7 +204,7 @@ static void on_reset(void *arg)
 {
 	struct assign *a = arg;
 
-	index_members(a);
+	views_index(a);
 	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;)
 		assign_attach(a, node);
 }
@@ -320,9 +214,9 @@ struct assign *assign_new(struct store *s)
 	struct assign *a = sw_new(struct assign);
 
 	a->store = s;
-	a->watcher = (struct store_watcher){ .on_change = on_change, .on_reset = on_reset, .arg = a };
+	a->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = a};
 	store_watch(s, &a->watcher);
-	index_members(a);
+	views_index(a);
 	return a;
 }
 
@@ -335,7 +229,7 @@ void assign_free(struct assign *a)
 		assign_detach(a, node);
 	omap_fini(&a->sessions);
 	omap_fini(&a->users);
-	omap_fini(&a->members);
+	views_fini(a);
 	free(a);
 }
 
@@ -388,6 +282,13 @@ static void revision_unuse(struct session *s, uint64_t id)
 		omap_remove(&s->revisions, one(id));
 }
 
+/* Still an endpoint somewhere: it goes on until the leader has heard that it is none any more. */
+static bool is_held(const Pb__Task *t)
+{
+	return t->desired > PB__TASK_STATE__TASK_RUNNING && !t->released &&
+	       t->state == PB__TASK_STATE__TASK_RUNNING;
+}
+
 static void add_task(struct session *s, Pb__Assignments *m, const Pb__Task *t)
 {
 	const struct store *st = s->owner->store;
@@ -396,7 +297,9 @@ static void add_task(struct session *s, Pb__Assignments *m, const Pb__Task *t)
 	Pb__TaskAssignment *ta = sw_new(Pb__TaskAssignment);
 
 	pb__task_assignment__init(ta);
-	ta->task = msg_clone(&t->base);
+	ta->task = msg_clone_of(Pb__Task, t);
+	if (is_held(t))
+		ta->task->desired = PB__TASK_STATE__TASK_RUNNING;
 	if (svc != NULL) {
 		msg_set_str(&ta->service_name, svc->spec->name);
 		for (size_t i = 0; i < svc->spec->n_labels; i++)
@@ -412,7 +315,7 @@ static void add_task(struct session *s, Pb__Assignments *m, const Pb__Task *t)
 	}
 }
 
-static void add_id(uint64_t **vec, size_t *n, uint64_t id)
+void add_id(uint64_t **vec, size_t *n, uint64_t id)
 {
 	*vec = sw_realloc(*vec, (*n + 1) * sizeof **vec);
 	(*vec)[(*n)++] = id;
@@ -445,98 +348,13 @@ static void take_tasks(struct session *s, Pb__Assignments *m)
 	}
 }
 
-static uint32_t parse_ipv4(const char *s)
-{
-	unsigned a, b, c, d;
-	char end;
-
-	if (sscanf(s, "%u.%u.%u.%u%c", &a, &b, &c, &d, &end) != 4 || (a | b | c | d) > 255)
-		return 0;
-	return a << 24 | b << 16 | c << 8 | d;
-}
-
-static const Pb__NetworkUse *use_of(const Pb__Revision *r, uint64_t network)
-{
-	for (size_t i = 0; r != NULL && r->task != NULL && i < r->task->n_networks; i++)
-		if (r->task->networks[i]->network_id == network)
-			return r->task->networks[i];
-	return NULL;
-}
-
-static void add_endpoint(const struct store *st, Pb__NetworkView *v, const Pb__Task *t,
-			 uint32_t address)
-{
-	const Pb__Service *svc = store_service(st, t->service_id);
-	const Pb__Node *node = store_node(st, t->node_id);
-	const Pb__NetworkUse *u = use_of(store_revision(st, t->revision_id), v->network_id);
-	Pb__Endpoint *e = sw_new(Pb__Endpoint);
-
-	pb__endpoint__init(e);
-	e->task_id = t->id;
-	e->node_id = t->node_id;
-	e->address = address;
-	e->node_address = node != NULL && node->description != NULL
-				  ? parse_ipv4(node->description->address)
-				  : 0;
-	e->slot = t->slot;
-	e->draining = t->desired > PB__TASK_STATE__TASK_RUNNING;
-	e->ready = t->state == PB__TASK_STATE__TASK_RUNNING && !e->draining;
-	msg_set_str(&e->service, svc != NULL ? svc->spec->name : "");
-	for (size_t i = 0; u != NULL && i < u->n_aliases; i++)
-		msg_add_str(&e->aliases, &e->n_aliases, u->aliases[i]);
-	msg_add(&v->endpoints, &v->n_endpoints, e);
-}
-
-/* Adds the task's endpoint of this network, or its removal. */
-static void add_member(const struct store *st, Pb__NetworkView *v, uint64_t task)
-{
-	const Pb__Task *t = store_task(st, task);
-
-	for (size_t i = 0; t != NULL && uses_networks(t) && i < t->n_networks; i++) {
-		if (t->networks[i]->network_id != v->network_id)
-			continue;
-		add_endpoint(st, v, t, t->networks[i]->address);
-		return;
-	}
-	add_id(&v->removed, &v->n_removed, task);
-}
-
-static Pb__NetworkView *view_of(struct session *s, uint64_t id, struct net_use *u)
-{
-	const struct assign *a = s->owner;
-	const Pb__Cluster *c = store_cluster(a->store);
-	const Pb__Network *n = store_network(a->store, id);
-	Pb__NetworkView *v = sw_new(Pb__NetworkView);
-	struct omap_iter it;
-
-	pb__network_view__init(v);
-	v->network_id = id;
-	v->version = store_index(a->store);
-	v->snapshot = u->full;
-	v->vxlan_port = c != NULL ? c->vxlan_port : 0;
-	if (n != NULL)
-		v->network = msg_clone(&n->base);
-	if (u->full) {
-		it = omap_seek(&a->members, two(id, 0));
-		while (omap_next_in(&it, id) != NULL)
-			add_member(a->store, v, it.key.b);
-	} else {
-		it = omap_begin(&u->dirty);
-		while (omap_next(&it) != NULL)
-			add_member(a->store, v, it.key.a);
-	}
-	u->full = false;
-	omap_fini(&u->dirty);
-	return v;
-}
-
 static void take_networks(struct session *s, Pb__Assignments *m)
 {
 	struct omap_iter it = omap_begin(&s->networks);
 	size_t endpoints = 0;
 
 	for (struct net_use *u; endpoints < MAX_ENDPOINTS && (u = omap_next(&it)) != NULL;) {
-		if (!u->full && omap_count(&u->dirty) == 0)
+		if (!net_use_is_dirty(u))
 			continue;
 		Pb__NetworkView *v = view_of(s, it.key.a, u);
 
@@ -562,8 +380,8 @@ Pb__Assignments *assign_next(struct assign *a, uint64_t node)
 	m->version = store_index(a->store);
 	take_tasks(s, m);
 	take_networks(s, m);
-	if (!m->snapshot && m->n_tasks + m->n_removed_tasks + m->n_networks +
-			m->n_removed_networks == 0) {
+	if (!m->snapshot &&
+	    m->n_tasks + m->n_removed_tasks + m->n_networks + m->n_removed_networks == 0) {
 		msg_free(&m->base);
 		s->awake = false;
 		return NULL;
@@ -581,15 +399,17 @@ void assign_ack(struct assign *a, uint64_t node, uint64_t network, uint64_t vers
 		u->acked = version;
 }
 
-bool assign_is_applied(const struct assign *a, uint64_t network, uint64_t version)
+uint64_t assign_applied(const struct assign *a, uint64_t node)
 {
-	struct omap_iter it = omap_seek(&a->users, two(network, 0));
+	struct session *s = session_of(a, node);
+	uint64_t index = store_index(a->store);
+	struct omap_iter it;
 
-	for (struct session *s; (s = omap_next_in(&it, network)) != NULL;) {
-		const struct net_use *u = omap_get(&s->networks, one(network));
-
-		if (u->acked < version)
-			return false;
-	}
-	return true;
+	if (s == NULL || s->snapshot)
+		return 0;
+	it = omap_begin(&s->networks);
+	for (const struct net_use *u; (u = omap_next(&it)) != NULL;)
+		if ((net_use_is_dirty(u) || u->acked < u->sent) && u->acked < index)
+			index = u->acked;
+	return index;
 }

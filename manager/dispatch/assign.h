@@ -4,6 +4,9 @@
  * Pure. Store events mark what a session has yet to be told; assign_next builds the next message.
  * A change costs the sessions that it concerns: tasks go to their node, endpoints to the nodes that
  * use their network. The first message after attach is a snapshot.
+ *
+ * A task that is to stop while it still takes connections is held: its agent hears of it only when
+ * the leader has released it (manager/leader/drain.h).
  */
 #pragma once
 
@@ -30,5 +33,9 @@ Pb__Assignments *assign_next(struct assign *a, uint64_t node);
 
 /** The node's kernel shows this version of the network. */
 void assign_ack(struct assign *a, uint64_t node, uint64_t network, uint64_t version);
-/** Whether every attached node that uses the network shows `version` or later. */
-bool assign_is_applied(const struct assign *a, uint64_t network, uint64_t version);
+/**
+ * Up to which Raft index the node's kernel shows all that its networks' views have to say: the index
+ * of the store when it has acknowledged everything. A task that drains since that index or an earlier
+ * one gets no new connections from there.
+ */
+uint64_t assign_applied(const struct assign *a, uint64_t node);

@@ -26,7 +26,7 @@ struct session {
 	bool news;      /* some known status is not sent, or the description is not */
 	Pb__NodeDescription *description;
 	bool description_sent;
-	struct omap known; /* (task, 0) -> struct known */
+	struct omap known;     /* (task, 0) -> struct known */
 	Pb__LogOrder **orders; /* to be sent */
 	size_t n_orders;
 };
@@ -54,7 +54,7 @@ struct dispatch {
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 static uint64_t heartbeat_ms(const struct dispatch *d)
@@ -163,6 +163,7 @@ static Pb__NodeReport *report_of(struct session *s, size_t *budget)
 
 	pb__node_report__init(r);
 	r->node_id = s->node;
+	r->applied = assign_applied(s->d->assign, s->node);
 	if (!s->description_sent && s->description != NULL)
 		r->description = msg_clone_of(Pb__NodeDescription, s->description);
 	for (struct known *k; s->news && (k = omap_next(&it)) != NULL;) {
@@ -283,7 +284,7 @@ static void logs_check_end(struct dispatch *d, uint64_t request)
 static void logs_node_gone(struct dispatch *d, uint64_t node)
 {
 	struct omap_iter it = omap_begin(&d->logs);
-	struct omap ended = { 0 };
+	struct omap ended = {0};
 
 	for (struct log_wait *w; (w = omap_next(&it)) != NULL;)
 		if (omap_remove(&w->nodes, one(node)) != NULL)
@@ -430,6 +431,8 @@ static void session_on_message(struct rpc_stream *stream, const ProtobufCMessage
 		take_status(s, am->statuses[i]);
 	for (size_t i = 0; i < am->n_acks; i++)
 		assign_ack(s->d->assign, s->node, am->acks[i]->network_id, am->acks[i]->version);
+	/* The leader may wait for it, to have a task stopped. */
+	s->news = s->news || am->n_acks > 0;
 	if (am->log_request != 0)
 		take_log(s, am);
 	sw_later_call(&s->d->flush);
@@ -523,10 +526,10 @@ static void on_session(struct rpc_stream *stream, const ProtobufCMessage *m, voi
 }
 
 const struct rpc_method dispatch_methods[] = {
-	{ "/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
-	  &pb__manager_message__descriptor, RPC_BIDI, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false,
-	  on_session },
-	{ 0 },
+	{"/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
+	 &pb__manager_message__descriptor, RPC_BIDI, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false,
+	 on_session},
+	{0},
 };
 
 /* ---- events ---- */
@@ -590,7 +593,7 @@ struct dispatch *dispatch_new(const struct dispatch_env *env)
 	sw_later_init(&d->flush, env->loop, &d->closer, on_flush);
 	sw_timer_init(&d->beat, env->loop, &d->closer, on_beat);
 	sw_timer_set(&d->beat, ALIVE_FLUSH_MS);
-	d->watcher = (struct store_watcher){ .on_change = on_change, .arg = d };
+	d->watcher = (struct store_watcher){.on_change = on_change, .arg = d};
 	store_watch(env->store, &d->watcher);
 	return d;
 }

@@ -3,11 +3,13 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "manager/leader/drain.h"
 #include "manager/orch/orch.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
-/* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read. */
+/* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read.
+ */
 enum { MAX_ROWS = 2000, HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
 
 struct report {
@@ -25,6 +27,7 @@ struct leader {
 	struct orch *orch;
 	struct alloc *alloc;
 	struct sched *sched;
+	struct drain *drain;
 	struct sw_rand rand;
 	struct omap reports;      /* (task, 0) -> struct report */
 	struct omap seen;         /* (node, 0) -> struct seen */
@@ -34,16 +37,16 @@ struct leader {
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
 {
 	struct leader *l = arg;
 
-	(void)index;
 	if (!l->leading)
 		return;
+	drain_on_change(l->drain, c, index);
 	sched_on_change(l->sched, c);
 	alloc_on_change(l->alloc, c);
 	orch_on_change(l->orch, c);
@@ -62,13 +65,15 @@ static void on_reset(void *arg)
 {
 	struct leader *l = arg;
 
-	if (l->leading)
-		rebuild(l);
+	if (!l->leading)
+		return;
+	rebuild(l);
+	drain_reset(l->drain);
 }
 
 struct leader *leader_new(struct store *s, uint64_t seed)
 {
-	static const struct orch_placement placement = { sched_may_stay, sched_is_eligible };
+	static const struct orch_placement placement = {sched_may_stay, sched_is_eligible};
 	struct leader *l = sw_new(struct leader);
 
 	l->store = s;
@@ -76,7 +81,8 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	l->orch = orch_new(s, &placement);
 	l->alloc = alloc_new(s);
 	l->sched = sched_new(s);
-	l->watcher = (struct store_watcher){ .on_change = on_change, .on_reset = on_reset, .arg = l };
+	l->drain = drain_new(s);
+	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
 	store_watch(s, &l->watcher);
 	return l;
 }
@@ -115,17 +121,19 @@ void leader_free(struct leader *l)
 	orch_free(l->orch);
 	alloc_free(l->alloc);
 	sched_free(l->sched);
+	drain_free(l->drain);
 	free(l);
 }
 
 void leader_begin(struct leader *l, uint64_t mono_ms)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	drop_all(l);
 	l->leading = true;
 	l->in_flight = false;
 	rebuild(l);
+	drain_reset(l->drain);
 	for (const struct store_head *n;
 	     (n = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;)
 		if (((const Pb__Node *)n)->state == PB__NODE_STATE__NODE_READY)
@@ -193,6 +201,12 @@ void leader_describe(struct leader *l, uint64_t node, const Pb__NodeDescription 
 	l->changed = true;
 }
 
+void leader_applied(struct leader *l, uint64_t node, uint64_t index)
+{
+	if (l->leading && drain_applied(l->drain, node, index))
+		l->changed = true;
+}
+
 /* ---- the pass ---- */
 
 /* States only grow. The same state may come with better words. */
@@ -244,9 +258,9 @@ static void fold_descriptions(struct leader *l, struct store_tx *tx)
 			return;
 		omap_remove(&l->descriptions, it.key);
 		old = store_tx_get(tx, PB__KIND__KIND_NODE, it.key.a);
-		if (old == NULL || msg_equal(old->description != NULL ? &old->description->base
-								      : NULL,
-					     &d->base)) {
+		if (old == NULL ||
+		    msg_equal(old->description != NULL ? &old->description->base : NULL,
+			      &d->base)) {
 			msg_free(&d->base);
 			continue;
 		}
@@ -274,7 +288,7 @@ static void set_node_state(struct store_tx *tx, uint64_t id, Pb__NodeState state
 
 static void judge_nodes(struct leader *l, struct store_tx *tx, uint64_t mono_ms)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	uint64_t grace = grace_ms(l);
 
 	for (const struct store_head *o;
@@ -303,6 +317,7 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 	fold_descriptions(l, tx);
 	judge_nodes(l, tx, mono_ms);
 	more = orch_run(l->orch, tx, &l->rand, MAX_ROWS);
+	drain_run(l->drain, tx, mono_ms, MAX_ROWS);
 	more |= alloc_run(l->alloc, tx, MAX_ROWS);
 	more |= sched_run(l->sched, tx, MAX_ROWS);
 	l->changed = more || omap_count(&l->reports) > 0;
@@ -329,14 +344,17 @@ bool leader_has_work(const struct leader *l)
 
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
 {
-	uint64_t best = UINT64_MAX, grace = grace_ms(l);
+	uint64_t best = drain_due_in(l->drain, mono_ms), grace = grace_ms(l);
 	int64_t due = orch_next_due(l->orch);
 	struct omap_iter it = omap_begin(&l->seen);
 
 	if (!l->leading)
 		return UINT64_MAX;
-	if (due != INT64_MAX)
-		best = due > wall_ms ? (uint64_t)(due - wall_ms) : 0;
+	if (due != INT64_MAX) {
+		uint64_t left = due > wall_ms ? (uint64_t)(due - wall_ms) : 0;
+
+		best = left < best ? left : best;
+	}
 	for (const struct seen *s; (s = omap_next(&it)) != NULL;) {
 		const Pb__Node *n = store_node(l->store, it.key.a);
 		uint64_t at = s->at_ms + grace;

@@ -3,9 +3,10 @@
  *
  * A pass folds in what agents reported, marks nodes that fell silent, then asks the orchestrators,
  * the allocator and the scheduler, in this order, over one transaction: a service that was created
- * has its tasks made, addressed and placed by one Raft entry. At most one pass is in flight, so each
- * sees the last one's outcome; other writers go on meanwhile, and a pass that met a newer version of
- * something is simply done again. Pure: time comes in, a transaction comes out.
+ * has its tasks made, addressed and placed by one Raft entry. Tasks that are to stop are released
+ * between the two, when no node sends to them any more. At most one pass is in flight, so each
+ * sees the last one's outcome; other writers go on meanwhile, and a pass that met a newer version
+ * of something is simply done again. Pure: time comes in, a transaction comes out.
  */
 #pragma once
 
@@ -21,7 +22,8 @@ enum { LEADER_GRACE = 4 }; /* heartbeats that a node may miss before it is down 
 struct leader *leader_new(struct store *s, uint64_t seed);
 void leader_free(struct leader *l);
 
-/** Leadership came (rebuild all from the store) or went. `mono_ms`: every node counts as seen now. */
+/** Leadership came (rebuild all from the store) or went. `mono_ms`: every node counts as seen now.
+ */
 void leader_begin(struct leader *l, uint64_t mono_ms);
 void leader_end(struct leader *l);
 bool leader_is_leading(const struct leader *l);
@@ -29,6 +31,8 @@ bool leader_is_leading(const struct leader *l);
 /** What agents report, from any manager. Kept (coalesced by task) until the next pass. */
 void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s);
 void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms);
+/** The node's kernel shows its network views up to this index (manager/leader/drain.h). */
+void leader_applied(struct leader *l, uint64_t node, uint64_t index);
 void leader_describe(struct leader *l, uint64_t node, const Pb__NodeDescription *d);
 
 /** NULL: nothing to do now. Else propose it, and tell leader_done how that went. */

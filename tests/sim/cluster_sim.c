@@ -1,12 +1,13 @@
 /*
- * Whole clusters on virtual time from one seed: managers with the real consensus core, store, passes
- * and assignments, over a hostile network and disks that lose what was not synced; agents that pull
- * slowly, crash and come back.
+ * Whole clusters on virtual time from one seed: managers with the real consensus core, store,
+ *passes and assignments, over a hostile network and disks that lose what was not synced; agents
+ *that pull slowly, crash and come back.
  *
  *	cluster_sim [--seed S] [--seeds N --from S]
  *
  * Checked with every entry: equal index, equal state; a task's state only grows; no address or VNI
- * twice; one task wanted in a slot outside an update. At the end, faults over: no acknowledged write
+ * twice; one task wanted in a slot outside an update; no stop order for a task that some node still
+ * sends new connections to. At the end, faults over: no acknowledged write
  * is lost, and what runs is what is wanted.
  */
 #include "base/id.h"
@@ -14,6 +15,7 @@
 #include "base/mem.h"
 #include "manager/consensus/core.h"
 #include "manager/dispatch/assign.h"
+#include "manager/leader/drain.h"
 #include "manager/leader/leader.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
@@ -60,7 +62,18 @@ struct container { /* as an agent sees a task */
 	uint64_t id;
 	Pb__TaskState state, desired;
 	uint64_t next_ms; /* when it moves on */
-	bool named; /* by the last snapshot */
+	bool named;       /* by the last snapshot */
+};
+
+struct seen_endpoint { /* of another's task, as this node's kernel shows it */
+	bool ready;
+};
+
+struct pending_ack {
+	struct sw_list link;
+	uint64_t at, network, version;
+	struct omap endpoints; /* (task, 0) -> struct seen_endpoint: the changes */
+	bool snapshot;
 };
 
 struct agent {
@@ -69,13 +82,16 @@ struct agent {
 	int manager;   /* attached to, or -1 */
 	uint64_t attach_ms, report_ms;
 	struct omap tasks;
+	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
+	struct sw_list acks; /* views on their way into the kernel */
+	uint64_t blind_ms;   /* when some manager last held this node for not ready */
 	bool down, cut;
 };
 
 struct service { /* what the clients were told */
 	uint64_t id;
 	char name[32];
-	uint64_t replicas; /* last acknowledged */
+	uint64_t replicas;            /* last acknowledged */
 	bool acked, removing, unsure; /* unsure: an answer was "maybe" */
 };
 
@@ -86,8 +102,9 @@ struct world {
 	struct agent a[AGENTS];
 	struct service s[MAX_SERVICES];
 	size_t n_services;
+	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
 	uint64_t digests[MAX_INDEX];
-	uint64_t applied;
+	uint64_t applied, drained;
 	bool healing;
 	char bad[600];
 };
@@ -107,17 +124,71 @@ static int64_t wall(const struct world *w)
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 /* ---- invariants ---- */
 
+/* A service keeps its virtual address as long as it is on the network. */
+static void check_service(struct world *w, const Pb__Service *old, const Pb__Service *new)
+{
+	if (old == NULL || new == NULL || old->n_vips == 0 ||
+	    new->spec->endpoint_mode != PB__ENDPOINT_MODE__ENDPOINT_VIP)
+		return;
+	if (new->n_vips != old->n_vips || new->vips[0]->address != old->vips[0]->address)
+		fail(w, "a service's virtual address changed", old->id, old->vips[0]->address);
+}
+
 static void check_task(struct world *w, const Pb__Task *old, const Pb__Task *new)
 {
-	if (old != NULL && new != NULL && new->state < old->state)
+	if (old != NULL && new != NULL &&new->state < old->state)
 		fail(w, "a task's state went back", old->state, new->state);
-	if (old != NULL && new != NULL && new->desired < old->desired)
+	if (old != NULL && new != NULL &&new->desired < old->desired)
 		fail(w, "a task is wanted again", old->desired, new->desired);
+}
+
+static bool is_ready(const Pb__Node *n)
+{
+	return n != NULL && n->state == PB__NODE_STATE__NODE_READY;
+}
+
+static void note_stopping(struct world *w, const Pb__Task *t)
+{
+	if (t->desired > PB__TASK_STATE__TASK_RUNNING && omap_get(&w->stopping, one(t->id)) == NULL)
+		omap_set(&w->stopping, one(t->id), (void *)(uintptr_t)(w->sim.now + 1));
+}
+
+static bool has_clients(const struct agent *a)
+{
+	struct omap_iter it = omap_begin(&a->tasks);
+
+	for (const struct container *c; (c = omap_next(&it)) != NULL;)
+		if (task_state_of(c->state)->live)
+			return true;
+	return false;
+}
+
+/* A task that takes connections is told to stop only when no node that can be heard sends it new
+ * ones, or when it has waited long enough. */
+static void check_stop_order(const struct agent *a, const Pb__Task *t)
+{
+	struct world *w = a->w;
+	uint64_t since = (uint64_t)(uintptr_t)omap_get(&w->stopping, one(t->id));
+
+	if (t->state != PB__TASK_STATE__TASK_RUNNING || w->sim.now + 1 >= since + DRAIN_MS ||
+	    a->blind_ms + 1 >= since || !is_ready(store_node(w->m[a->manager].store, a->node)))
+		return;
+	for (int i = 0; i < AGENTS; i++) {
+		const struct seen_endpoint *e = omap_get(&w->a[i].shown, one(t->id));
+
+		const Pb__Node *n = store_node(w->m[a->manager].store, w->a[i].node);
+
+		if (e != NULL && e->ready && !w->a[i].down && has_clients(&w->a[i]) &&
+		    is_ready(n) && w->a[i].blind_ms + 1 < since)
+			fail(w, "a task was stopped that a node still sends to", t->id,
+			     w->a[i].node);
+	}
+	w->drained++;
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
@@ -127,18 +198,26 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	(void)index;
 	if (c->kind == PB__KIND__KIND_TASK)
 		check_task(m->w, (const Pb__Task *)c->old, (const Pb__Task *)c->new);
+	if (c->kind == PB__KIND__KIND_TASK && c->new != NULL)
+		note_stopping(m->w, (const Pb__Task *)c->new);
+	if (c->kind == PB__KIND__KIND_NODE && c->new != NULL && c->id <= AGENTS &&
+	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
+		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
+	if (c->kind == PB__KIND__KIND_SERVICE)
+		check_service(m->w, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
 }
 
 static bool is_updating(const Pb__Service *s)
 {
-	return s == NULL || (s->update != NULL && s->update->state != PB__UPDATE_STATE__UPDATE_NONE &&
-			     s->update->state != PB__UPDATE_STATE__UPDATE_COMPLETED);
+	return s == NULL ||
+	       (s->update != NULL && s->update->state != PB__UPDATE_STATE__UPDATE_NONE &&
+		s->update->state != PB__UPDATE_STATE__UPDATE_COMPLETED);
 }
 
 static void check_store(struct manager *m)
 {
-	struct omap addresses = { 0 }, slots = { 0 }, vnis = { 0 };
-	struct store_iter it = { 0 };
+	struct omap addresses = {0}, slots = {0}, vnis = {0}, numbers = {0};
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(m->store, PB__KIND__KIND_TASK, &it)) != NULL;) {
@@ -146,15 +225,34 @@ static void check_store(struct manager *m)
 
 		for (size_t i = 0; i < t->n_networks && !task_is_dead(t); i++)
 			if (omap_set(&addresses,
-				     (struct omap_key){ t->networks[i]->network_id,
-							t->networks[i]->address },
+				     (struct omap_key){t->networks[i]->network_id,
+						       t->networks[i]->address},
 				     m) != NULL)
 				fail(m->w, "an address twice", t->id, t->networks[i]->address);
 		if (task_is_live(t) && !is_updating(store_service(m->store, t->service_id)) &&
-		    omap_set(&slots, (struct omap_key){ t->service_id, t->slot }, m) != NULL)
+		    omap_set(&slots, (struct omap_key){t->service_id, t->slot}, m) != NULL)
 			fail(m->w, "two tasks wanted in a slot", t->service_id, t->slot);
 	}
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
+	for (const struct store_head *o;
+	     (o = store_next(m->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
+		const Pb__Service *s = (const Pb__Service *)o;
+
+		for (size_t i = 0; i < s->n_vips; i++)
+			if (omap_set(&addresses,
+				     (struct omap_key){s->vips[i]->network_id, s->vips[i]->address},
+				     m) != NULL)
+				fail(m->w, "a virtual address twice", s->id, s->vips[i]->address);
+	}
+	it = (struct store_iter){0};
+	for (const struct store_head *o;
+	     (o = store_next(m->store, PB__KIND__KIND_NODE, &it)) != NULL;) {
+		const Pb__Node *n = (const Pb__Node *)o;
+
+		if (n->number != 0 && omap_set(&numbers, one(n->number), m) != NULL)
+			fail(m->w, "a node number twice", n->id, n->number);
+	}
+	it = (struct store_iter){0};
 	for (const struct store_head *o;
 	     (o = store_next(m->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
 		const Pb__Network *n = (const Pb__Network *)o;
@@ -165,6 +263,7 @@ static void check_store(struct manager *m)
 	omap_fini(&addresses);
 	omap_fini(&slots);
 	omap_fini(&vnis);
+	omap_fini(&numbers);
 }
 
 /* ---- consensus to store ---- */
@@ -265,7 +364,7 @@ static bool io_send(void *arg, uint64_t id, const char *address, const uint8_t *
 
 static void answer(struct manager *m, uint64_t index, uint64_t term, int rc)
 {
-	sw_list_each_safe(l, &m->pending) {
+	sw_list_each_safe (l, &m->pending) {
 		struct pending *p = sw_list_entry(l, struct pending, link);
 
 		if (p->index != index)
@@ -350,24 +449,24 @@ static void on_written(void *arg, uint64_t seq)
 
 static void boot(struct manager *m)
 {
-	const struct cons_io io = { io_set_term, io_write, io_commit,  io_install, io_take,
-				    io_index,    io_index, io_open,    io_read,    io_close,
-				    io_send,     io_apply, io_restore, io_role,    io_members,
-				    io_changed,  io_fatal, m };
-	const struct cons_core_options o = { .id = (uint64_t)m->at + 1,
-					     .address = "m",
-					     .seed = sw_rand_u64(&m->w->sim.rand),
-					     .install_ms = 3000,
-					     .snapshot_every = 300,
-					     .snapshot_keep = 100,
-					     .chunk = 4096 };
+	const struct cons_io io = {io_set_term, io_write, io_commit,  io_install, io_take,
+				   io_index,    io_index, io_open,    io_read,    io_close,
+				   io_send,     io_apply, io_restore, io_role,    io_members,
+				   io_changed,  io_fatal, m};
+	const struct cons_core_options o = {.id = (uint64_t)m->at + 1,
+					    .address = "m",
+					    .seed = sw_rand_u64(&m->w->sim.rand),
+					    .install_ms = 3000,
+					    .snapshot_every = 300,
+					    .snapshot_keep = 100,
+					    .chunk = 4096};
 	struct cons_disk_state st;
 	const uint8_t *p;
 	size_t n;
 
 	sim_disk_load(m->disk, &st, &p, &n);
 	m->store = store_new();
-	m->watcher = (struct store_watcher){ .on_change = on_change, .arg = m };
+	m->watcher = (struct store_watcher){.on_change = on_change, .arg = m};
 	store_watch(m->store, &m->watcher);
 	m->leader = leader_new(m->store, sw_rand_u64(&m->w->sim.rand));
 	m->assign = assign_new(m->store);
@@ -411,7 +510,7 @@ static bool propose(struct manager *m, const struct store_tx *tx, void (*done)(v
 	if (rc != 0)
 		return false;
 	p = sw_new(struct pending);
-	*p = (struct pending){ .index = index, .term = term, .done = done, .arg = arg };
+	*p = (struct pending){.index = index, .term = term, .done = done, .arg = arg};
 	sw_list_append(&m->pending, &p->link);
 	return true;
 }
@@ -460,8 +559,8 @@ static void manager_tick(struct manager *m)
 	else if (!m->leading && m->was_leading)
 		lost_leadership(m);
 	m->was_leading = m->leading;
-	if (m->leading && (leader_has_work(m->leader) ||
-			   leader_due_in(m->leader, wall(m->w), now) == 0))
+	if (m->leading &&
+	    (leader_has_work(m->leader) || leader_due_in(m->leader, wall(m->w), now) == 0))
 		run_pass(m);
 }
 
@@ -492,6 +591,7 @@ static void report(struct agent *a, const struct container *c)
 	if (l == NULL || a->manager < 0 || a->w->net.blocked[a->manager][l->at])
 		return;
 	leader_alive(l->leader, a->node, a->w->sim.now);
+	leader_applied(l->leader, a->node, assign_applied(a->w->m[a->manager].assign, a->node));
 	if (c == NULL)
 		return;
 	s.task_id = c->id;
@@ -502,8 +602,10 @@ static void report(struct agent *a, const struct container *c)
 static Pb__TaskState next_state(struct agent *a, const struct container *c)
 {
 	static const Pb__TaskState path[] = {
-		PB__TASK_STATE__TASK_PREPARING, PB__TASK_STATE__TASK_READY,
-		PB__TASK_STATE__TASK_STARTING,  PB__TASK_STATE__TASK_RUNNING,
+		PB__TASK_STATE__TASK_PREPARING,
+		PB__TASK_STATE__TASK_READY,
+		PB__TASK_STATE__TASK_STARTING,
+		PB__TASK_STATE__TASK_RUNNING,
 	};
 
 	if (c->desired > PB__TASK_STATE__TASK_RUNNING)
@@ -530,13 +632,16 @@ static void take_task(struct agent *a, const Pb__Task *t)
 		omap_set(&a->tasks, one(t->id), c);
 	}
 	c->named = true;
+	if (t->desired > PB__TASK_STATE__TASK_RUNNING &&
+	    c->desired == PB__TASK_STATE__TASK_RUNNING && c->state == PB__TASK_STATE__TASK_RUNNING)
+		check_stop_order(a, t);
 	if (t->desired > c->desired)
 		c->desired = t->desired;
 }
 
 static void drop_unnamed(struct agent *a)
 {
-	struct omap keep = { 0 };
+	struct omap keep = {0};
 	struct omap_iter it = omap_begin(&a->tasks);
 
 	for (struct container *c; (c = omap_next(&it)) != NULL;) {
@@ -549,6 +654,70 @@ static void drop_unnamed(struct agent *a)
 	a->tasks = keep;
 }
 
+static void free_values(struct omap *m)
+{
+	struct omap_iter it = omap_begin(m);
+
+	for (void *p; (p = omap_next(&it)) != NULL;)
+		free(p);
+	omap_fini(m);
+}
+
+static void put_seen(struct omap *m, uint64_t task, bool ready)
+{
+	struct seen_endpoint *e = sw_new(struct seen_endpoint);
+
+	e->ready = ready;
+	free(omap_set(m, one(task), e));
+}
+
+/* The kernel shows it a little later; then it is acknowledged, in order. */
+static void take_view(struct agent *a, const Pb__NetworkView *v)
+{
+	struct pending_ack *p = sw_new(struct pending_ack);
+
+	p->at = a->w->sim.now + sw_rand_below(&a->w->sim.rand, 200);
+	p->network = v->network_id;
+	p->version = v->version;
+	p->snapshot = v->snapshot;
+	for (size_t i = 0; i < v->n_endpoints; i++)
+		put_seen(&p->endpoints, v->endpoints[i]->task_id,
+			 v->endpoints[i]->ready && !v->endpoints[i]->draining);
+	for (size_t i = 0; i < v->n_removed; i++)
+		put_seen(&p->endpoints, v->removed[i], false);
+	sw_list_append(&a->acks, &p->link);
+}
+
+static void drop_acks(struct agent *a)
+{
+	for (struct sw_list *l; (l = sw_list_pop(&a->acks)) != NULL;) {
+		struct pending_ack *p = sw_list_entry(l, struct pending_ack, link);
+
+		free_values(&p->endpoints);
+		free(p);
+	}
+}
+
+static void show_views(struct agent *a)
+{
+	sw_list_each_safe (l, &a->acks) {
+		struct pending_ack *p = sw_list_entry(l, struct pending_ack, link);
+		struct omap_iter it = omap_begin(&p->endpoints);
+
+		if (p->at > a->w->sim.now)
+			return;
+		if (p->snapshot)
+			free_values(&a->shown);
+		for (struct seen_endpoint *e; (e = omap_next(&it)) != NULL;)
+			put_seen(&a->shown, it.key.a, e->ready);
+		sw_list_remove(&p->link);
+		if (a->manager >= 0)
+			assign_ack(a->w->m[a->manager].assign, a->node, p->network, p->version);
+		free_values(&p->endpoints);
+		free(p);
+	}
+}
+
 static void take(struct agent *a, const Pb__Assignments *m)
 {
 	struct omap_iter it = omap_begin(&a->tasks);
@@ -559,8 +728,15 @@ static void take(struct agent *a, const Pb__Assignments *m)
 		take_task(a, m->tasks[i]->task);
 	for (size_t i = 0; i < m->n_removed_tasks; i++)
 		free(omap_remove(&a->tasks, one(m->removed_tasks[i])));
+	for (size_t i = 0; i < m->n_networks; i++)
+		take_view(a, m->networks[i]);
 	if (m->snapshot)
 		drop_unnamed(a);
+	/* There is one network: an agent without a task on it forgets it. */
+	if (m->n_removed_networks > 0 || (m->snapshot && m->n_networks == 0)) {
+		drop_acks(a);
+		free_values(&a->shown);
+	}
 }
 
 static void detach(struct agent *a)
@@ -568,6 +744,7 @@ static void detach(struct agent *a)
 	if (a->manager >= 0 && a->w->m[a->manager].core != NULL)
 		assign_detach(a->w->m[a->manager].assign, a->node);
 	a->manager = -1;
+	drop_acks(a);
 	a->attach_ms = a->w->sim.now + 50 + sw_rand_below(&a->w->sim.rand, 500);
 }
 
@@ -600,6 +777,7 @@ static void agent_tick(struct agent *a)
 		take(a, m);
 		msg_free(&m->base);
 	}
+	show_views(a);
 	all = w->sim.now >= a->report_ms;
 	if (all) {
 		a->report_ms = w->sim.now + REPORT_MS;
@@ -627,6 +805,7 @@ static void agent_die(struct agent *a)
 	for (void *c; (c = omap_next(&it)) != NULL;)
 		free(c);
 	omap_fini(&a->tasks);
+	free_values(&a->shown);
 	a->down = true;
 }
 
@@ -678,6 +857,7 @@ static void create_service(struct world *w, struct manager *l)
 	svc->spec->replicas = s->replicas;
 	r = new_revision(w, s->id, 77);
 	svc->revision_id = r->id;
+	svc->spec->task = msg_clone_of(Pb__TaskSpec, r->task);
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 	store_tx_create(tx, PB__KIND__KIND_SERVICE, svc);
 	if (!propose(l, tx, client_done, s))
@@ -721,7 +901,7 @@ static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc)
 	}
 	svc->spec->update->parallelism = sw_rand_below(&w->sim.rand, 3);
 	svc->spec->update->order = sim_chance(&w->sim, 50) ? PB__UPDATE_ORDER__START_FIRST
-							    : PB__UPDATE_ORDER__STOP_FIRST;
+							   : PB__UPDATE_ORDER__STOP_FIRST;
 	svc->spec->update->failure_action = PB__FAILURE_ACTION__FAILURE_CONTINUE;
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 }
@@ -739,7 +919,7 @@ static void change_service(struct world *w, struct manager *l)
 	tx = store_tx_new(l->store, wall(w));
 	svc = store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id);
 	c = sw_new(struct change);
-	*c = (struct change){ .s = s, .replicas = svc->spec->replicas };
+	*c = (struct change){.s = s, .replicas = svc->spec->replicas};
 	switch (sw_rand_below(&w->sim.rand, 5)) {
 	case 0:
 		svc->removing = c->remove = true;
@@ -767,8 +947,8 @@ static void drain_or_back(struct world *w, struct manager *l)
 		return;
 	tx = store_tx_new(l->store, wall(w));
 	n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
-	n->spec->availability = sim_chance(&w->sim, 60) ? PB__AVAILABILITY__ACTIVE
-							 : PB__AVAILABILITY__DRAIN;
+	n->spec->availability =
+		sim_chance(&w->sim, 60) ? PB__AVAILABILITY__ACTIVE : PB__AVAILABILITY__DRAIN;
 	propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
 }
@@ -932,6 +1112,8 @@ static void check_end(struct world *w)
 			continue;
 		if (s->acked && !s->unsure && svc->spec->replicas != s->replicas)
 			fail(w, "an acknowledged scale is lost", s->replicas, svc->spec->replicas);
+		if (svc->n_vips != 1)
+			fail(w, "a service without its virtual address", s->id, svc->n_vips);
 		if (!svc->removing && running_of(w, l->store, s->id) != svc->spec->replicas)
 			fail(w, "what runs is not what is wanted", running_of(w, l->store, s->id),
 			     svc->spec->replicas);
@@ -996,7 +1178,7 @@ static bool run_seed(uint64_t seed)
 	bool good;
 
 	sim_init(&w->sim, seed);
-	w->net = (struct sim_net){ .sim = &w->sim, .lose = 5, .dup = 5, .delay = 20 };
+	w->net = (struct sim_net){.sim = &w->sim, .lose = 5, .dup = 5, .delay = 20};
 	w->net.deliver = deliver;
 	w->net.arg = w;
 	for (int i = 0; i < MANAGERS; i++) {
@@ -1011,8 +1193,10 @@ static bool run_seed(uint64_t seed)
 		cons_entry_unref(row);
 		sim_disk_set_term(m->disk, 1, 0);
 	}
-	for (int i = 0; i < AGENTS; i++)
-		w->a[i] = (struct agent){ .w = w, .node = (uint64_t)i + 1, .manager = -1 };
+	for (int i = 0; i < AGENTS; i++) {
+		w->a[i] = (struct agent){.w = w, .node = (uint64_t)i + 1, .manager = -1};
+		sw_list_init(&w->a[i].acks);
+	}
 	run_for(w, 50, false);
 	for (int i = 0; i < MANAGERS; i++)
 		boot(&w->m[i]);
@@ -1024,13 +1208,15 @@ static bool run_seed(uint64_t seed)
 	if (w->bad[0] == 0)
 		heal(w);
 	good = w->bad[0] == 0;
-	printf("seed %llu: %s, %llu entries, %zu services\n", (unsigned long long)seed,
-	       good ? "good" : w->bad, (unsigned long long)w->applied, w->n_services);
+	printf("seed %llu: %s, %llu entries, %zu services, %llu drained\n",
+	       (unsigned long long)seed, good ? "good" : w->bad, (unsigned long long)w->applied,
+	       w->n_services, (unsigned long long)w->drained);
 	for (int i = 0; i < AGENTS; i++)
 		agent_die(&w->a[i]);
 	for (int i = 0; i < MANAGERS; i++)
 		if (w->m[i].core != NULL)
 			crash(&w->m[i]);
+	omap_fini(&w->stopping);
 	sim_fini(&w->sim);
 	for (int i = 0; i < MANAGERS; i++) {
 		sim_disk_free(w->m[i].disk);

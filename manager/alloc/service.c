@@ -1,0 +1,318 @@
+/*
+ * What a service has for itself: published ports, a virtual address in each of its networks, and
+ * the addresses that it asks for its slots by name.
+ */
+#include "manager/alloc/internal.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "proto/msg.h"
+
+#include <arpa/inet.h>
+
+enum { MAX_CLAIMS = 4096 };
+
+static bool is_ingress(const Pb__PortConfig *p)
+{
+	return p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS;
+}
+
+static uint64_t port_key(Pb__Protocol protocol, uint32_t port)
+{
+	return (uint64_t)protocol << 16 | port;
+}
+
+static const Pb__TaskNetwork *vip_of(const Pb__Service *s, uint64_t network)
+{
+	for (size_t i = 0; i < s->n_vips; i++)
+		if (s->vips[i]->network_id == network)
+			return s->vips[i];
+	return NULL;
+}
+
+bool alloc_wants_vip(const Pb__Service *s, uint64_t network)
+{
+	const Pb__TaskSpec *t = s->spec->task;
+
+	if (s->spec->endpoint_mode != PB__ENDPOINT_MODE__ENDPOINT_VIP || t == NULL)
+		return false;
+	for (size_t i = 0; i < t->n_networks; i++)
+		if (t->networks[i]->network_id == network)
+			return true;
+	return false;
+}
+
+static bool lacks_ports(const Pb__Service *s)
+{
+	if (s->n_ports != s->spec->n_ports)
+		return true;
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i]->target != s->spec->ports[i]->target ||
+		    s->ports[i]->protocol != s->spec->ports[i]->protocol ||
+		    s->ports[i]->mode != s->spec->ports[i]->mode ||
+		    !sw_streq(s->ports[i]->host_ip, s->spec->ports[i]->host_ip) ||
+		    !sw_streq(s->ports[i]->interface, s->spec->ports[i]->interface) ||
+		    (s->spec->ports[i]->published != 0 &&
+		     s->spec->ports[i]->published != s->ports[i]->published))
+			return true;
+	return false;
+}
+
+/* Networks without a subnet of their own (host, none) give no address; they are told apart when the
+ * address is to be given, and looked at again with every change of the service only. */
+static bool lacks_vips(const struct store *st, const struct store_tx *tx, const Pb__Service *s)
+{
+	const Pb__TaskSpec *t = s->spec->task;
+
+	for (size_t i = 0; t != NULL && i < t->n_networks; i++) {
+		uint64_t id = t->networks[i]->network_id;
+		const Pb__Network *n = tx != NULL ? store_tx_get(tx, PB__KIND__KIND_NETWORK, id)
+						  : store_network(st, id);
+
+		if (alloc_wants_vip(s, id) && vip_of(s, id) == NULL && n != NULL &&
+		    network_has_subnet(n->spec))
+			return true;
+	}
+	for (size_t i = 0; i < s->n_vips; i++)
+		if (!alloc_wants_vip(s, s->vips[i]->network_id))
+			return true;
+	return false;
+}
+
+/* ---- what is taken ---- */
+
+uint32_t alloc_claim_of(const Pb__NetworkUse *use, uint32_t slot)
+{
+	struct in_addr in;
+
+	if (sw_is_empty(use->ipv4_address) || inet_pton(AF_INET, use->ipv4_address, &in) != 1)
+		return 0;
+	return ntohl(in.s_addr) + (slot > 0 ? slot - 1 : 0);
+}
+
+static uint64_t n_claims(const Pb__ServiceSpec *s)
+{
+	return s->replicas < MAX_CLAIMS ? s->replicas : MAX_CLAIMS;
+}
+
+static void mark_claims(struct alloc *a, const Pb__Service *s, uint64_t network, bool yes)
+{
+	const Pb__TaskSpec *t = s->spec->task;
+
+	for (size_t i = 0; t != NULL && i < t->n_networks; i++) {
+		struct pool *p = pool_get(a, t->networks[i]->network_id);
+
+		if (p == NULL || alloc_claim_of(t->networks[i], 1) == 0 ||
+		    (network != 0 && p->network_id != network))
+			continue;
+		for (uint32_t slot = 1; slot <= n_claims(s->spec); slot++)
+			pool_reserve(p, alloc_claim_of(t->networks[i], slot), yes);
+	}
+}
+
+void alloc_claims_of_network(struct alloc *a, const struct store_tx *tx, uint64_t id)
+{
+	struct store_iter it = {0};
+	const struct store_head *o;
+	uint64_t service;
+
+	while ((o = store_next(a->store, PB__KIND__KIND_SERVICE, &it)) != NULL)
+		mark_claims(a, (const Pb__Service *)o, id, true);
+	it = (struct store_iter){0};
+	while (store_tx_next(tx, PB__KIND__KIND_SERVICE, &it, &service, &o))
+		if (o != NULL)
+			mark_claims(a, (const Pb__Service *)o, id, true);
+}
+
+static void mark_vips(struct alloc *a, const Pb__Service *s, bool yes)
+{
+	for (size_t i = 0; i < s->n_vips; i++) {
+		struct pool *p = pool_get(a, s->vips[i]->network_id);
+
+		if (p != NULL)
+			pool_set(p, s->vips[i]->address, yes);
+	}
+}
+
+static void mark_ports(struct alloc *a, const Pb__Service *s, bool yes)
+{
+	for (size_t i = 0; i < s->n_ports; i++) {
+		struct omap_key k =
+			alloc_key(port_key(s->ports[i]->protocol, s->ports[i]->published));
+
+		if (is_ingress(s->ports[i]) && yes)
+			omap_set(&a->ports, k, (void *)(uintptr_t)s->id);
+		else if (is_ingress(s->ports[i]))
+			omap_remove(&a->ports, k);
+	}
+}
+
+static void mark(struct alloc *a, const Pb__Service *s, bool yes)
+{
+	if (s == NULL)
+		return;
+	mark_ports(a, s, yes);
+	mark_vips(a, s, yes);
+	mark_claims(a, s, 0, yes);
+}
+
+void alloc_service_changed(struct alloc *a, const Pb__Service *old, const Pb__Service *new)
+{
+	mark(a, old, false);
+	mark(a, new, true);
+	if (old != NULL && old->n_vips > (new != NULL ? new->n_vips : 0))
+		a->freed = true;
+	if (new != NULL && (lacks_ports(new) || lacks_vips(a->store, NULL, new)))
+		omap_set(&a->services, alloc_key(new->id), a);
+	else
+		omap_remove(&a->services, alloc_key(old != NULL ? old->id : new->id));
+}
+
+/* ---- giving ---- */
+
+static uint32_t port_take(struct alloc *a, Pb__Protocol protocol, uint64_t service)
+{
+	for (uint32_t p = PORT_FIRST; p <= PORT_LAST; p++) {
+		if (omap_get(&a->ports, alloc_key(port_key(protocol, p))) != NULL)
+			continue;
+		omap_set(&a->ports, alloc_key(port_key(protocol, p)), (void *)(uintptr_t)service);
+		return p;
+	}
+	return 0;
+}
+
+/* The port that this service already had for the same target, so that it stays through an update.
+ */
+static uint32_t port_before(const Pb__Service *s, const Pb__PortConfig *want)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i]->target == want->target &&
+		    s->ports[i]->protocol == want->protocol && s->ports[i]->mode == want->mode)
+			return s->ports[i]->published;
+	return 0;
+}
+
+static void give_ports(struct alloc *a, Pb__Service *s)
+{
+	Pb__PortConfig **ports = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->spec->n_ports; i++) {
+		Pb__PortConfig *p = msg_clone_of(Pb__PortConfig, s->spec->ports[i]);
+
+		if (p->published == 0 && is_ingress(p)) {
+			p->published = port_before(s, p);
+			if (p->published == 0)
+				p->published = port_take(a, p->protocol, s->id);
+		}
+		msg_add(&ports, &n, p);
+	}
+	for (size_t i = 0; i < s->n_ports; i++)
+		msg_free(&s->ports[i]->base);
+	free(s->ports);
+	s->ports = ports;
+	s->n_ports = n;
+}
+
+/* Those of networks that the service left go; those that it has stay what they are. */
+static void drop_vips(struct alloc *a, Pb__Service *s)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < s->n_vips; i++) {
+		struct pool *p = pool_get(a, s->vips[i]->network_id);
+
+		if (alloc_wants_vip(s, s->vips[i]->network_id)) {
+			s->vips[k++] = s->vips[i];
+			continue;
+		}
+		if (p != NULL)
+			pool_set(p, s->vips[i]->address, false);
+		msg_free(&s->vips[i]->base);
+	}
+	s->n_vips = k;
+}
+
+static void give_vips(struct alloc *a, Pb__Service *s)
+{
+	const Pb__TaskSpec *t = s->spec->task;
+
+	drop_vips(a, s);
+	for (size_t i = 0; t != NULL && i < t->n_networks; i++) {
+		uint64_t id = t->networks[i]->network_id;
+		struct pool *p = pool_get(a, id);
+		Pb__TaskNetwork *v;
+		uint32_t address;
+
+		if (!alloc_wants_vip(s, id) || vip_of(s, id) != NULL || p == NULL)
+			continue;
+		address = pool_take(p);
+		if (address == 0)
+			continue; /* its tasks say so */
+		v = sw_new(Pb__TaskNetwork);
+		pb__task_network__init(v);
+		v->network_id = id;
+		v->address = address;
+		msg_add(&s->vips, &s->n_vips, v);
+	}
+}
+
+/* Whether a pass could give it a virtual address: else nothing is written, pass after pass. */
+static bool can_give_vip(struct alloc *a, const Pb__Service *s)
+{
+	const Pb__TaskSpec *t = s->spec->task;
+
+	for (size_t i = 0; t != NULL && i < t->n_networks; i++) {
+		uint64_t id = t->networks[i]->network_id;
+		struct pool *p = pool_get(a, id);
+		uint32_t address;
+
+		if (!alloc_wants_vip(s, id) || vip_of(s, id) != NULL || p == NULL)
+			continue;
+		address = pool_take(p);
+		if (address == 0)
+			continue;
+		pool_set(p, address, false);
+		return true;
+	}
+	for (size_t i = 0; i < s->n_vips; i++)
+		if (!alloc_wants_vip(s, s->vips[i]->network_id))
+			return true;
+	return false;
+}
+
+void give_service(struct alloc *a, struct store_tx *tx, uint64_t id)
+{
+	const Pb__Service *old = store_tx_get(tx, PB__KIND__KIND_SERVICE, id);
+	bool ports = old != NULL && lacks_ports(old);
+	bool vips = old != NULL && lacks_vips(a->store, tx, old) && can_give_vip(a, old);
+	Pb__Service *s;
+
+	if (!ports && !vips)
+		return;
+	s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, id);
+	if (ports)
+		give_ports(a, s);
+	if (vips)
+		give_vips(a, s);
+}
+
+/* ---- checks ---- */
+
+int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
+		      struct sw_error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t owner = (uint64_t)(uintptr_t)omap_get(
+			&a->ports, alloc_key(port_key(ports[i]->protocol, ports[i]->published)));
+		const Pb__Service *s = owner != 0 ? store_service(a->store, owner) : NULL;
+
+		if (ports[i]->published == 0 || !is_ingress(ports[i]))
+			continue;
+		if (s != NULL && owner != self)
+			return sw_fail(err, SW_EPRECOND,
+				       "port %u is already published by service %s",
+				       ports[i]->published, s->spec->name);
+	}
+	return 0;
+}
