@@ -1,4 +1,4 @@
-#include "agent/internal.h"
+#include "agent/images.h"
 
 #include "agent/records.h"
 #include "base/digest.h"
@@ -119,6 +119,7 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 		snprintf(a->runtime_version, sizeof a->runtime_version, "none (%.50s)",
 			 a->o.runtime);
 	}
+	build_sweep(a);
 	if ((rc = img_store_open(images, &a->images, err)) != 0 ||
 	    (rc = vol_open(volumes, &a->volumes, err)) != 0)
 		return rc;

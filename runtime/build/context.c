@@ -5,7 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -99,10 +99,11 @@ int bld_context_add(struct bld_context *c, const char *path, mode_t mode, uint64
 		return sw_fail(err, SW_EINVAL, "context: the path \"%.200s\" is refused", path);
 	if (c->n == BLD_CONTEXT_ENTRIES_MAX ||
 	    (c->path_bytes += strlen(path)) > BLD_CONTEXT_PATHS_MAX)
-		return sw_fail(err, SW_ETOOBIG,
-			       "context: more than %d entries: name what the build does not need in "
-			       ".dockerignore",
-			       BLD_CONTEXT_ENTRIES_MAX);
+		return sw_fail(
+			err, SW_ETOOBIG,
+			"context: more than %d entries: name what the build does not need in "
+			".dockerignore",
+			BLD_CONTEXT_ENTRIES_MAX);
 	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode))
 		return sw_fail(err, SW_EINVAL, "context: %.200s is neither file, folder nor link",
 			       path);
@@ -283,7 +284,8 @@ static void digest_entry(struct sw_sha256 *h, const struct entry *e, const char 
 		sw_sha256_add(h, e->target, strlen(e->target) + 1);
 }
 
-/* Everything below a folder; entries of it follow each other, but for siblings like "a.b" of "a/". */
+/* Everything below a folder; entries of it follow each other, but for siblings like "a.b" of "a/".
+ */
 static void digest_below(struct sw_sha256 *h, const struct bld_context *c, const char *dir,
 			 const struct bld_ignore *exclude)
 {

@@ -1,14 +1,14 @@
 /**
- * A build's context as the builder has it: a list of paths with digests, and a pool of contents that
- * outlives builds, so that only what the pool lacks is sent. A tree of files is made of both when a
- * step wants one; a build that is all cached never does.
+ * A build's context as the builder has it: a list of paths with digests, and a pool of contents
+ * that outlives builds, so that only what the pool lacks is sent. A tree of files is made of both
+ * when a step wants one; a build that is all cached never does.
  *
  * Paths come from another machine: cleaned, relative, without "..", bounded. Not locked, but for
  * bld_context_tree.
  */
 #pragma once
 
-#include "runtime/build/ignore.h"
+#include "runtime/build/front/ignore.h"
 #include "runtime/image/store.h"
 
 #include <sys/types.h>
@@ -42,8 +42,8 @@ int bld_context_text(const struct bld_context *c, const char *path, size_t max, 
 /** A digest of everything that the patterns name, without `exclude`. SW_ENOTFOUND when one names
  *  nothing; SW_EUNSUPP when a link is on the way, so that the tree must be asked. */
 int bld_context_digest(const struct bld_context *c, const char *pattern,
-		       const struct bld_ignore *exclude, char *hex, struct sw_error *err)
-	SW_MUST_CHECK;
+		       const struct bld_ignore *exclude, char *hex,
+		       struct sw_error *err) SW_MUST_CHECK;
 /** The folder with the files; made when first asked for, removed with the context. */
 int bld_context_tree(struct bld_context *c, struct img_store *store, const char **ret,
 		     struct sw_error *err) SW_MUST_CHECK;

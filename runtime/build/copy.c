@@ -4,7 +4,7 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -240,9 +240,8 @@ static int copy_tree(const struct bld_copy *c, int from, int to, const char *rel
 		     struct sw_error *err)
 {
 	char **names = NULL;
-	int rc = depth > DEPTH_MAX
-			 ? sw_fail(err, SW_ETOOBIG, "folders are nested too deeply")
-			 : names_of(from, &names, err);
+	int rc = depth > DEPTH_MAX ? sw_fail(err, SW_ETOOBIG, "folders are nested too deeply")
+				   : names_of(from, &names, err);
 
 	for (char **n = names; rc == 0 && n != NULL && *n != NULL; n++) {
 		sw_autofree char *below = join(rel, *n);

@@ -1,7 +1,7 @@
 /** Copying files between roots, as COPY and ADD do it. Blocks. */
 #pragma once
 
-#include "runtime/build/ignore.h"
+#include "runtime/build/front/ignore.h"
 #include "runtime/build/root.h"
 
 #include <stdatomic.h>
@@ -29,4 +29,5 @@ int bld_copy_bytes(const struct bld_copy *c, const void *p, size_t n, mode_t mod
 char **bld_copy_match(const struct bld_root *from, const char *pattern);
 /** A digest of what would be copied: names, kinds, modes, owners, contents. Into hex[65]. */
 int bld_copy_digest(const struct bld_root *from, const char *source,
-		    const struct bld_ignore *exclude, char *hex, struct sw_error *err) SW_MUST_CHECK;
+		    const struct bld_ignore *exclude, char *hex,
+		    struct sw_error *err) SW_MUST_CHECK;

@@ -1,7 +1,7 @@
 /* RUN --mount=…: the fields of one. */
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 #include "runtime/build/solve_internal.h"
 
 #include <stdlib.h>
@@ -71,7 +71,8 @@ static int take_type(struct step *s, const char *value, struct run_mount *m)
 		return sw_fail(s->err, SW_EUNSUPP,
 			       "RUN --mount=type=ssh is not supported: use a secret");
 	return sw_fail(s->err, SW_EINVAL,
-		       "unsupported mount type \"%.40s\": wanted bind, cache, tmpfs or secret", value);
+		       "unsupported mount type \"%.40s\": wanted bind, cache, tmpfs or secret",
+		       value);
 }
 
 static int take_sharing(struct step *s, const char *value, struct run_mount *m)
@@ -95,7 +96,7 @@ static int take_field(struct step *s, const char *key, const char *value, struct
 		char **to;
 	} texts[] = {{"target", &m->target}, {"dst", &m->target}, {"destination", &m->target},
 		     {"source", &m->source}, {"src", &m->source}, {"id", &m->id},
-		     {"env", &m->env},	     {"from", &m->from}};
+		     {"env", &m->env},       {"from", &m->from}};
 	bool rw;
 	int rc;
 

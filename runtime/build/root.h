@@ -1,6 +1,6 @@
 /**
- * The file system that a step sees: layers under an overlay, and every look into it confined to it. A
- * link in an image or a context, however it is made, leads nowhere else.
+ * The file system that a step sees: layers under an overlay, and every look into it confined to it.
+ * A link in an image or a context, however it is made, leads nowhere else.
  */
 #pragma once
 
@@ -9,10 +9,10 @@
 #include <sys/stat.h>
 
 struct bld_root {
-	int fd;       /* of the root, O_PATH */
-	char *path;   /* where it is */
-	char *mount;  /* to unmount and remove; NULL = nothing is mounted */
-	char *upper;  /* what was written; a folder of img_store_tmp; NULL = read-only */
+	int fd;      /* of the root, O_PATH */
+	char *path;  /* where it is */
+	char *mount; /* to unmount and remove; NULL = nothing is mounted */
+	char *upper; /* what was written; a folder of img_store_tmp; NULL = read-only */
 	char *work, *empty;
 };
 

@@ -4,9 +4,9 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "base/str.h"
-#include "runtime/build/check.h"
-#include "runtime/build/glob.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/check.h"
+#include "runtime/build/front/glob.h"
+#include "runtime/build/front/shellword.h"
 #include "runtime/build/solve_internal.h"
 #include "runtime/container/rootfs.h"
 #include "runtime/image/manifest.h"
@@ -218,10 +218,10 @@ static char **platform_args(const struct build *b)
 			const char *name;
 			char *value;
 		} rows[] = {
-			{"PLATFORM", sw_asprintf("%s/%s%s%s", p.os, p.arch,
-						 *p.variant != 0 && !sw_streq(p.arch, "arm64") ? "/"
-											       : "",
-						 !sw_streq(p.arch, "arm64") ? p.variant : "")},
+			{"PLATFORM",
+			 sw_asprintf("%s/%s%s%s", p.os, p.arch,
+				     *p.variant != 0 && !sw_streq(p.arch, "arm64") ? "/" : "",
+				     !sw_streq(p.arch, "arm64") ? p.variant : "")},
 			{"OS", sw_strdup(p.os)},
 			{"ARCH", sw_strdup(p.arch)},
 			{"VARIANT", sw_strdup(p.variant)},
@@ -379,8 +379,8 @@ static bool platform_is_ours(const char *platform)
 {
 	struct img_platform p = img_platform_host();
 	char **v = sw_strv_split(platform, '/');
-	bool ours = *platform == 0 || (sw_strv_len(v) >= 2 && sw_streq(v[0], p.os) &&
-				       sw_streq(v[1], p.arch));
+	bool ours = *platform == 0 ||
+		    (sw_strv_len(v) >= 2 && sw_streq(v[0], p.os) && sw_streq(v[1], p.arch));
 
 	sw_strv_free(v);
 	return ours;
@@ -402,10 +402,11 @@ static int load_base(struct stage *st, struct bld_state *ret, struct sw_error *e
 	if (rc == 0 && *base == 0)
 		rc = sw_fail(err, SW_EINVAL, "base name (%s) should not be blank", ps->base);
 	if (rc == 0 && !platform_is_ours(platform))
-		rc = sw_fail(err, SW_EUNSUPP,
-			     "platform %s: this node builds for its own machine only; use --on with "
-			     "a node of that kind",
-			     platform);
+		rc = sw_fail(
+			err, SW_EUNSUPP,
+			"platform %s: this node builds for its own machine only; use --on with "
+			"a node of that kind",
+			platform);
 	if (rc < 0)
 		return rc;
 	named = named_of(b, base);
@@ -583,7 +584,8 @@ static void begin_needed(struct build *b, size_t index, bool *seen)
 		from = flag != NULL ? bld_stage_find(&b->program, flag, index) : -1;
 		if (from >= 0 && named_of(b, flag) == NULL)
 			begin_needed(b, (size_t)from, seen);
-		for (size_t m = 0; (mount = bld_instr_list(&ps->v[k], BLD_F_MOUNT, m)) != NULL; m++) {
+		for (size_t m = 0; (mount = bld_instr_list(&ps->v[k], BLD_F_MOUNT, m)) != NULL;
+		     m++) {
 			const char *at = strstr(mount, "from=");
 			sw_autofree char *name =
 				at != NULL ? sw_strndup(at + 5, strcspn(at + 5, ",")) : NULL;
@@ -658,8 +660,7 @@ static int digest_in_root(struct step *s, const struct bld_root *root, const cha
 {
 	char **found = bld_copy_match(root, pattern);
 	struct sw_buf all = SW_BUF_INIT(KEY_MAX);
-	int rc = found != NULL ? 0
-			       : sw_fail(s->err, SW_ENOTFOUND, "\"%s\": not found", pattern);
+	int rc = found != NULL ? 0 : sw_fail(s->err, SW_ENOTFOUND, "\"%s\": not found", pattern);
 
 	for (char **f = found; rc == 0 && f != NULL && *f != NULL; f++) {
 		char one[65];
@@ -700,8 +701,7 @@ static int manifest_of(struct build *b, const struct bld_state *image, const cha
 		       char **ret, struct sw_error *err)
 {
 	char hex[SW_SHA256_HEX];
-	sw_autofree char *id =
-		sw_asprintf("sha256:%s", sw_sha256_hex(config, strlen(config), hex));
+	sw_autofree char *id = sw_asprintf("sha256:%s", sw_sha256_hex(config, strlen(config), hex));
 	json_t *layers = json_array(), *m;
 	int rc = 0;
 
@@ -709,10 +709,9 @@ static int manifest_of(struct build *b, const struct bld_state *image, const cha
 		uint64_t size = 0;
 
 		rc = img_store_layer(b->host->store, *l, NULL, &size, err);
-		json_array_append_new(
-			layers, json_pack("{s:s, s:s, s:I}", "mediaType",
-					  "application/vnd.oci.image.layer.v1.tar", "digest", *l,
-					  "size", (json_int_t)size));
+		json_array_append_new(layers, json_pack("{s:s, s:s, s:I}", "mediaType",
+							"application/vnd.oci.image.layer.v1.tar",
+							"digest", *l, "size", (json_int_t)size));
 	}
 	m = json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:o}", "schemaVersion", 2, "mediaType",
 		      IMG_MT_OCI_MANIFEST, "config", "mediaType", IMG_MT_OCI_CONFIG, "digest", id,
@@ -742,8 +741,9 @@ static int write_image(struct build *b, struct stage *st, char **ret_id, struct 
 	json_object_set_new(image->doc, "created", json_string(b->created));
 	config = bld_state_dump(image);
 	if (config == NULL)
-		return sw_fail(err, SW_EINVAL, "the image's configuration holds text that is not "
-					       "UTF-8");
+		return sw_fail(err, SW_EINVAL,
+			       "the image's configuration holds text that is not "
+			       "UTF-8");
 	rc = manifest_of(b, image, config, &manifest, err);
 	if (rc == 0)
 		rc = img_store_add_image(b->host->store, config, strlen(config), manifest,
@@ -790,8 +790,9 @@ static int solve(struct build *b, char **ret_id, struct sw_error *err)
 	if (rc < 0 && b->failed)
 		*err = b->err;
 	if (rc == 0 && bld_check_is_strict(&b->file) && b->warnings.n > 0)
-		rc = sw_fail(err, SW_EINVAL, "%zu warnings, and the file asks for none (check="
-					     "error=true)",
+		rc = sw_fail(err, SW_EINVAL,
+			     "%zu warnings, and the file asks for none (check="
+			     "error=true)",
 			     b->warnings.n);
 	return rc == 0 ? write_image(b, &b->stages[target], ret_id, err) : rc;
 }

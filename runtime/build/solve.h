@@ -1,6 +1,6 @@
 /**
- * A build: the stages that the target needs, each on a thread as soon as those it builds on are done;
- * each step from the cache where its key is known, else done in a root of its own and packed.
+ * A build: the stages that the target needs, each on a thread as soon as those it builds on are
+ * done; each step from the cache where its key is known, else done in a root of its own and packed.
  *
  * The key of a step is a digest of the layers below it, of the instruction with everything that it
  * sees expanded, and of the content of what it reads. Blocks; everything of it is gone when it
@@ -9,7 +9,7 @@
 #pragma once
 
 #include "runtime/build/context.h"
-#include "runtime/build/program.h"
+#include "runtime/build/front/program.h"
 
 #include <stdatomic.h>
 
@@ -21,7 +21,7 @@ struct bld_secret {
 
 enum bld_event_kind {
 	BLD_EV_START,
-	BLD_EV_LINE,    /* of a step's output */
+	BLD_EV_LINE, /* of a step's output */
 	BLD_EV_CACHED,
 	BLD_EV_DONE,
 	BLD_EV_FAILED,
@@ -39,7 +39,7 @@ struct bld_event {
 /** What the build needs of its host. Callbacks come from the build's threads and may block. */
 struct bld_host {
 	struct img_store *store;
-	const char *run_dir; /* below /run: mount points, secrets, the OCI runtime's state */
+	const char *run_dir;   /* below /run: mount points, secrets, the OCI runtime's state */
 	const char *cache_dir; /* of RUN --mount=type=cache */
 	const char *runtime, *shim, *cgroup_parent;
 	unsigned slots; /* steps at once; 0 = processors */
@@ -74,9 +74,9 @@ struct bld_options {
 	size_t n_named;
 	const struct bld_secret *secrets;
 	size_t n_secrets;
-	const char *network; /* "" or "default", "none", "host" */
-	const char *platform; /* "" = this machine's */
-	int64_t epoch; /* SOURCE_DATE_EPOCH, seconds */
+	const char *network;        /* "" or "default", "none", "host" */
+	const char *platform;       /* "" = this machine's */
+	int64_t epoch;              /* SOURCE_DATE_EPOCH, seconds */
 	uint64_t memory, nano_cpus; /* of each RUN; 0 = no limit */
 };
 

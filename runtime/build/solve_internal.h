@@ -68,7 +68,8 @@ int step_word(struct step *s, const char *text, char **ret) SW_MUST_CHECK;
  * writable root over the stage's layers (`alone`: over nothing), packed and noted.
  */
 int step_layer(struct step *s, bool alone, const char *created_by,
-	       int (*work)(struct step *s, struct bld_root *root, void *arg), void *arg) SW_MUST_CHECK;
+	       int (*work)(struct step *s, struct bld_root *root, void *arg),
+	       void *arg) SW_MUST_CHECK;
 bool step_cancelled(const struct step *s);
 
 /** A tree that a step reads from. */

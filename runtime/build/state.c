@@ -3,8 +3,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/glob.h"
+#include "runtime/build/front/shellword.h"
 #include "runtime/image/manifest.h"
 
 #include <stdio.h>
@@ -38,8 +38,7 @@ int bld_state_init(struct bld_state *s, const char *config, size_t n, const char
 	json_object_del(doc, "container_config");
 	s->doc = doc;
 	ids = json_object_get(json_object_get(doc, "rootfs"), "diff_ids");
-	json_array_foreach (ids, k, id)
-		s->layers = sw_strv_add(s->layers, json_string_value(id));
+	json_array_foreach(ids, k, id) s->layers = sw_strv_add(s->layers, json_string_value(id));
 	return 0;
 }
 
@@ -119,7 +118,8 @@ static const char *config_env(const struct bld_state *s, const char *name)
 	json_t *e;
 	size_t k, n = strlen(name);
 
-	json_array_foreach (json_object_get(bld_state_config(s), "Env"), k, e) {
+	json_array_foreach(json_object_get(bld_state_config(s), "Env"), k, e)
+	{
 		const char *v = json_string_value(e);
 
 		if (v != NULL && strncmp(v, name, n) == 0 && v[n] == '=')
@@ -146,9 +146,8 @@ char **bld_state_env(const struct bld_state *s)
 	json_t *e;
 	size_t k;
 
-	json_array_foreach (json_object_get(bld_state_config(s), "Env"), k, e)
-		if (json_is_string(e))
-			env = sw_strv_add(env, json_string_value(e));
+	json_array_foreach(json_object_get(bld_state_config(s), "Env"), k, e) if (json_is_string(e))
+		env = sw_strv_add(env, json_string_value(e));
 	for (char **a = s->args; a != NULL && *a != NULL; a++) {
 		sw_autofree char *name = sw_strndup(*a, strcspn(*a, "="));
 
@@ -166,9 +165,7 @@ char **bld_state_shell(const struct bld_state *s)
 	char **v = NULL;
 	size_t k;
 
-	json_array_foreach (a, k, e)
-		if (json_is_string(e))
-			v = sw_strv_add(v, json_string_value(e));
+	json_array_foreach(a, k, e) if (json_is_string(e)) v = sw_strv_add(v, json_string_value(e));
 	return v != NULL ? v : sw_strv_add(sw_strv_add(NULL, "/bin/sh"), "-c");
 }
 
@@ -222,7 +219,8 @@ static void set_env(struct apply *a, const char *name, const char *value)
 		env = json_array();
 		json_object_set_new(config, "Env", env);
 	}
-	json_array_foreach (env, k, e) {
+	json_array_foreach(env, k, e)
+	{
 		const char *v = json_string_value(e);
 
 		if (v != NULL && strncmp(v, name, n) == 0 && v[n] == '=') {
@@ -413,14 +411,16 @@ static int apply_onbuild(struct apply *a)
 }
 
 static int (*const appliers[BLD_KIND_NR])(struct apply *) = {
-	[BLD_ENV] = apply_pairs,	 [BLD_LABEL] = apply_pairs,   [BLD_CMD] = apply_command,
-	[BLD_ENTRYPOINT] = apply_command, [BLD_HEALTHCHECK] = apply_health, [BLD_EXPOSE] = apply_list,
-	[BLD_VOLUME] = apply_list,	 [BLD_USER] = apply_text,     [BLD_STOPSIGNAL] = apply_text,
-	[BLD_MAINTAINER] = apply_text,	 [BLD_SHELL] = apply_shell,   [BLD_ONBUILD] = apply_onbuild,
+	[BLD_ENV] = apply_pairs,          [BLD_LABEL] = apply_pairs,
+	[BLD_CMD] = apply_command,        [BLD_ENTRYPOINT] = apply_command,
+	[BLD_HEALTHCHECK] = apply_health, [BLD_EXPOSE] = apply_list,
+	[BLD_VOLUME] = apply_list,        [BLD_USER] = apply_text,
+	[BLD_STOPSIGNAL] = apply_text,    [BLD_MAINTAINER] = apply_text,
+	[BLD_SHELL] = apply_shell,        [BLD_ONBUILD] = apply_onbuild,
 };
 
-bool bld_state_apply(struct bld_state *s, const struct bld_instr *i, char escape, const char *created,
-		     int *ret_rc, struct sw_error *err)
+bool bld_state_apply(struct bld_state *s, const struct bld_instr *i, char escape,
+		     const char *created, int *ret_rc, struct sw_error *err)
 {
 	struct apply a = {.s = s,
 			  .i = i,
@@ -441,9 +441,8 @@ char **bld_state_take_triggers(struct bld_state *s)
 	char **v = NULL;
 	size_t k;
 
-	json_array_foreach (json_object_get(config, "OnBuild"), k, e)
-		if (json_is_string(e))
-			v = sw_strv_add(v, json_string_value(e));
+	json_array_foreach(json_object_get(config, "OnBuild"), k, e) if (json_is_string(e)) v =
+		sw_strv_add(v, json_string_value(e));
 	json_object_del(config, "OnBuild");
 	json_object_del(s->doc, "swarm.cmd");
 	return v;

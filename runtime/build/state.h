@@ -1,7 +1,8 @@
-/** The image that a stage has come to: its configuration and layers, and the variables in scope. Pure. */
+/** The image that a stage has come to: its configuration and layers, and the variables in scope.
+ * Pure. */
 #pragma once
 
-#include "runtime/build/program.h"
+#include "runtime/build/front/program.h"
 
 #include <jansson.h>
 
@@ -38,8 +39,8 @@ const char *bld_state_workdir(const struct bld_state *s);
 void bld_state_add_step(struct bld_state *s, const char *created_by, const char *created,
 			const char *diff_id);
 /** An instruction that changes only the configuration. False: it is none of those. */
-bool bld_state_apply(struct bld_state *s, const struct bld_instr *i, char escape, const char *created,
-		     int *ret_rc, struct sw_error *err);
+bool bld_state_apply(struct bld_state *s, const struct bld_instr *i, char escape,
+		     const char *created, int *ret_rc, struct sw_error *err);
 /** ONBUILD triggers of the image, taken out; the caller frees. */
 char **bld_state_take_triggers(struct bld_state *s);
 /** The document's text, always the same for the same content; the caller frees. */

@@ -2,8 +2,8 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/glob.h"
+#include "runtime/build/front/shellword.h"
 #include "runtime/build/solve_internal.h"
 #include "runtime/container/user.h"
 #include "runtime/image/reference.h"
@@ -17,18 +17,18 @@ enum { URL_MAX = 1 << 30, MAGIC = 512 };
 
 struct copy {
 	struct source src;
-	char **sources;   /* expanded; NULL = none */
-	char *dest;       /* absolute, with the slash at its end that was written */
-	char *owner;      /* "user:group", NULL = as it is */
+	char **sources; /* expanded; NULL = none */
+	char *dest;     /* absolute, with the slash at its end that was written */
+	char *owner;    /* "user:group", NULL = as it is */
 	int mode;
 	bool parents, unpack;
 	struct bld_ignore *exclude;
-	char **urls;      /* among the sources, with content */
-	char **contents;  /* of heredocs: name, text, … */
+	char **urls;     /* among the sources, with content */
+	char **contents; /* of heredocs: name, text, … */
 	struct url {
 		char *name, *data;
 		size_t n;
-	} *fetched;
+	} * fetched;
 	size_t n_fetched;
 };
 
@@ -89,9 +89,10 @@ static int take_source(struct step *s, struct copy *c, size_t arg)
 	if (rc < 0)
 		return rc;
 	if (is_git(word))
-		return sw_fail(s->err, SW_EUNSUPP,
-			       "ADD of a git repository is not supported: clone it in a RUN step, or "
-			       "give it as a build context");
+		return sw_fail(
+			s->err, SW_EUNSUPP,
+			"ADD of a git repository is not supported: clone it in a RUN step, or "
+			"give it as a build context");
 	if (is_url(word) && s->i->kind == BLD_ADD)
 		c->urls = sw_strv_add(c->urls, word);
 	else if (is_url(word))
@@ -115,10 +116,11 @@ static int take_dest(struct step *s, struct copy *c, const char *arg)
 	c->dest = folder && !sw_streq(path, "/") ? sw_asprintf("%s/", path) : sw_strdup(path);
 	if (sw_strv_len(c->sources) + sw_strv_len(c->contents) / 2 + sw_strv_len(c->urls) > 1 &&
 	    !sw_ends_with(c->dest, "/"))
-		return sw_fail(s->err, SW_EINVAL,
-			       "When using %s with more than one source file, the destination must be "
-			       "a directory and end with a /",
-			       bld_kind_name(s->i->kind));
+		return sw_fail(
+			s->err, SW_EINVAL,
+			"When using %s with more than one source file, the destination must be "
+			"a directory and end with a /",
+			bld_kind_name(s->i->kind));
 	return 0;
 }
 
@@ -253,7 +255,8 @@ static int fetch_urls(struct step *s, struct copy *c)
 
 /* ---- the work ---- */
 
-int step_owner(struct step *s, const struct bld_root *root, const char *owner, uid_t *uid, gid_t *gid)
+int step_owner(struct step *s, const struct bld_root *root, const char *owner, uid_t *uid,
+	       gid_t *gid)
 {
 	sw_autofree char *passwd = bld_root_text(root, "/etc/passwd");
 	sw_autofree char *group = bld_root_text(root, "/etc/group");
@@ -265,7 +268,7 @@ int step_owner(struct step *s, const struct bld_root *root, const char *owner, u
 	*uid = u.uid;
 	/* A number alone means the same number as group, as Docker has it. */
 	*gid = strchr(owner, ':') == NULL && strspn(owner, "0123456789") == strlen(owner) ? u.uid
-											    : u.gid;
+											  : u.gid;
 	rt_user_fini(&u);
 	return 0;
 }
@@ -324,8 +327,8 @@ static char *with_parents(const char *pattern, const char *found, const char *de
 static int copy_found(struct step *s, struct copy *c, const struct bld_copy *k, const char *pattern,
 		      const char *found)
 {
-	sw_autofree char *dest = c->parents ? with_parents(pattern, found, c->dest)
-					    : sw_strdup(c->dest);
+	sw_autofree char *dest =
+		c->parents ? with_parents(pattern, found, c->dest) : sw_strdup(c->dest);
 	int rc = c->unpack && c->src.context != NULL ? unpack(s, k, found, dest) : 0;
 
 	return rc == 0 ? bld_copy_path(k, found, dest, s->err) : rc < 0 ? rc : 0;
@@ -342,8 +345,8 @@ static int copy_sources(struct step *s, struct copy *c, const struct bld_copy *k
 			rc = sw_fail(s->err, SW_ENOTFOUND, "\"%s\": not found", *p);
 		if (sw_strv_len(found) > 1 && !sw_ends_with(c->dest, "/"))
 			rc = sw_fail(s->err, SW_EINVAL,
-				     "\"%s\" names %zu files: the destination must end with a /", *p,
-				     sw_strv_len(found));
+				     "\"%s\" names %zu files: the destination must end with a /",
+				     *p, sw_strv_len(found));
 		for (char **f = found; rc == 0 && *f != NULL; f++)
 			rc = copy_found(s, c, k, *p, *f);
 		sw_strv_free(found);
@@ -357,8 +360,7 @@ static int put_bytes(struct step *s, struct copy *c, const struct bld_copy *k, c
 	struct stat st;
 	bool inside = sw_ends_with(c->dest, "/") ||
 		      (bld_root_stat(k->to, c->dest, &st) && S_ISDIR(st.st_mode));
-	sw_autofree char *dest =
-		inside ? sw_asprintf("%s/%s", c->dest, name) : sw_strdup(c->dest);
+	sw_autofree char *dest = inside ? sw_asprintf("%s/%s", c->dest, name) : sw_strdup(c->dest);
 
 	return bld_copy_bytes(k, p, n, mode, dest, s->err);
 }

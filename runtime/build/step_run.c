@@ -1,6 +1,6 @@
 /*
- * RUN: the OCI runtime over the stage's root, with the limits, capabilities and system call filter of
- * containers. What the runtime makes as mount points in the image is taken away again.
+ * RUN: the OCI runtime over the stage's root, with the limits, capabilities and system call filter
+ * of containers. What the runtime makes as mount points in the image is taken away again.
  */
 #include "base/clock.h"
 #include "base/digest.h"
@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 #include "runtime/build/solve_internal.h"
 #include "runtime/container/driver.h"
 #include "runtime/container/spec.h"
@@ -116,7 +116,8 @@ static int read_mounts(struct run *r)
 	const char *text;
 	int rc = 0;
 
-	for (size_t k = 0; rc == 0 && (text = bld_instr_list(r->s->i, BLD_F_MOUNT, k)) != NULL; k++) {
+	for (size_t k = 0; rc == 0 && (text = bld_instr_list(r->s->i, BLD_F_MOUNT, k)) != NULL;
+	     k++) {
 		r->mounts = sw_realloc(r->mounts, sizeof *r->mounts * (r->n_mounts + 1));
 		rc = run_mount_parse(r->s, text, &r->mounts[r->n_mounts]);
 		r->n_mounts += rc == 0;
@@ -277,9 +278,9 @@ static int bind_source(struct run *r, const struct bld_root *root, const struct 
 	r->sources = sw_realloc(r->sources, sizeof *r->sources * (r->n_sources + 1));
 	from = &r->sources[r->n_sources];
 	/* Writes to a bind are for the step alone: layers get an upper that is thrown away. */
-	rc = src.context == NULL && !m->read_only
-		     ? bld_root_open(s->b->host->store, s->b->mounts, src.layers, true, from, s->err)
-		     : source_open(s, &src, from);
+	rc = src.context == NULL && !m->read_only ? bld_root_open(s->b->host->store, s->b->mounts,
+								  src.layers, true, from, s->err)
+						  : source_open(s, &src, from);
 	if (rc == 0)
 		r->n_sources++;
 	source_fini(&src);
@@ -407,8 +408,8 @@ static int write_script(struct run *r, const struct bld_root *root)
 }
 
 /* The task that a container of this step would be. */
-static void fill_task(struct run *r, Pb__TaskSpec *task, Pb__ContainerSpec *c, Pb__Resources *limits,
-		      Pb__Mount *mounts, Pb__Mount **list)
+static void fill_task(struct run *r, Pb__TaskSpec *task, Pb__ContainerSpec *c,
+		      Pb__Resources *limits, Pb__Mount *mounts, Pb__Mount **list)
 {
 	pb__task_spec__init(task);
 	pb__container_spec__init(c);
@@ -443,8 +444,7 @@ static int write_config(struct run *r, const struct bld_root *root, const char *
 	sw_autofree char *passwd = bld_root_text(root, "/etc/passwd");
 	sw_autofree char *group = bld_root_text(root, "/etc/group");
 	sw_autofree char *json = NULL;
-	sw_autofree char *cgroup =
-		sw_asprintf("%s/build-%s", s->b->host->cgroup_parent, r->id);
+	sw_autofree char *cgroup = sw_asprintf("%s/build-%s", s->b->host->cgroup_parent, r->id);
 	sw_autofree Pb__Mount *mounts = sw_new_n(Pb__Mount, r->n_mounts + 1);
 	sw_autofree Pb__Mount **list = sw_new_n(Pb__Mount *, r->n_mounts + 1);
 	struct img_config none = {0};
@@ -498,7 +498,8 @@ static int write_bundle(struct run *r, const struct bld_root *root)
 	if (rc == 0)
 		rc = write_in(r, "hostname", "buildkitsandbox\n", 0644);
 	if (rc == 0)
-		rc = write_in(r, "hosts", "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost\n", 0644);
+		rc = write_in(r, "hosts", "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost\n",
+			      0644);
 	if (rc == 0 && *resolv != 0)
 		rc = write_in(r, "resolv.conf", resolv, 0644);
 	return rc == 0 ? write_config(r, root, netns, *resolv != 0) : rc;
@@ -539,8 +540,14 @@ static void take_output(struct run *r, struct output *o, const char *p, size_t n
 static int spawn(struct run *r, int out, pid_t *ret)
 {
 	sw_autofree char *root = sw_asprintf("%s/oci", r->s->b->host->run_dir);
-	char *argv[] = {(char *)r->s->b->host->runtime, (char *)"--root", root, (char *)"run",
-			(char *)"--bundle",		r->bundle,	   r->id, NULL};
+	char *argv[] = {(char *)r->s->b->host->runtime,
+			(char *)"--root",
+			root,
+			(char *)"run",
+			(char *)"--bundle",
+			r->bundle,
+			r->id,
+			NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -567,7 +574,7 @@ static void delete_container(const char *runtime, const char *run_dir, const cha
 {
 	sw_autofree char *root = sw_asprintf("%s/oci", run_dir);
 	char *argv[] = {(char *)runtime,   (char *)"--root", root, (char *)"delete",
-			(char *)"--force", (char *)id,	      NULL};
+			(char *)"--force", (char *)id,       NULL};
 	struct sw_error ignored;
 	char out[200];
 	int code;
@@ -636,8 +643,8 @@ static int run_process(struct run *r)
 			rc = sw_fail(r->s->err, SW_EPRECOND,
 				     "process \"%.150s\" did not complete successfully: exit code: "
 				     "%d%s%s",
-				     shown, code, r->s->b->o->n_secrets == 0 && *o->last != 0 ? ": "
-											       : "",
+				     shown, code,
+				     r->s->b->o->n_secrets == 0 && *o->last != 0 ? ": " : "",
 				     r->s->b->o->n_secrets == 0 ? o->last : "");
 	}
 	close(fds[0]);

@@ -190,10 +190,10 @@ static int put_dir(struct pack *k, int at, const char *name, bool opaque)
 
 static char type_of(mode_t m)
 {
-	return S_ISDIR(m)   ? '5'
-	       : S_ISLNK(m) ? '2'
-	       : S_ISCHR(m) ? '3'
-	       : S_ISBLK(m) ? '4'
+	return S_ISDIR(m)    ? '5'
+	       : S_ISLNK(m)  ? '2'
+	       : S_ISCHR(m)  ? '3'
+	       : S_ISBLK(m)  ? '4'
 	       : S_ISFIFO(m) ? '6'
 			     : '0';
 }

@@ -1,7 +1,7 @@
 /**
- * A folder that was an overlay's upper one becomes a layer: times are cut, overlayfs's own attributes
- * taken away, and the archive that the layer would be is written out, always the same for the same
- * files.
+ * A folder that was an overlay's upper one becomes a layer: times are cut, overlayfs's own
+ * attributes taken away, and the archive that the layer would be is written out, always the same
+ * for the same files.
  */
 #pragma once
 

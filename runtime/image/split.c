@@ -271,7 +271,8 @@ static void take_header(struct img_split *s)
 	if (kind == '0' || kind == 0 || kind == '7') {
 		take_file(s, size);
 	} else {
-		/* What else has a payload is not worth taking apart, and not what an image holds. */
+		/* What else has a payload is not worth taking apart, and not what an image holds.
+		 */
 		if (size != 0 && strchr("23456", kind) == NULL)
 			s->broken = true;
 		else if (kind == '1' || kind == '2')
@@ -502,7 +503,8 @@ static int join_file(struct join *j, uint64_t size)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return sw_fail_sys(j->err, errno, "layer file %s", path);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
-		return sw_fail(j->err, SW_ECORRUPT, "layer file %s is not as it was unpacked", path);
+		return sw_fail(j->err, SW_ECORRUPT, "layer file %s is not as it was unpacked",
+			       path);
 	while (size > 0) {
 		ssize_t n = read(fd, block, 256 << 10);
 

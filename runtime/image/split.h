@@ -1,6 +1,7 @@
 /**
- * What of a layer's tar is not in its unpacked files: headers, padding, order. Kept beside the folder,
- * it gives the archive back byte for byte, so a layer is on the disk once and can still be sent.
+ * What of a layer's tar is not in its unpacked files: headers, padding, order. Kept beside the
+ *folder, it gives the archive back byte for byte, so a layer is on the disk once and can still be
+ *sent.
  *
  * The file is one zstd stream of records, each a letter, a size as a varint, and
  *	R  that many bytes of the archive
@@ -26,7 +27,7 @@ int img_split_end(struct img_split *s, struct sw_error *err) SW_MUST_CHECK;
 /** Frees s (may be NULL) and removes the file. */
 void img_split_abort(struct img_split *s);
 
-/** Streams the archive: the split file at `path` with the contents below the folder `dir`. SW_EUNSUPP
- *  when it can't be given back. The caller checks the digest. */
+/** Streams the archive: the split file at `path` with the contents below the folder `dir`.
+ * SW_EUNSUPP when it can't be given back. The caller checks the digest. */
 int img_split_join(const char *path, const char *dir, img_sink sink, void *ctx,
 		   struct sw_error *err) SW_MUST_CHECK;

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 struct img_store {
@@ -71,6 +72,22 @@ static int sweep_splits(const char *dir, struct sw_error *err)
 	return 0;
 }
 
+/* What a killed process had mounted there, to put an image's layers together. */
+static void unmount_all(const char *tmp)
+{
+	DIR *d = opendir(tmp);
+
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		sw_autofree char *path = sw_asprintf("%s/%s", tmp, e->d_name);
+
+		if (*e->d_name != '.')
+			while (umount2(path, MNT_DETACH) == 0)
+				;
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err)
 {
 	struct img_store *s = sw_new(struct img_store);
@@ -89,6 +106,8 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 		rc = sw_mkdir_p(splits, 0700, err);
 	if (rc == 0)
 		rc = sw_lock_file(lock, &s->lock_fd, err);
+	if (rc == 0)
+		unmount_all(tmp);
 	if (rc == 0)
 		rc = sw_remove_tree(tmp, err);
 	if (rc == 0)
@@ -393,7 +412,8 @@ int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, ui
 	return rc;
 }
 
-struct export {
+struct export
+{
 	struct sw_sha256 *hash;
 	img_sink sink;
 	void *ctx;
@@ -504,8 +524,8 @@ int img_store_step_add(struct img_store *s, const char *key, const char *diff_id
 	return rc;
 }
 
-int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes,
-			 size_t *ret_n, struct sw_error *err)
+int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+			 struct sw_error *err)
 {
 	int rc;
 

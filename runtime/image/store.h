@@ -71,8 +71,8 @@ bool img_store_has_layer(struct img_store *s, const char *diff_id);
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
 			struct sw_error *err) SW_MUST_CHECK;
 
-/** Folder of a layer's files, in the form for an overlay mount, and the size of its archive (both may
- *  be NULL). Hold the layer first. The caller frees. */
+/** Folder of a layer's files, in the form for an overlay mount, and the size of its archive (both
+ * may be NULL). Hold the layer first. The caller frees. */
 int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, uint64_t *ret_size,
 		    struct sw_error *err) SW_MUST_CHECK;
 /** The layer as the uncompressed archive that its diff id names; the digest is checked, so what the
@@ -101,5 +101,5 @@ int img_store_step_add(struct img_store *s, const char *key, const char *diff_id
 		       struct sw_error *err) SW_MUST_CHECK;
 /** Forgets steps not used since `before_ms`, then the longest unused until their layers are at most
  *  `keep_bytes`. */
-int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes,
-			 size_t *ret_n, struct sw_error *err) SW_MUST_CHECK;
+int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+			 struct sw_error *err) SW_MUST_CHECK;

@@ -36,8 +36,8 @@ static const char schema[] =
 	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);"
 	"PRAGMA user_version=1;";
 
-#define UNUSED_LAYERS                                                                  \
-	"SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers) AND"     \
+#define UNUSED_LAYERS                                                              \
+	"SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers) AND" \
 	" n NOT IN (SELECT layer FROM steps WHERE layer IS NOT NULL)"
 
 static int fail(struct img_db *db, struct sw_error *err)
@@ -325,8 +325,8 @@ int img_db_drop_image(struct img_db *db, const char *id, struct sw_error *err)
 int img_db_unused_layers(struct img_db *db, char ***ret_layers, char ***ret_diff_ids,
 			 struct sw_error *err)
 {
-	sqlite3_stmt *st = query(
-		db, "SELECT n, diff_id FROM layers WHERE n IN (" UNUSED_LAYERS ")", "");
+	sqlite3_stmt *st =
+		query(db, "SELECT n, diff_id FROM layers WHERE n IN (" UNUSED_LAYERS ")", "");
 	int rc = SQLITE_ERROR;
 
 	while (st != NULL && (rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -387,9 +387,10 @@ int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64
 		*ret_name = short_name(sqlite3_column_int64(st, 0));
 		*ret_size = (uint64_t)sqlite3_column_int64(st, 1);
 	}
-	rc = rc == SQLITE_ROW    ? 0
-	     : rc == SQLITE_DONE ? sw_fail(err, SW_ENOTFOUND, "no layer %.19s on this node", diff_id)
-				 : fail(db, err);
+	rc = rc == SQLITE_ROW ? 0
+	     : rc == SQLITE_DONE
+		     ? sw_fail(err, SW_ENOTFOUND, "no layer %.19s on this node", diff_id)
+		     : fail(db, err);
 	sqlite3_finalize(st);
 	return rc;
 }
@@ -492,12 +493,13 @@ int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, str
 
 int img_db_step_add(struct img_db *db, const char *key, const char *diff_id, struct sw_error *err)
 {
-	return run(db,
-		   query(db,
-			 "INSERT OR REPLACE INTO steps(key, layer, used_ms) VALUES(?1, (SELECT n FROM"
-			 " layers WHERE diff_id = ?2), ?3)",
-			 "ssi", key, diff_id != NULL ? diff_id : "", sw_wall_ms()),
-		   err);
+	return run(
+		db,
+		query(db,
+		      "INSERT OR REPLACE INTO steps(key, layer, used_ms) VALUES(?1, (SELECT n FROM"
+		      " layers WHERE diff_id = ?2), ?3)",
+		      "ssi", key, diff_id != NULL ? diff_id : "", sw_wall_ms()),
+		err);
 }
 
 int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,

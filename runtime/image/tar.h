@@ -20,8 +20,8 @@ struct img_tar_xattr {
 
 struct img_tar_entry {
 	const char *path; /* without a leading slash; of a folder without the trailing one */
-	char type;        /* '0' file, '1' hard link, '2' symbolic link, '3' '4' devices, '5' folder,
-			     '6' fifo */
+	char type; /* '0' file, '1' hard link, '2' symbolic link, '3' '4' devices, '5' folder,
+		      '6' fifo */
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;

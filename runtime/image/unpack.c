@@ -214,7 +214,8 @@ int img_unpack_end(struct img_unpack *u, struct img_unpack_result *ret, struct s
 	struct img_unpack_result r;
 	int rc = img_inflate_end(u->inflate, err);
 
-	/* Some writers (umoci) leave the last block unpadded; tar readers take that, libarchive not. */
+	/* Some writers (umoci) leave the last block unpadded; tar readers take that, libarchive
+	 * not. */
 	if (rc == 0 && u->plain % 512 != 0) {
 		static const char zeros[512];
 

@@ -19,10 +19,10 @@ struct img_unpack_limits {
 };
 
 enum img_unpack_mode {
-	IMG_UNPACK_LAYER, /* whiteouts become overlayfs's; owners, modes, xattrs, devices are kept
-			   */
+	IMG_UNPACK_LAYER,   /* whiteouts become overlayfs's; owners, modes, xattrs, devices are kept
+			     */
 	IMG_UNPACK_ARCHIVE, /* as a layer, but every name means itself; also bzip2 and xz */
-	IMG_UNPACK_FILES, /* plain files, folders, links; nothing else, no owners */
+	IMG_UNPACK_FILES,   /* plain files, folders, links; nothing else, no owners */
 };
 
 struct img_unpack_result {

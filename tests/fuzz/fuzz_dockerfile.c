@@ -1,7 +1,7 @@
-// links: build
+// links: front
 /* A Dockerfile from anyone: it is understood or refused, and what is understood can be checked. */
 #include "base/mem.h"
-#include "runtime/build/check.h"
+#include "runtime/build/front/check.h"
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
-// links: build
+// links: front
 /* An ignore file and, behind its first zero byte, a path: every question about it is answered. */
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/ignore.h"
+#include "runtime/build/front/ignore.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

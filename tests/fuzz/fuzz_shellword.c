@@ -1,9 +1,9 @@
-// links: build
+// links: front
 /* Words with every ${…} form: expanding ends, within its bounds. */
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/shellword.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -1,12 +1,12 @@
-// links: build
+// links: front
 /* The Dockerfile front end against the shared cases of the reference parser. */
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/check.h"
-#include "runtime/build/program.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/check.h"
+#include "runtime/build/front/program.h"
+#include "runtime/build/front/shellword.h"
 
 #include <dirent.h>
 #include <jansson.h>

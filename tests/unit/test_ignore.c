@@ -1,9 +1,9 @@
-// links: build
+// links: front
 /* .dockerignore against the shared cases: lines, patterns, whole contexts. */
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
-#include "runtime/build/ignore.h"
+#include "runtime/build/front/glob.h"
+#include "runtime/build/front/ignore.h"
 
 #include <jansson.h>
 #include <setjmp.h>

@@ -112,7 +112,8 @@ static void same_files_give_the_same_archive(void **state)
 static void a_layer_goes_round(void **state)
 {
 	sw_autofree char *dir = make_folder("round"), *split = sw_asprintf("%s/split", top);
-	sw_autofree char *to = sw_asprintf("%s/to", top), *to_split = sw_asprintf("%s/to.split", top);
+	sw_autofree char *to = sw_asprintf("%s/to", top),
+			 *to_split = sw_asprintf("%s/to.split", top);
 	struct sw_buf a = SW_BUF_INIT(1 << 20), b = SW_BUF_INIT(1 << 20);
 	struct img_pack_result packed, again;
 	struct img_unpack_result unpacked;
@@ -154,8 +155,8 @@ static void archives_of_others_come_back(void **state)
 		sw_autofree char *tar = sw_asprintf("%s/%s.tar", top, formats[i]);
 		sw_autofree char *to = sw_asprintf("%s/%s", top, formats[i]);
 		sw_autofree char *split = sw_asprintf("%s.split", to), *data = NULL;
-		sw_autofree char *cmd = sw_asprintf("tar -C %s --format=%s -cf %s .", dir,
-						    formats[i], tar);
+		sw_autofree char *cmd =
+			sw_asprintf("tar -C %s --format=%s -cf %s .", dir, formats[i], tar);
 		struct sw_buf b = SW_BUF_INIT(1 << 20);
 		struct img_unpack_result r;
 		size_t n;

@@ -1,8 +1,8 @@
-#include "runtime/build/ignore.h"
+#include "runtime/build/front/ignore.h"
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 
 struct pattern {
 	struct bld_glob *glob;

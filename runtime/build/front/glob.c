@@ -1,4 +1,4 @@
-#include "runtime/build/glob.h"
+#include "runtime/build/front/glob.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

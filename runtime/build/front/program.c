@@ -1,4 +1,4 @@
-#include "runtime/build/program.h"
+#include "runtime/build/front/program.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

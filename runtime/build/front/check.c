@@ -1,5 +1,5 @@
 /* One function a rule, or a few that look at the same instruction. Names and texts are Docker's. */
-#include "runtime/build/check.h"
+#include "runtime/build/front/check.h"
 
 #include "base/mem.h"
 #include "base/str.h"

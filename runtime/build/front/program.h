@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "runtime/build/dockerfile.h"
+#include "runtime/build/front/dockerfile.h"
 
 #include <stdint.h>
 

@@ -2,13 +2,13 @@
  * Lines, in the order of the file: parser directives (only before anything else), comments, joined
  * lines, then the heredocs that an ADD, COPY or RUN announced.
  */
-#include "runtime/build/dockerfile.h"
+#include "runtime/build/front/dockerfile.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/dockerfile_split.h"
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/dockerfile_split.h"
+#include "runtime/build/front/shellword.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /** What Docker's build checks warn about, as far as the file alone shows it. Pure. */
 #pragma once
 
-#include "runtime/build/program.h"
+#include "runtime/build/front/program.h"
 
 /** Appends warnings, without the rules that the file's `# check=skip=…` names. */
 void bld_check(const struct bld_file *f, const struct bld_program *p, struct bld_warnings *w);

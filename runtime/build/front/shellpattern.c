@@ -2,7 +2,7 @@
  * A set of positions in the pattern is moved along the text: no backtracking, so the cost is the
  * product of both lengths at worst, and a budget bounds that.
  */
-#include "runtime/build/shellpattern.h"
+#include "runtime/build/front/shellpattern.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

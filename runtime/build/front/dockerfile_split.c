@@ -1,4 +1,4 @@
-#include "runtime/build/dockerfile_split.h"
+#include "runtime/build/front/dockerfile_split.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

@@ -2,12 +2,12 @@
  * One pass over the text. A word is written to `out`; what splits words is marked beside it, since
  * a blank from an expanded variable splits and one from quotes does not.
  */
-#include "runtime/build/shellword.h"
+#include "runtime/build/front/shellword.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/build/shellpattern.h"
+#include "runtime/build/front/shellpattern.h"
 
 struct lex {
 	const struct bld_shell *s;
