@@ -69,6 +69,41 @@ static const struct cli_option service_update_options[] = {
 	{ 0 },
 };
 
+static const struct cli_option build_options[] = {
+	{ "file", 'f', "FILE", "The Dockerfile (CONTEXT/Dockerfile); - is stdin" },
+	{ "tag", 't', "NAME", "A name for the image (several)" },
+	{ "target", 0, "STAGE", "The stage to build (the last)" },
+	{ "build-arg", 0, "NAME[=VALUE]", "Set an ARG (several)" },
+	{ "build-context", 0, "NAME=WHERE", "A further context: a folder, or docker-image://IMAGE" },
+	{ "secret", 0, "id=NAME[,src=FILE]", "A secret for RUN --mount=type=secret (several)" },
+	{ "label", 0, "KEY=VALUE", "A label of the image (several)" },
+	{ "no-cache", 0, NULL, "Do every step again" },
+	{ "pull", 0, NULL, "Ask for newer base images" },
+	{ "push", 0, NULL, "Push the image's names when it is built" },
+	{ "output", 'o', "WHERE", "DIR, or type=image|local|tar|oci|docker,dest=PATH" },
+	{ "progress", 0, "FORM", "auto, tty, plain or quiet" },
+	{ "iidfile", 0, "FILE", "Write the image's id there" },
+	{ "network", 0, "MODE", "Of RUN: default, none or host" },
+	{ "platform", 0, "OS/ARCH", "Platform of the image" },
+	{ "memory", 'm', "SIZE", "Limit of each RUN" },
+	{ "cpus", 0, "N", "Limit of each RUN" },
+	QUIET,
+	{ 0 },
+};
+
+static const struct cli_option save_options[] = {
+	{ "output", 'o', "FILE", "Write there instead of to stdout" },
+	{ "format", 0, "FORM", "docker (also an OCI layout) or oci" },
+	{ 0 },
+};
+
+static const struct cli_option prune_options[] = {
+	{ "all", 'a', NULL, "Also images with a name that no container uses" },
+	{ "build-cache", 0, NULL, "Also everything that builds have kept" },
+	{ "force", 0, NULL, "Taken for Docker's sake: nothing is asked anyway" },
+	{ 0 },
+};
+
 static const struct cli_option logs_options[] = {
 	{ "follow", 'f', NULL, "Go on with what comes" },
 	{ "tail", 'n', "LINES", "Only so many lines from the end" },
@@ -209,6 +244,18 @@ const struct command cli_commands[] = {
 
 	{ "image ls", "[OPTIONS]", "List the images of this host", LIST, cmd_image_ls, 0, 0,
 	  false },
+	{ "image build", "[OPTIONS] CONTEXT|-", "Build an image on this host", build_options,
+	  cmd_image_build, 1, 1, false },
+	{ "image push", "[OPTIONS] IMAGE", "Push an image to its registry", OPTIONS(QUIET),
+	  cmd_image_push, 1, 1, false },
+	{ "image save", "[OPTIONS] IMAGE...", "Write images as an archive", save_options,
+	  cmd_image_save, 1, NO_LIMIT, false },
+	{ "image tag", "IMAGE NAME", "Give an image another name", NULL, cmd_image_tag, 2, 2,
+	  false },
+	{ "image history", "[OPTIONS] IMAGE", "Show the steps that an image was made in",
+	  OPTIONS(FORMAT, QUIET, NO_TRUNC), cmd_image_history, 1, 1, false },
+	{ "image prune", "[OPTIONS]", "Remove images that nothing uses", prune_options,
+	  cmd_image_prune, 0, 0, false },
 	{ "image pull", "[OPTIONS] IMAGE", "Pull an image to this host", OPTIONS(QUIET),
 	  cmd_image_pull, 1, 1, false },
 	{ "image load", "[OPTIONS]", "Load an archive of images", load_options, cmd_image_load, 0,

@@ -288,7 +288,7 @@ static int unpack(struct step *s, const struct bld_copy *k, const char *source, 
 	unsigned char magic[MAGIC];
 	struct img_unpack_result r;
 	struct stat st;
-	char self[48];
+	char self[48], path[4096];
 	ssize_t n;
 	int rc;
 
@@ -300,8 +300,13 @@ static int unpack(struct step *s, const struct bld_copy *k, const char *source, 
 	rc = bld_root_mkdir(k->to, dest, 0, 0, &to, s->err);
 	if (rc < 0)
 		return rc;
+	/* The unpacking child has no descriptors of ours: it needs the folder's path. */
 	snprintf(self, sizeof self, "/proc/self/fd/%d", to);
-	rc = img_unpack_fd(fd, self, IMG_UNPACK_ARCHIVE, NULL, &r, s->err);
+	n = readlink(self, path, sizeof path - 1);
+	if (n < 0)
+		return sw_fail_sys(s->err, errno, "path of %s", dest);
+	path[n] = 0;
+	rc = img_unpack_fd(fd, path, IMG_UNPACK_ARCHIVE, NULL, &r, s->err);
 	/* Packed, but no archive: it is copied as it is. */
 	if (rc == SW_ECORRUPT && strstr(s->err->msg, "not a readable tar") != NULL)
 		return 0;

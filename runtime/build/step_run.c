@@ -620,10 +620,27 @@ static int watch(struct run *r, int fd, pid_t pid, struct output *o)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* With the last line of the output, unless that may hold a secret. */
+static int tell_failure(struct run *r, const struct output *o, int code)
+{
+	struct sw_buf shown = SW_BUF_INIT(150);
+	bool more = r->s->b->o->n_secrets == 0 && *o->last != 0;
+	int rc;
+
+	for (char **a = r->argv; *a != NULL; a++)
+		if (!sw_buf_addf(&shown, "%s%s", a != r->argv ? " " : "", *a))
+			break;
+	rc = sw_fail(r->s->err, SW_EPRECOND,
+		     "process \"%s%s\" did not complete successfully: exit code: %d%s%s",
+		     sw_buf_str(&shown), shown.overflow ? "…" : "", code, more ? ": " : "",
+		     more ? o->last : "");
+	sw_buf_fini(&shown);
+	return rc;
+}
+
 static int run_process(struct run *r)
 {
 	struct output *o = sw_new(struct output);
-	sw_autofree char *shown = NULL;
 	int fds[2], code, rc;
 	pid_t pid;
 
@@ -636,16 +653,10 @@ static int run_process(struct run *r)
 	if (rc == 0) {
 		code = watch(r, fds[0], pid, o);
 		delete_container(r->s->b->host->runtime, r->s->b->host->run_dir, r->id);
-		shown = sw_strdup(r->argv[sw_strv_len(r->argv) - 1]);
 		if (step_cancelled(r->s))
 			rc = sw_fail(r->s->err, SW_ECANCELED, "cancelled");
 		else if (code != 0)
-			rc = sw_fail(r->s->err, SW_EPRECOND,
-				     "process \"%.150s\" did not complete successfully: exit code: "
-				     "%d%s%s",
-				     shown, code,
-				     r->s->b->o->n_secrets == 0 && *o->last != 0 ? ": " : "",
-				     r->s->b->o->n_secrets == 0 ? o->last : "");
+			rc = tell_failure(r, o, code);
 	}
 	close(fds[0]);
 	free(o);
