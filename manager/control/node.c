@@ -55,9 +55,20 @@ CTL_BUILD(node_update)
 	if (msg_equal(&old->spec->base, &r->spec->base))
 		return 0;
 	n = store_tx_edit(tx, PB__KIND__KIND_NODE, old->id);
+	if (old->spec->availability != r->spec->availability)
+		n->availability_ms = store_tx_now(tx);
 	msg_free(&n->spec->base);
 	n->spec = msg_clone_of(Pb__NodeSpec, r->spec);
 	return 0;
+}
+
+CTL_BUILD(rebalance)
+{
+	(void)c;
+	(void)tx;
+	(void)m;
+	(void)reply;
+	return sw_fail(err, SW_EUNSUPP, "later");
 }
 
 static void revoke_certificate(struct control *c, struct store_tx *tx, uint64_t node)

@@ -154,7 +154,7 @@ static void bounds_hold(void **state)
 	(void)state;
 	memset(big, 'x', sizeof big - 1);
 	assert_int_equal(UNPACK(NULL, {'f', "big", big}), 0);
-	assert_int_equal(UNPACK(&bytes, {'f', "big", big}), SW_ECORRUPT);
+	assert_int_equal(UNPACK(&bytes, {'f', "big", big}), SW_ETOOBIG);
 	assert_int_equal(UNPACK(&entries, {'f', "a", "x"}, {'f', "b", "x"}), 0);
 	assert_int_equal(UNPACK(&entries, {'f', "a", "x"}, {'f', "b", "x"}, {'f', "c", "x"}),
 			 SW_ECORRUPT);
