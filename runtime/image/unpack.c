@@ -135,7 +135,10 @@ int img_unpack_start(const char *dir, enum img_unpack_mode mode,
 
 	if (mode == IMG_UNPACK_LAYER) {
 		sw_autofree char *path = sw_asprintf("%s.split", dir);
-		int rc = img_split_new(path, &split, err);
+		int rc;
+
+		unlink(path); /* of an attempt before */
+		rc = img_split_new(path, &split, err);
 
 		if (rc < 0)
 			return rc;
