@@ -93,9 +93,9 @@ const char *worker_log_path(const struct worker *w, uint64_t task);
 
 /* task.c */
 enum task_step {
-	TASK_IDLE,     /* nothing made yet */
+	TASK_IDLE, /* nothing made yet */
 	TASK_PULLING,
-	TASK_JOINING,  /* its namespace is being made */
+	TASK_JOINING, /* its namespace is being made */
 	TASK_CREATING,
 	TASK_CREATED,
 	TASK_STARTING,
@@ -118,9 +118,9 @@ struct task {
 	char *netns;
 	bool sandboxed; /* net knows of it */
 	bool egress;
-	bool removed;   /* no longer assigned: clean up all */
+	bool removed; /* no longer assigned: clean up all */
 	bool stop_asked;
-	bool busy;      /* a callback is due */
+	bool busy; /* a callback is due */
 };
 
 struct task *task_new(struct worker *w, uint64_t id);
