@@ -1,5 +1,5 @@
 /* The agent's socket: what concerns this host. */
-#include "agent/internal.h"
+#include "agent/images.h"
 
 #include "base/fs.h"
 #include "base/id.h"
@@ -53,7 +53,7 @@ static void leave_on_end(struct rpc_stream *s, const struct sw_error *status, vo
 	((struct leave *)arg)->s = NULL;
 }
 
-static const struct rpc_stream_ops leave_ops = { .on_end = leave_on_end };
+static const struct rpc_stream_ops leave_ops = {.on_end = leave_on_end};
 
 static void on_left(void *arg)
 {
@@ -77,8 +77,10 @@ static void on_leave(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 		return;
 	}
 	if (a->id.role == PB__NODE_ROLE__MANAGER && !((const Pb__LeaveRequest *)m)->force) {
-		fail(s, SW_EPRECOND, "this node is a manager: demote it first (swarmctl node demote "
-		     "%s), or use --force and lose its vote", sw_id(a->id.node_id).s);
+		fail(s, SW_EPRECOND,
+		     "this node is a manager: demote it first (swarmctl node demote "
+		     "%s), or use --force and lose its vote",
+		     sw_id(a->id.node_id).s);
 		return;
 	}
 	l = sw_new(struct leave);
@@ -106,17 +108,6 @@ static void on_info(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 
 /* ---- images ---- */
 
-static void fill_summary(Pb__ImageSummary *out, const struct img_image *i)
-{
-	pb__image_summary__init(out);
-	out->id = i->id;
-	out->digest = i->digest;
-	out->created_ms = i->added_ms;
-	out->size = i->size;
-	out->names = i->names;
-	out->n_names = sw_strv_len(i->names);
-}
-
 static void on_image_list(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct agent *a = arg;
@@ -133,7 +124,7 @@ static void on_image_list(struct rpc_stream *s, const ProtobufCMessage *m, void 
 	Pb__ImageSummary *sums = sw_new_n(Pb__ImageSummary, n);
 	r.images = sw_new_n(Pb__ImageSummary *, n);
 	for (size_t i = 0; i < n; i++) {
-		fill_summary(&sums[i], images[i]);
+		images_fill_summary(&sums[i], images[i]);
 		r.images[r.n_images++] = &sums[i];
 	}
 	rpc_stream_reply(s, &r.base);
@@ -173,7 +164,7 @@ static void send_image(struct fetch *f, const char *id)
 
 	if (f->s == NULL || img_store_get(f->a->images, id, &i, NULL) != 0)
 		return;
-	fill_summary(&sum, i);
+	images_fill_summary(&sum, i);
 	p.image = &sum;
 	(void)!rpc_stream_send(f->s, &p.base);
 	img_image_free(i);
@@ -199,7 +190,7 @@ static void fetch_on_end(struct rpc_stream *s, const struct sw_error *status, vo
 		fetch_free(f);
 }
 
-static const struct rpc_stream_ops pull_ops = { .on_end = fetch_on_end };
+static const struct rpc_stream_ops pull_ops = {.on_end = fetch_on_end};
 
 static void on_pulled(struct img_pull *p, const char *image_id, const struct sw_error *err,
 		      void *ctx)
@@ -328,7 +319,7 @@ static void on_image_remove(struct rpc_stream *s, const ProtobufCMessage *m, voi
 	Pb__ImageRemoveReply r = PB__IMAGE_REMOVE_REPLY__INIT;
 	struct img_image *i = NULL, *left = NULL;
 	struct sw_error err;
-	char *names[1] = { (char *)ref };
+	char *names[1] = {(char *)ref};
 
 	if (img_store_get(a->images, ref, &i, &err) != 0 ||
 	    img_store_remove(a->images, ref, &err) != 0) {
@@ -388,9 +379,11 @@ static void on_volume_remove(struct rpc_stream *s, const ProtobufCMessage *m, vo
 		rpc_stream_reply(s, &r.base);
 }
 
-#define ROW(name, in_, out_, kind, fn)                                                             \
-	{ "/swarm.v1.Local/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, kind,      \
-	  RPC_ROLE_LOCAL, false, fn }
+#define ROW(name, in_, out_, kind, fn)                                                        \
+	{                                                                                     \
+		"/swarm.v1.Local/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, \
+			kind, RPC_ROLE_LOCAL, false, fn                                       \
+	}
 
 const struct rpc_method local_methods[] = {
 	ROW("ClusterInit", init_request, init_reply, RPC_UNARY, on_init),
@@ -402,7 +395,13 @@ const struct rpc_method local_methods[] = {
 	ROW("ImageLoad", image_load_request, image_progress, RPC_BIDI, on_image_load),
 	ROW("ImageInspect", image_ref, image_inspect_reply, RPC_UNARY, on_image_inspect),
 	ROW("ImageRemove", image_ref, image_remove_reply, RPC_UNARY, on_image_remove),
+	ROW("ImageBuild", build_request, build_event, RPC_BIDI, build_on_build),
+	ROW("ImageTag", image_tag_request, image_tag_reply, RPC_UNARY, images_on_tag),
+	ROW("ImageSave", image_save_request, image_data, RPC_SERVER_STREAM, images_on_save),
+	ROW("ImagePush", image_push_request, image_progress, RPC_SERVER_STREAM, images_on_push),
+	ROW("ImageHistory", image_ref, image_inspect_reply, RPC_UNARY, images_on_history),
+	ROW("ImagePrune", image_prune_request, image_prune_reply, RPC_UNARY, images_on_prune),
 	ROW("VolumeList", volume_list_request, volume_list_reply, RPC_UNARY, on_volume_list),
 	ROW("VolumeRemove", volume_ref, volume_remove_reply, RPC_UNARY, on_volume_remove),
-	{ 0 },
+	{0},
 };

@@ -4,16 +4,40 @@
 
 #define NO_LIMIT SIZE_MAX
 
-#define FILTER   { "filter", 'f', "KEY=VALUE", "Only what matches (several)" }
-#define FORMAT   { "format", 0, "FORMAT", "table, json, or a Go template" }
-#define QUIET    { "quiet", 'q', NULL, "Only ids" }
-#define NO_TRUNC { "no-trunc", 0, NULL, "Whole ids and messages" }
-#define RESOLVE  { "no-resolve", 0, NULL, "Ids instead of names" }
-#define DETACH   { "detach", 'd', NULL, "Do not wait" }
-#define TIMEOUT  { "timeout", 0, "DURATION", "How long to wait (10m)" }
-#define LABEL    { "label", 'l', "KEY=VALUE", "A label (several)" }
+#define FILTER                                                            \
+	{                                                                 \
+		"filter", 'f', "KEY=VALUE", "Only what matches (several)" \
+	}
+#define FORMAT                                                         \
+	{                                                              \
+		"format", 0, "FORMAT", "table, json, or a Go template" \
+	}
+#define QUIET                                  \
+	{                                      \
+		"quiet", 'q', NULL, "Only ids" \
+	}
+#define NO_TRUNC                                              \
+	{                                                     \
+		"no-trunc", 0, NULL, "Whole ids and messages" \
+	}
+#define RESOLVE                                               \
+	{                                                     \
+		"no-resolve", 0, NULL, "Ids instead of names" \
+	}
+#define DETACH                                     \
+	{                                          \
+		"detach", 'd', NULL, "Do not wait" \
+	}
+#define TIMEOUT                                                    \
+	{                                                          \
+		"timeout", 0, "DURATION", "How long to wait (10m)" \
+	}
+#define LABEL                                                  \
+	{                                                      \
+		"label", 'l', "KEY=VALUE", "A label (several)" \
+	}
 
-#define OPTIONS(...) ((const struct cli_option[]){ __VA_ARGS__, { 0 } })
+#define OPTIONS(...) ((const struct cli_option[]){__VA_ARGS__, {0}})
 
 #define UPDATE_FILE                                                               \
 	OPTIONS({"label-add", 0, "KEY=VALUE", "Add or change a label (several)"}, \
@@ -25,20 +49,20 @@
 #define PS   OPTIONS(FILTER, FORMAT, QUIET, NO_TRUNC, RESOLVE)
 
 static const struct cli_option join_options[] = {
-	{ "token", 0, "TOKEN", "The join token" },
-	{ "advertise-addr", 0, "ADDRESS", "Address or interface that others reach this node at" },
-	{ "listen-addr", 0, "ADDRESS", "Where its manager listens (0.0.0.0:2377)" },
-	{ 0 },
+	{"token", 0, "TOKEN", "The join token"},
+	{"advertise-addr", 0, "ADDRESS", "Address or interface that others reach this node at"},
+	{"listen-addr", 0, "ADDRESS", "Where its manager listens (0.0.0.0:2377)"},
+	{0},
 };
 
 static const struct cli_option init_options[] = {
-	{ "advertise-addr", 0, "ADDRESS", "Address or interface that others reach this node at" },
-	{ "listen-addr", 0, "ADDRESS", "Where its manager listens (0.0.0.0:2377)" },
-	{ "default-addr-pool", 0, "SUBNET", "Subnets are cut from it (several; 10.0.0.0/8)" },
-	{ "subnet-size", 0, "PREFIX", "Prefix length of a network's subnet (20)" },
-	{ "data-path-port", 0, "PORT", "UDP port of VXLAN (4789)" },
-	{ "availability", 0, "WORD", "active, pause or drain" },
-	{ 0 },
+	{"advertise-addr", 0, "ADDRESS", "Address or interface that others reach this node at"},
+	{"listen-addr", 0, "ADDRESS", "Where its manager listens (0.0.0.0:2377)"},
+	{"default-addr-pool", 0, "SUBNET", "Subnets are cut from it (several; 10.0.0.0/8)"},
+	{"subnet-size", 0, "PREFIX", "Prefix length of a network's subnet (20)"},
+	{"data-path-port", 0, "PORT", "UDP port of VXLAN (4789)"},
+	{"availability", 0, "WORD", "active, pause or drain"},
+	{0},
 };
 
 static const struct cli_option node_update_options[] = {
@@ -91,26 +115,61 @@ static const struct cli_option service_update_options[] = {
 	{0},
 };
 
+static const struct cli_option build_options[] = {
+	{"file", 'f', "FILE", "The Dockerfile (CONTEXT/Dockerfile); - is stdin"},
+	{"tag", 't', "NAME", "A name for the image (several)"},
+	{"target", 0, "STAGE", "The stage to build (the last)"},
+	{"build-arg", 0, "NAME[=VALUE]", "Set an ARG (several)"},
+	{"build-context", 0, "NAME=WHERE", "A further context: a folder, or docker-image://IMAGE"},
+	{"secret", 0, "id=NAME[,src=FILE]", "A secret for RUN --mount=type=secret (several)"},
+	{"label", 0, "KEY=VALUE", "A label of the image (several)"},
+	{"no-cache", 0, NULL, "Do every step again"},
+	{"pull", 0, NULL, "Ask for newer base images"},
+	{"push", 0, NULL, "Push the image's names when it is built"},
+	{"output", 'o', "WHERE", "DIR, or type=image|local|tar|oci|docker,dest=PATH"},
+	{"progress", 0, "FORM", "auto, tty, plain or quiet"},
+	{"iidfile", 0, "FILE", "Write the image's id there"},
+	{"network", 0, "MODE", "Of RUN: default, none or host"},
+	{"platform", 0, "OS/ARCH", "Platform of the image"},
+	{"memory", 'm', "SIZE", "Limit of each RUN"},
+	{"cpus", 0, "N", "Limit of each RUN"},
+	QUIET,
+	{0},
+};
+
+static const struct cli_option save_options[] = {
+	{"output", 'o', "FILE", "Write there instead of to stdout"},
+	{"format", 0, "FORM", "docker (also an OCI layout) or oci"},
+	{0},
+};
+
+static const struct cli_option prune_options[] = {
+	{"all", 'a', NULL, "Also images with a name that no container uses"},
+	{"build-cache", 0, NULL, "Also everything that builds have kept"},
+	{"force", 0, NULL, "Taken for Docker's sake: nothing is asked anyway"},
+	{0},
+};
+
 static const struct cli_option logs_options[] = {
-	{ "follow", 'f', NULL, "Go on with what comes" },
-	{ "tail", 'n', "LINES", "Only so many lines from the end" },
-	{ "since", 0, "DURATION", "Only lines of the last so long (10m)" },
-	{ "timestamps", 't', NULL, "Show when" },
-	{ "raw", 0, NULL, "The lines alone" },
+	{"follow", 'f', NULL, "Go on with what comes"},
+	{"tail", 'n', "LINES", "Only so many lines from the end"},
+	{"since", 0, "DURATION", "Only lines of the last so long (10m)"},
+	{"timestamps", 't', NULL, "Show when"},
+	{"raw", 0, NULL, "The lines alone"},
 	NO_TRUNC,
 	RESOLVE,
-	{ 0 },
+	{0},
 };
 
 static const struct cli_option deploy_options[] = {
-	{ "compose-file", 'c', "FILE", "Stack file, - for standard input (several)" },
-	{ "prune", 0, NULL, "Remove services that the file no longer has" },
-	{ "resolve-image", 0, "WHEN", "always, changed or never" },
-	{ "with-registry-auth", 0, NULL, "Accepted for Docker's sake" },
+	{"compose-file", 'c', "FILE", "Stack file, - for standard input (several)"},
+	{"prune", 0, NULL, "Remove services that the file no longer has"},
+	{"resolve-image", 0, "WHEN", "always, changed or never"},
+	{"with-registry-auth", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
 	TIMEOUT,
 	QUIET,
-	{ 0 },
+	{0},
 };
 
 static const struct cli_option plan_options[] = {
@@ -120,37 +179,46 @@ static const struct cli_option plan_options[] = {
 };
 
 static const struct cli_option config_options[] = {
-	{ "compose-file", 'c', "FILE", "Stack file, - for standard input (several)" },
-	{ "skip-interpolation", 0, NULL, "Leave $VARIABLES as they are" },
+	{"compose-file", 'c', "FILE", "Stack file, - for standard input (several)"},
+	{"skip-interpolation", 0, NULL, "Leave $VARIABLES as they are"},
 	FORMAT,
-	{ 0 },
+	{0},
 };
 
 static const struct cli_option network_create_options[] = {
-	{ "driver", 'd', "DRIVER", "overlay (default) or bridge" },
-	{ "subnet", 0, "SUBNET", "Its addresses" },
-	{ "gateway", 0, "ADDRESS", "Its gateway" },
-	{ "internal", 0, NULL, "Without a way out" },
-	{ "attachable", 0, NULL, "Others than services may join" },
-	{ "opt", 'o', "KEY=VALUE", "Driver option (several)" },
-	{ "label", 0, "KEY=VALUE", "A label (several)" },
-	{ 0 },
+	{"driver", 'd', "DRIVER", "overlay (default) or bridge"},
+	{"subnet", 0, "SUBNET", "Its addresses"},
+	{"gateway", 0, "ADDRESS", "Its gateway"},
+	{"internal", 0, NULL, "Without a way out"},
+	{"attachable", 0, NULL, "Others than services may join"},
+	{"opt", 'o', "KEY=VALUE", "Driver option (several)"},
+	{"label", 0, "KEY=VALUE", "A label (several)"},
+	{0},
 };
 
 static const struct cli_option output_options[] = {
-	{ "output", 'o', "FILE", "Write the context there (standard output)" },
-	{ 0 },
+	{"output", 'o', "FILE", "Write the context there (standard output)"},
+	{0},
 };
 
 static const struct cli_option import_options[] = {
-	{ "name", 0, "NAME", "Name of the context (that of the file)" },
-	{ 0 },
+	{"name", 0, "NAME", "Name of the context (that of the file)"},
+	{0},
 };
 
 static const struct cli_option load_options[] = {
-	{ "input", 'i', "FILE", "Archive (standard input)" },
+	{"input", 'i', "FILE", "Archive (standard input)"},
 	QUIET,
-	{ 0 },
+	{0},
+};
+
+static const struct cli_option events_options[] = {
+	{"since", 0, "TIME", "From then on: 10m, or 2026-01-31T12:00:00Z (only what comes)"},
+	{"until", 0, "TIME", "Until then, or now (for ever)"},
+	FILTER,
+	FORMAT,
+	NO_TRUNC,
+	{0},
 };
 
 const struct command cli_commands[] = {
@@ -188,8 +256,8 @@ const struct command cli_commands[] = {
 	{"stack rollback", "[OPTIONS] STACK [GENERATION]", "Back to what the stack was before",
 	 OPTIONS({"plan", 0, NULL, "Only say what it would change"}, DETACH, TIMEOUT, QUIET),
 	 cmd_stack_rollback, 1, 2, false},
-	{ "stack history", "[OPTIONS] STACK", "List the generations that are kept", LIST,
-	  cmd_stack_history, 1, 1, false },
+	{"stack history", "[OPTIONS] STACK", "List the generations that are kept", LIST,
+	 cmd_stack_history, 1, 1, false},
 	{"stack run", "[OPTIONS] SERVICE [COMMAND] [ARG...]",
 	 "Run a one-off task of a service, and end as it ends",
 	 OPTIONS({"env", 'e', "NAME=VALUE", "A further variable (several)"},
@@ -253,6 +321,17 @@ const struct command cli_commands[] = {
 	{"volume rm", "VOLUME...", "Remove volumes", NULL, cmd_object_rm, 1, NO_LIMIT, false},
 
 	{"image ls", "[OPTIONS]", "List the images of this host", LIST, cmd_image_ls, 0, 0, false},
+	{"image build", "[OPTIONS] CONTEXT|-", "Build an image on this host", build_options,
+	 cmd_image_build, 1, 1, false},
+	{"image push", "[OPTIONS] IMAGE", "Push an image to its registry", OPTIONS(QUIET),
+	 cmd_image_push, 1, 1, false},
+	{"image save", "[OPTIONS] IMAGE...", "Write images as an archive", save_options,
+	 cmd_image_save, 1, NO_LIMIT, false},
+	{"image tag", "IMAGE NAME", "Give an image another name", NULL, cmd_image_tag, 2, 2, false},
+	{"image history", "[OPTIONS] IMAGE", "Show the steps that an image was made in",
+	 OPTIONS(FORMAT, QUIET, NO_TRUNC), cmd_image_history, 1, 1, false},
+	{"image prune", "[OPTIONS]", "Remove images that nothing uses", prune_options,
+	 cmd_image_prune, 0, 0, false},
 	{"image pull", "[OPTIONS] IMAGE", "Pull an image to this host", OPTIONS(QUIET),
 	 cmd_image_pull, 1, 1, false},
 	{"image load", "[OPTIONS]", "Load an archive of images", load_options, cmd_image_load, 0, 0,
@@ -267,8 +346,7 @@ const struct command cli_commands[] = {
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},
 	{"explain", "TASK|SERVICE", "Say why it is as it is", NULL, cmd_explain, 1, 1, false},
-	{"events", "[OPTIONS]", "Show what changes", OPTIONS(FILTER, FORMAT), cmd_events, 0, 0,
-	 false},
+	{"events", "[OPTIONS]", "Show what happens", events_options, cmd_events, 0, 0, false},
 	{"info", "", "Show this node", NULL, cmd_info, 0, 0, false},
 
 	{"operator issue", "[OPTIONS] NAME", "Make a context for work from afar", output_options,

@@ -378,20 +378,3 @@ bool sched_fits(void *sched, uint64_t service, uint64_t revision, uint64_t node)
 	group_fini(&g);
 	return fits;
 }
-
-void sched_explain(const struct sched *s, const Pb__Task *t,
-		   void (*line)(void *arg, const Pb__Node *n, const char *why), void *arg)
-{
-	struct omap_iter it = omap_begin(&s->nodes);
-	struct group g;
-
-	group_init(&g, s, NULL, t);
-	for (struct node_info *n; (n = omap_next(&it)) != NULL;) {
-		int no = filter_first_refusal(s, &g, n);
-		const char *text = no < 0 ? "fits" : sched_filters[no].text;
-		sw_autofree char *why = sw_strndup(text, strcspn(text, "%"));
-
-		line(arg, n->node, why);
-	}
-	group_fini(&g);
-}
