@@ -21,6 +21,7 @@ struct agent_options {
 	char *const *mirrors;      /* "docker.io=http://10.0.0.1:5000" */
 	char *const *insecure;     /* registries without verified https */
 	char *const *labels;       /* engine labels, "key=value" */
+	char *const *generic;      /* generic resources, "kind=number" or "kind=name" */
 };
 
 int agent_new(uv_loop_t *loop, const struct agent_options *o, struct agent **ret,

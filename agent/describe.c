@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/generic.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static void add_label(Pb__NodeDescription *d, const char *label)
 }
 
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
-				   char *const *labels)
+				   char *const *labels, char *const *generic)
 {
 	Pb__NodeDescription *d = sw_new(Pb__NodeDescription);
 	char host[256] = "";
@@ -69,6 +70,9 @@ Pb__NodeDescription *describe_node(const char *hostname, const char *address, co
 		d->resources->memory = (uint64_t)si.totalram * si.mem_unit;
 	for (size_t i = 0; labels != NULL && labels[i] != NULL; i++)
 		add_label(d, labels[i]);
+	/* main.c has checked them. */
+	for (size_t i = 0; generic != NULL && generic[i] != NULL; i++)
+		(void)!generic_add(d->resources, generic[i], NULL);
 	msg_set_str(&d->version, SW_VERSION);
 	msg_set_str(&d->runtime, runtime);
 	msg_set_str(&d->cgroup, cgroup_kind());

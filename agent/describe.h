@@ -5,4 +5,4 @@
 
 /** The caller frees. `labels`: "key=value", NULL-terminated. */
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
-				   char *const *labels);
+				   char *const *labels, char *const *generic);

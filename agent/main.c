@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "base/str.h"
+#include "proto/generic.h"
+#include "proto/msg.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -56,12 +58,25 @@ static char *beside(const char *name)
 	return sw_asprintf("%.*s/%s", (int)(slash - self), self, name);
 }
 
+static int check_generic(char *const *list, struct sw_error *err)
+{
+	Pb__Resources r = PB__RESOURCES__INIT;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && list != NULL && list[i] != NULL; i++)
+		rc = generic_add(&r, list[i], err);
+	while (r.n_generic > 0)
+		msg_free(&r.generic[--r.n_generic]->base);
+	free(r.generic);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	static struct program p;
 	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
-	char **mirrors = NULL, **insecure = NULL, **labels = NULL;
+	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
 		{"state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State"},
@@ -81,6 +96,8 @@ int main(int argc, char **argv)
 		{"insecure-registry", SW_OPTION_LIST, &insecure, NULL,
 		 "Registry without verified https (several)"},
 		{"label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)"},
+		{"node-generic-resource", SW_OPTION_LIST, &generic, NULL,
+		 "KIND=NUMBER or KIND=NAME that tasks can reserve (several)"},
 		{"debug", SW_OPTION_FLAG, &debug, NULL, "Log more"},
 		{0},
 	};
@@ -88,6 +105,10 @@ int main(int argc, char **argv)
 	struct sw_error err = {0};
 
 	if (sw_options_parse("swarm-agentd", options, argc, argv, &err) != 0) {
+		sw_err("bad options", SW_ERR(&err));
+		return 2;
+	}
+	if (check_generic(generic, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;
 	}
@@ -107,6 +128,7 @@ int main(int argc, char **argv)
 		.mirrors = mirrors,
 		.insecure = insecure,
 		.labels = labels,
+		.generic = generic,
 	};
 	uv_loop_init(&p.loop);
 	if (agent_new(&p.loop, &o, &p.agent, &err) != 0) {

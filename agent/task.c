@@ -20,6 +20,7 @@
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 enum { MAX_RESOLV = 64 * 1024 };
@@ -335,6 +336,46 @@ static char **labels_of(const struct task *t)
 	return v;
 }
 
+static bool is_first_of_kind(const Pb__Task *t, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (sw_streq(t->claims[k]->kind, t->claims[i]->kind))
+			return false;
+	return true;
+}
+
+/* DOCKER_RESOURCE_GPU=UUID1,UUID2: what the scheduler gave it of its node. */
+static char **claims_env(const Pb__Task *t)
+{
+	char **v = NULL;
+
+	for (size_t i = 0; i < t->n_claims; i++) {
+		struct sw_buf b = SW_BUF_INIT(MAX_RESOLV);
+		const char *sep = "";
+
+		if (!is_first_of_kind(t, i))
+			continue;
+		sw_buf_adds(&b, "DOCKER_RESOURCE_");
+		for (const char *p = t->claims[i]->kind; *p != 0; p++)
+			sw_buf_addc(&b, *p == '-' ? '_' : (char)toupper((unsigned char)*p));
+		sw_buf_addc(&b, '=');
+		for (size_t k = i; k < t->n_claims; k++) {
+			const Pb__GenericResource *g = t->claims[k];
+
+			if (!sw_streq(g->kind, t->claims[i]->kind))
+				continue;
+			if (g->value[0] != 0)
+				sw_buf_addf(&b, "%s%s", sep, g->value);
+			else
+				sw_buf_addf(&b, "%s%llu", sep, (unsigned long long)g->amount);
+			sep = ",";
+		}
+		v = sw_strv_add(v, sw_buf_str(&b));
+		sw_buf_fini(&b);
+	}
+	return v;
+}
+
 static void on_created(struct rt_container *c, const struct sw_error *err, void *ctx)
 {
 	struct task *t = ctx;
@@ -359,7 +400,7 @@ static void begin_create(struct task *t)
 	const char *hostname = c->hostname[0] != 0 ? c->hostname : short_id;
 	sw_autofree char *hosts = hosts_file(t, hostname);
 	sw_autofree char *resolv = resolv_file(t);
-	char **labels = labels_of(t);
+	char **labels = labels_of(t), **env = claims_env(t->a->task);
 	struct rt_file *files = NULL;
 	struct rt_spec spec = {
 		.id = id.s,
@@ -370,6 +411,7 @@ static void begin_create(struct task *t)
 		.hosts = hosts,
 		.resolv_conf = resolv,
 		.labels = labels,
+		.env = env,
 	};
 	int rc = task_files(t, &files, &spec.n_files, &err);
 
@@ -381,6 +423,7 @@ static void begin_create(struct task *t)
 		free((char *)files[i].path);
 	free(files);
 	sw_strv_free(labels);
+	sw_strv_free(env);
 	if (rc == 0) {
 		rt_set_ctx(t->container, t);
 		return;

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/generic.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -52,16 +53,6 @@ static bool ready_ok(const struct sched *s, const struct group *g, const struct 
 	return node_takes_tasks(n->node);
 }
 
-static uint64_t generic_total(const Pb__Resources *r, const char *kind)
-{
-	uint64_t total = 0;
-
-	for (size_t i = 0; r != NULL && i < r->n_generic; i++)
-		if (sw_streq(r->generic[i]->kind, kind))
-			total += r->generic[i]->value[0] != 0 ? 1 : r->generic[i]->amount;
-	return total;
-}
-
 static bool resources_ok(const struct sched *s, const struct group *g, const struct node_info *n)
 {
 	const Pb__Resources *want = g->revision != NULL ? g->revision->task->reservations : NULL;
@@ -80,7 +71,7 @@ static bool resources_ok(const struct sched *s, const struct group *g, const str
 		uint64_t used = (uint64_t)(uintptr_t)omap_get(
 			&n->generic, (struct omap_key){sw_hash_str(kind), 0});
 
-		if (used + want->generic[i]->amount > generic_total(have, kind))
+		if (used + want->generic[i]->amount > (have != NULL ? generic_count(have->generic, have->n_generic, kind) : 0))
 			return false;
 	}
 	return true;

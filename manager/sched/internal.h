@@ -66,5 +66,8 @@ bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, in
 /** Books a task's room on its node, or gives it back. */
 void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const Pb__Revision *r,
 		int sign);
+/** Gives the task its share of the node's generic resources (claims.c). */
+void sched_claim(const struct sched *s, struct node_info *n, const Pb__Revision *r,
+		 Pb__Task *const *placed, size_t n_placed, Pb__Task *t);
 /** The same for a task that this pass placed: until the commit, its family is counted here too. */
 void sched_book_placed(struct sched *s, const Pb__Task *t, const Pb__Revision *r, int sign);

@@ -197,8 +197,9 @@ static struct branch *tree_build(struct pass *p, const struct group *g, unsigned
 	return root;
 }
 
-static void assign(struct pass *p, Pb__Task *t)
+static void assign(struct pass *p, const struct group *g, Pb__Task *t)
 {
+	sched_claim(p->s, node_info_get(p->s, t->node_id), g->revision, p->placed, p->n_placed, t);
 	t->state = PB__TASK_STATE__TASK_ASSIGNED;
 	t->state_ms = store_tx_now(p->tx);
 	msg_set_str(&t->message, "");
@@ -231,7 +232,7 @@ static void place_fixed(struct pass *p, const struct group *g, const Pb__Task *t
 	}
 	Pb__Task *edit = store_tx_edit(p->tx, PB__KIND__KIND_TASK, t->id);
 	sched_book_placed(p->s, edit, g->revision, 1);
-	assign(p, edit);
+	assign(p, g, edit);
 }
 
 /* Places the n tasks of one group; ids are those of the transaction's view. */
@@ -256,7 +257,7 @@ static void place_group(struct pass *p, const uint64_t *ids, size_t n)
 			Pb__Task *edit = store_tx_edit(p->tx, PB__KIND__KIND_TASK, ids[i]);
 
 			tree_take(p, &g, root, edit);
-			assign(p, edit);
+			assign(p, &g, edit);
 			continue;
 		}
 		/* What filled up during this pass counts too. */
