@@ -272,6 +272,7 @@ static void say_hello(struct session *s)
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels);
+	h.description->peer_port = s->a->o.peer_port;
 	m.hello = &h;
 	m.heartbeat = true;
 	/* The queue is empty: the first message fits. */

@@ -34,9 +34,10 @@
 	X(OPERATOR, operator, Pb__Operator)                                                        \
 	X(REVOCATION, revocation, Pb__Revocation)                                                  \
 	X(EVENT, event, Pb__Event)                                                                 \
-	X(STACK_GENERATION, stack_generation, Pb__StackGeneration)
+	X(STACK_GENERATION, stack_generation, Pb__StackGeneration)                                 \
+	X(IMAGE, image, Pb__Image)
 
-#define STORE_KIND_NR (PB__KIND__KIND_STACK_GENERATION + 1)
+#define STORE_KIND_NR (PB__KIND__KIND_IMAGE + 1)
 
 /** What every object begins with (checked against each type at compile time). */
 struct store_head {
@@ -138,7 +139,7 @@ const Pb__Cluster *store_cluster(const struct store *s);
 #define STORE_GETTERS X(NODE, node, Pb__Node) X(STACK, stack, Pb__Stack)                           \
 	X(SERVICE, service, Pb__Service) X(REVISION, revision, Pb__Revision)                       \
 	X(TASK, task, Pb__Task) X(NETWORK, network, Pb__Network) X(SECRET, secret, Pb__Secret)     \
-	X(CONFIG, config, Pb__Config)
+	X(CONFIG, config, Pb__Config) X(IMAGE, image, Pb__Image)
 STORE_GETTERS
 #undef X
 #undef STORE_GETTERS

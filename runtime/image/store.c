@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@ struct img_store {
 	struct img_db *db;
 	pthread_mutex_t lock; /* around everything below and the database */
 	int lock_fd;
+	atomic_uint_fast64_t changes;
 	struct sw_strmap pins, holds; /* id or diff id -> count, as a pointer-sized number */
 };
 
@@ -165,6 +167,9 @@ static int find_id(struct img_store *s, const char *name, char **ret_id, char **
 		*ret_full = take_ptr(&full);
 		return 0;
 	}
+	/* By digest also when it was never pulled under that name: it is the same image. */
+	if (hex == NULL && full != NULL && strchr(full, '@') != NULL)
+		return img_db_by_digest(s->db, strchr(full, '@') + 1, ret_id, err);
 	if (hex == NULL)
 		hex = name;
 	if (strlen(hex) >= 6 && strspn(hex, "0123456789abcdef") == strlen(hex) &&
@@ -235,6 +240,7 @@ int img_store_tag(struct img_store *s, const char *id, const char *name, struct 
 	pthread_mutex_lock(&s->lock);
 	rc = img_db_set_name(s->db, full, id, err);
 	pthread_mutex_unlock(&s->lock);
+	atomic_fetch_add(&s->changes, 1);
 	return rc;
 }
 
@@ -272,6 +278,7 @@ static int remove_image(struct img_store *s, const char *id, struct sw_error *er
 	if (sw_strmap_has(&s->pins, id))
 		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
 	rc = img_db_drop_image(s->db, id, err);
+	atomic_fetch_add(&s->changes, 1);
 	return rc == 0 ? drop_unused(s, err) : rc;
 }
 
@@ -480,6 +487,7 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 				      c.diff_ids, names, err);
 	pthread_mutex_unlock(&s->lock);
 	img_config_fini(&c);
+	atomic_fetch_add(&s->changes, 1);
 	if (rc == 0 && ret_id != NULL)
 		*ret_id = take_ptr(&id);
 	return rc;
@@ -535,4 +543,20 @@ int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_b
 		rc = drop_unused(s, err);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
+}
+
+int img_store_mark_local(struct img_store *s, const char *id, struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_mark_local(s->db, id, err);
+	pthread_mutex_unlock(&s->lock);
+	atomic_fetch_add(&s->changes, 1);
+	return rc;
+}
+
+uint64_t img_store_changes(const struct img_store *s)
+{
+	return atomic_load(&s->changes);
 }
