@@ -84,6 +84,8 @@ void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_ex
 void worker_drain(struct worker *w, void (*cb)(void *), void *arg);
 void worker_free(struct worker *w);
 size_t worker_running(const struct worker *w);
+/** The task's container has ended, or there is no such task. */
+bool worker_task_ended(const struct worker *w, uint64_t task);
 /** The log of a task's container, or NULL. */
 const char *worker_log_path(const struct worker *w, uint64_t task);
 

@@ -383,6 +383,7 @@ const ProtobufCMessageDescriptor *client_kind(Pb__Kind kind)
 		[PB__KIND__KIND_VOLUME] = &pb__volume__descriptor,
 		[PB__KIND__KIND_OPERATOR] = &pb__operator__descriptor,
 		[PB__KIND__KIND_EVENT] = &pb__event__descriptor,
+		[PB__KIND__KIND_STACK_GENERATION] = &pb__stack_generation__descriptor,
 	};
 
 	return kind > 0 && (size_t)kind < SW_COUNT(kinds) ? kinds[kind] : NULL;

@@ -301,6 +301,7 @@ static int create_file(struct cli *cli, const struct kind *k, struct sw_error *e
 	if (rc == 0) {
 		msg_set_str(&s->name, cli->args[0]);
 		take_labels(cli, "label", &s->labels, &s->n_labels);
+		msg_set_str(&s->template_driver, cli_get(cli, "template-driver"));
 		s->data = (ProtobufCBinaryData){ n, (uint8_t *)data };
 		sq.spec = s;
 		cq.spec = (Pb__ConfigSpec *)s;
@@ -308,6 +309,72 @@ static int create_file(struct cli *cli, const struct kind *k, struct sw_error *e
 		explicit_bzero(data, n);
 	}
 	msg_free(&s->base);
+	return rc;
+}
+
+/* Without a file the content stays, and only labels change. */
+static int change_file(struct cli *cli, const struct kind *k, Pb__SecretSpec *s,
+		       struct sw_error *err)
+{
+	Pb__SecretUpdateRequest sq = PB__SECRET_UPDATE_REQUEST__INIT;
+	Pb__ConfigUpdateRequest cq = PB__CONFIG_UPDATE_REQUEST__INIT;
+	bool is_secret = k->kind == PB__KIND__KIND_SECRET;
+	Pb__IdReply *r = NULL;
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	sq.ref = cq.ref = cli->args[0];
+	sq.spec = s;
+	cq.spec = (Pb__ConfigSpec *)s;
+	if (rc == 0)
+		rc = client_call(c, is_secret ? METHOD_SecretUpdate : METHOD_ConfigUpdate,
+				 is_secret ? &sq.base : &cq.base, &r, err);
+	if (rc == 0)
+		printf("%s\n", sw_id(r->id).s);
+	msg_free(r != NULL ? &r->base : NULL);
+	return rc;
+}
+
+static void remove_labels(struct cli *cli, Pb__SecretSpec *s)
+{
+	const char *v;
+
+	for (size_t i = 0; (v = cli_nth(cli, "label-rm", i)) != NULL; i++) {
+		for (size_t n = 0; n < s->n_labels; n++) {
+			if (!sw_streq(s->labels[n]->key, v))
+				continue;
+			msg_free(&s->labels[n]->base);
+			s->labels[n] = s->labels[--s->n_labels];
+			break;
+		}
+	}
+}
+
+CMD(file_update)
+{
+	const struct kind *k = kind_of(cli);
+	Pb__Secret *old = NULL;
+	struct client *c;
+	char *data = NULL;
+	size_t n = 0;
+	int rc = cli_client(cli, &c, err);
+
+	if (rc == 0)
+		rc = client_get(c, k->kind, cli->args[0], &old, err);
+	if (rc == 0 && cli->n_args == 2)
+		rc = read_data(cli->args[1], &data, &n, err);
+	if (rc == 0) {
+		remove_labels(cli, old->spec);
+		take_labels(cli, "label-add", &old->spec->labels, &old->spec->n_labels);
+		if (data != NULL) {
+			free(old->spec->data.data);
+			old->spec->data = (ProtobufCBinaryData){n, (uint8_t *)data};
+		}
+		rc = change_file(cli, k, old->spec, err);
+		if (data != NULL)
+			explicit_bzero(data, n);
+	}
+	msg_free(old != NULL ? &old->base : NULL);
 	return rc;
 }
 
