@@ -435,14 +435,13 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 			return rc;
 		start_over(l);
 	}
-	if (first && l->found.local)
-		return rc;
 	rc = pull_from_registry(l, r, first ? &e : err);
 	if (rc == 0 || atomic_load(&l->p->cancel))
 		return rc;
-	if (first) { /* both have failed: the registry's reason is of more use */
-		*err = e;
-		return rc;
+	if (first) { /* both have failed: the reason of the one that should have it is of use */
+		if (!l->found.local)
+			*err = e;
+		return err->code;
 	}
 	start_over(l);
 	if ((!found && !find_peers(l)) || l->found.peers == NULL)

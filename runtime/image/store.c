@@ -26,6 +26,7 @@ struct img_store {
 	pthread_mutex_t lock; /* around everything below and the database */
 	int lock_fd;
 	atomic_uint_fast64_t changes;
+	struct sw_strmap damaged; /* diff ids of layers that were found not to be as they came */
 	struct sw_strmap pins, holds; /* id or diff id -> count, as a pointer-sized number */
 };
 
@@ -134,6 +135,7 @@ void img_store_close(struct img_store *s)
 		return;
 	img_db_close(s->db);
 	sw_close_p(&s->lock_fd);
+	sw_strmap_fini(&s->damaged, NULL);
 	sw_strmap_fini(&s->pins, NULL);
 	sw_strmap_fini(&s->holds, NULL);
 	pthread_mutex_destroy(&s->lock);
@@ -382,9 +384,31 @@ bool img_store_has_layer(struct img_store *s, const char *diff_id)
 	bool has;
 
 	pthread_mutex_lock(&s->lock);
-	has = img_db_has_layer(s->db, diff_id);
+	has = img_db_has_layer(s->db, diff_id) && !sw_strmap_has(&s->damaged, diff_id);
 	pthread_mutex_unlock(&s->lock);
 	return has;
+}
+
+/* In the place of one that is damaged: the same name, the same row. Containers that run on the old
+ * one keep it. The folders change places in one step; split files of the same archive are alike, so
+ * either will do with either. */
+static int replace_layer(struct img_store *s, const char *diff_id, const char *tmp,
+			 struct sw_error *err)
+{
+	sw_autofree char *name = NULL, *dir = NULL, *split = NULL, *new_split = NULL;
+	uint64_t size;
+	int rc = img_db_layer(s->db, diff_id, &name, &size, err);
+
+	if (rc < 0)
+		return rc;
+	dir = sw_asprintf("%s/l/%s", s->dir, name);
+	split = sw_asprintf("%s/s/%s", s->dir, name);
+	new_split = sw_asprintf("%s.split", tmp);
+	if (renameat2(AT_FDCWD, tmp, AT_FDCWD, dir, RENAME_EXCHANGE) < 0 ||
+	    rename(new_split, split) < 0)
+		return sw_fail_sys(err, errno, "replace layer %.19s", diff_id);
+	sw_strmap_remove(&s->damaged, diff_id);
+	return sw_remove_tree(tmp, err);
 }
 
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
@@ -393,9 +417,12 @@ int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tm
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
-	rc = img_db_has_layer(s->db, diff_id)
-		     ? SW_EEXIST
-		     : img_db_add_layer(s->db, s->dir, diff_id, tmp, size, err);
+	if (!img_db_has_layer(s->db, diff_id))
+		rc = img_db_add_layer(s->db, s->dir, diff_id, tmp, size, err);
+	else if (sw_strmap_has(&s->damaged, diff_id))
+		rc = replace_layer(s, diff_id, tmp, err);
+	else
+		rc = SW_EEXIST;
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		img_store_drop_tmp(tmp);
@@ -458,6 +485,11 @@ int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink si
 	if (rc == 0 && !sw_streq(sw_hex(digest, SW_SHA256_SIZE, hex), diff_id + strlen("sha256:")))
 		rc = sw_fail(err, SW_ECORRUPT, "layer %.19s on this node has become sha256:%.12s",
 			     diff_id, hex);
+	if (rc == SW_ECORRUPT) { /* the next that brings it mends it */
+		pthread_mutex_lock(&s->lock);
+		sw_strmap_set(&s->damaged, diff_id, s);
+		pthread_mutex_unlock(&s->lock);
+	}
 	return rc;
 }
 

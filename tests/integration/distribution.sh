@@ -42,11 +42,11 @@ check "and what came is right" test "$(id_of n3 shop/app)" = "$image"
 check "the content too" sh -c "cmp $work/root/noise $(store n3)/l/*/noise"
 forget n1 shop/app:1; forget n1 loaded:1; forget n3 shop/app:1
 within 10 has_not n1 shop/app
-check "when nobody has a good one, that is said" says 'become|content of|no node|not found|answered' ctl n3 image pull shop/app:1
+check "when nobody has a good one, that is said" says 'become|content of|no layer|no node|not found|answered' ctl n3 image pull shop/app:1
 check "and nothing of it stays" sh -c "[ -z \"\$(ls $(store n3)/tmp)\" ]"
 
 echo "== registry and nodes"
-check "built again" ctl n2 image build -q --no-cache -t "$registry/team/app:1" "$work/ctx"
+check "built again, which mends it" ctl n2 image build -q --no-cache -t "$registry/team/app:1" "$work/ctx"
 check "pushed" ctl n2 image push "$registry/team/app:1"
 check "pushed again, nothing is sent" says 'already exists' ctl n2 image push "$registry/team/app:1"
 ctl n2 image tag "$registry/team/app:1" "$registry/team/copy:1"
