@@ -26,7 +26,10 @@ static const char *cgroup_kind(void)
 static const char *arch_name(const char *machine)
 {
 	static const char *const names[][2] = {
-		{ "x86_64", "amd64" }, { "aarch64", "arm64" }, { "armv7l", "arm" }, { "i686", "386" },
+		{"x86_64", "amd64"},
+		{"aarch64", "arm64"},
+		{"armv7l", "arm"},
+		{"i686", "386"},
 	};
 
 	for (size_t i = 0; i < SW_COUNT(names); i++)

@@ -24,6 +24,7 @@ struct agent {
 	uid_t manager_uid;
 	gid_t manager_gid;
 	char runtime_version[64];
+	char *trouble; /* why no container can run here, or NULL */
 
 	struct identity id;
 	struct rpc_tls *tls;
@@ -54,6 +55,8 @@ int agent_begin(struct agent *a, struct sw_error *err);
 /** Leaves the cluster: containers, networks, manager and identity go; cb last. */
 void agent_leave(struct agent *a, void (*cb)(void *arg), void *arg);
 bool agent_in_cluster(const struct agent *a);
+/** Looks for the OCI runtime; fills runtime_version and trouble. */
+bool agent_has_runtime(struct agent *a);
 
 /* session.c: the stream to a manager, kept up while there is an identity. */
 struct session *session_new(struct agent *a);
@@ -91,9 +94,9 @@ const char *worker_log_path(const struct worker *w, uint64_t task);
 
 /* task.c */
 enum task_step {
-	TASK_IDLE,     /* nothing made yet */
+	TASK_IDLE, /* nothing made yet */
 	TASK_PULLING,
-	TASK_JOINING,  /* its namespace is being made */
+	TASK_JOINING, /* its namespace is being made */
 	TASK_CREATING,
 	TASK_CREATED,
 	TASK_STARTING,
@@ -116,9 +119,9 @@ struct task {
 	char *netns;
 	bool sandboxed; /* net knows of it */
 	bool egress;
-	bool removed;   /* no longer assigned: clean up all */
+	bool removed; /* no longer assigned: clean up all */
 	bool stop_asked;
-	bool busy;      /* a callback is due */
+	bool busy; /* a callback is due */
 };
 
 struct task *task_new(struct worker *w, uint64_t id);

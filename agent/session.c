@@ -5,17 +5,21 @@
 #include "agent/internal.h"
 
 #include "agent/describe.h"
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proto/msg.h"
 
-enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000 };
+enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
 
-static const struct rpc_method session_method = {
-	"/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
-	&pb__manager_message__descriptor, RPC_BIDI, 0, false, NULL
-};
+static const struct rpc_method session_method = {"/swarm.v1.Dispatch/Session",
+						 &pb__agent_message__descriptor,
+						 &pb__manager_message__descriptor,
+						 RPC_BIDI,
+						 0,
+						 false,
+						 NULL};
 
 struct ack {
 	uint64_t version;
@@ -27,7 +31,7 @@ struct session {
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
 	struct logs *logs;
-	char *manager; /* that the channel goes to */
+	char *manager;          /* that the channel goes to */
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
 	struct omap statuses; /* (task, 0) -> Pb__TaskStatus to be sent */
@@ -35,11 +39,12 @@ struct session {
 	struct sw_timer retry, beat;
 	struct sw_later flush;
 	struct sw_backoff backoff;
+	uint64_t looked_ms; /* for the runtime, while there is none */
 };
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 /* ---- out ---- */
@@ -111,6 +116,20 @@ static void on_flush(struct sw_later *l)
 			return;
 }
 
+static void say_hello(struct session *s);
+
+/* Somebody may install what was missing. */
+static void look_for_runtime(struct session *s)
+{
+	uint64_t now = sw_mono_ms();
+
+	if (s->a->trouble == NULL || now - s->looked_ms < LOOK_MS)
+		return;
+	s->looked_ms = now;
+	if (agent_has_runtime(s->a))
+		say_hello(s);
+}
+
 static void on_beat(struct sw_timer *t)
 {
 	struct session *s = container_of(t, struct session, beat);
@@ -118,6 +137,7 @@ static void on_beat(struct sw_timer *t)
 	if (s->stream == NULL)
 		return;
 	(void)send_news(s, true);
+	look_for_runtime(s);
 	sw_timer_set(t, s->heartbeat_ms / 2);
 }
 
@@ -168,8 +188,8 @@ static void take_role(struct session *s, const Pb__ManagerMessage *m)
 	if (m->role_set)
 		s->a->wanted_manager = m->role == PB__NODE_ROLE__MANAGER;
 	if (m->role_set && m->role != s->a->id.role) {
-		sw_info("role changed", SW_STR("role", m->role == PB__NODE_ROLE__MANAGER ? "manager"
-										 : "worker"));
+		sw_info("role changed",
+			SW_STR("role", m->role == PB__NODE_ROLE__MANAGER ? "manager" : "worker"));
 		renew_start(s->a);
 	}
 }
@@ -273,6 +293,7 @@ static void say_hello(struct session *s)
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels);
 	h.description->peer_port = s->a->o.peer_port;
+	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
 	/* The queue is empty: the first message fits. */
@@ -344,7 +365,7 @@ struct session *session_new(struct agent *a)
 
 	s->a = a;
 	s->heartbeat_ms = HEARTBEAT_MS;
-	s->backoff = (struct sw_backoff){ .first_ms = FIRST_MS, .max_ms = MAX_MS };
+	s->backoff = (struct sw_backoff){.first_ms = FIRST_MS, .max_ms = MAX_MS};
 	sw_timer_init(&s->retry, a->loop, &a->closer, on_retry);
 	sw_timer_init(&s->beat, a->loop, &a->closer, on_beat);
 	sw_later_init(&s->flush, a->loop, &a->closer, on_flush);

@@ -6,8 +6,8 @@
  *
  * task_go looks at what is wanted (desired, removed) and at where the task is, and begins the one
  * next thing; each callback records and calls task_go again. A failure on the way ends the task:
- * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until the
- * task is removed; then CLEANING, GONE.
+ * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until
+ *the task is removed; then CLEANING, GONE.
  */
 #include "agent/internal.h"
 
@@ -149,8 +149,8 @@ static void on_looked(struct sw_job *j)
 	}
 	if (sw_streq(policy, "never")) {
 		t->busy = false;
-		sw_fail(&err, SW_ENOTFOUND, "image %s is not on this node, and pull_policy is never",
-			image_of(t));
+		sw_fail(&err, SW_ENOTFOUND,
+			"image %s is not on this node, and pull_policy is never", image_of(t));
 		fail(t, &err);
 		task_go(t);
 		return;
@@ -314,10 +314,10 @@ static char *label(const char *key, const char *value)
 static char **labels_of(const struct task *t)
 {
 	const Pb__Task *pb = t->a->task;
-	sw_autofree char *name =
-		pb->slot != 0 ? sw_asprintf("%s.%u.%s", t->a->service_name, pb->slot, sw_id(pb->id).s)
-			      : sw_asprintf("%s.%s.%s", t->a->service_name, sw_id(pb->node_id).s,
-					    sw_id(pb->id).s);
+	sw_autofree char *name = pb->slot != 0 ? sw_asprintf("%s.%u.%s", t->a->service_name,
+							     pb->slot, sw_id(pb->id).s)
+					       : sw_asprintf("%s.%s.%s", t->a->service_name,
+							     sw_id(pb->node_id).s, sw_id(pb->id).s);
 	char *all[] = {
 		label("task", ""),
 		label("task.id", sw_id(pb->id).s),
@@ -352,7 +352,7 @@ static void begin_create(struct task *t)
 {
 	const Pb__ContainerSpec *c = t->revision->task->container;
 	struct sw_id_text id = sw_id(t->id);
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	char short_id[13];
 
 	snprintf(short_id, sizeof short_id, "%.12s", id.s);
@@ -440,8 +440,10 @@ void task_exited(struct task *t, const struct rt_exit *e)
 	if (e->lost)
 		snprintf(why, sizeof why, "%s", e->reason);
 	else if (e->oom)
-		snprintf(why, sizeof why, "task: non-zero exit (%d): out of memory: the kernel killed "
-			 "it at its memory limit", e->code);
+		snprintf(why, sizeof why,
+			 "task: non-zero exit (%d): out of memory: the kernel killed "
+			 "it at its memory limit",
+			 e->code);
 	else if (e->code != 0)
 		snprintf(why, sizeof why, "task: non-zero exit (%d)%s%s", e->code,
 			 e->reason[0] != 0 ? ": " : "", e->reason);

@@ -212,6 +212,15 @@ static const struct cli_option load_options[] = {
 	{0},
 };
 
+static const struct cli_option events_options[] = {
+	{"since", 0, "TIME", "From then on: 10m, or 2026-01-31T12:00:00Z (only what comes)"},
+	{"until", 0, "TIME", "Until then, or now (for ever)"},
+	FILTER,
+	FORMAT,
+	NO_TRUNC,
+	{0},
+};
+
 const struct command cli_commands[] = {
 	{"init", "[OPTIONS]", "Make this host the first manager of a cluster", init_options,
 	 cmd_init, 0, 0, false},
@@ -337,8 +346,7 @@ const struct command cli_commands[] = {
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},
 	{"explain", "TASK|SERVICE", "Say why it is as it is", NULL, cmd_explain, 1, 1, false},
-	{"events", "[OPTIONS]", "Show what changes", OPTIONS(FILTER, FORMAT), cmd_events, 0, 0,
-	 false},
+	{"events", "[OPTIONS]", "Show what happens", events_options, cmd_events, 0, 0, false},
 	{"info", "", "Show this node", NULL, cmd_info, 0, 0, false},
 
 	{"operator issue", "[OPTIONS] NAME", "Make a context for work from afar", output_options,

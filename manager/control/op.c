@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "base/mem.h"
+#include "manager/store/events.h"
 #include "proto/msg.h"
 
 enum { MAX_TRIES = 20 };
@@ -70,8 +71,9 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
 static void attempt(struct op *op)
 {
 	struct control *c = op->c;
-	struct store_tx *tx = store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
-	struct sw_error err = { 0 };
+	struct store_tx *tx =
+		store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
+	struct sw_error err = {0};
 	int rc;
 
 	op->tries++;
@@ -86,6 +88,7 @@ static void attempt(struct op *op)
 		finish(op, rc != 0 ? &err : NULL);
 	} else {
 		op->proposed = true;
+		events_note(tx, c->env.proposer.rand);
 		c->env.proposer.propose(c->env.proposer.arg, tx, on_proposed, op);
 	}
 	store_tx_free(tx);
@@ -102,7 +105,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 		op_free(op);
 }
 
-static const struct rpc_stream_ops op_stream_ops = { .on_end = on_end };
+static const struct rpc_stream_ops op_stream_ops = {.on_end = on_end};
 
 void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMessage *request,
 		     const struct ctl_write *w)
@@ -155,7 +158,7 @@ struct control *control_new(const struct control_env *env)
 	sw_list_init(&c->waiting);
 	sw_list_init(&c->watches);
 	sw_later_init(&c->later, env->loop, &c->closer, on_later);
-	c->watcher = (struct store_watcher){ .on_change = on_change, .on_reset = on_reset, .arg = c };
+	c->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = c};
 	store_watch(env->store, &c->watcher);
 	return c;
 }

@@ -46,8 +46,10 @@ static int check_resources(const char *svc, const char *what, const Pb__Resource
 	if (r == NULL)
 		return 0;
 	if (r->nano_cpus != 0 && r->nano_cpus < MIN_NANO_CPUS)
-		return sw_fail(err, SW_EINVAL, "service %s: %s of %" PRIu64 " nano CPUs; at least "
-			       "0.001 CPU is needed", svc, what, r->nano_cpus);
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: %s of %" PRIu64 " nano CPUs; at least "
+			       "0.001 CPU is needed",
+			       svc, what, r->nano_cpus);
 	if (r->memory != 0 && r->memory < MIN_MEMORY)
 		return sw_fail(err, SW_EINVAL,
 			       "service %s: %s of %" PRIu64 " bytes of memory; at least 4 MiB are "
@@ -59,7 +61,7 @@ static int check_resources(const char *svc, const char *what, const Pb__Resource
 static int check_placement(const char *svc, const Pb__Placement *p, struct sw_error *err)
 {
 	for (size_t i = 0; p != NULL && i < p->n_constraints; i++) {
-		struct constraint c = { 0 };
+		struct constraint c = {0};
 		int rc = constraint_parse(p->constraints[i], &c, err);
 
 		if (rc == 0)
@@ -92,9 +94,8 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 		for (size_t k = 0; k < i; k++)
 			if (p->published != 0 && p->published == s->ports[k]->published &&
 			    p->protocol == s->ports[k]->protocol && p->mode == s->ports[k]->mode)
-				return sw_fail(err, SW_EINVAL,
-					       "service %s publishes port %u twice", s->name,
-					       p->published);
+				return sw_fail(err, SW_EINVAL, "service %s publishes port %u twice",
+					       s->name, p->published);
 	}
 	return alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err);
 }
