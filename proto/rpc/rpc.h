@@ -158,6 +158,8 @@ struct rpc_channel_options {
 	/** A call does not wait for another try when the connection can't be made: it ends with the
 	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
 	bool fail_fast;
+	/** The server may be any node of the cluster (an agent), not only a manager. */
+	bool any_node;
 	/** The connection came up or broke; for failure detection. May be NULL. */
 	void (*on_state)(struct rpc_channel *c, bool up, const struct sw_error *why, void *arg);
 	void *arg;
