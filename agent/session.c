@@ -294,7 +294,8 @@ static void dial(struct session *s)
 		.tls = s->a->tls,
 		.max_message = 16 << 20,
 		.connect_ms = 2000,
-		.keepalive_ms = 5000,
+		/* A manager whose host died must be left before this node counts as down. */
+		.keepalive_ms = 1000,
 	};
 	s->channel = rpc_channel_new(s->a->loop, &o);
 	s->stream = rpc_call(s->channel, &session_method, 0, &ops, s);

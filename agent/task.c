@@ -6,8 +6,8 @@
  *
  * task_go looks at what is wanted (desired, removed) and at where the task is, and begins the one
  * next thing; each callback records and calls task_go again. A failure on the way ends the task:
- * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until the
- * task is removed; then CLEANING, GONE.
+ * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until
+ *the task is removed; then CLEANING, GONE.
  */
 #include "agent/internal.h"
 
@@ -20,6 +20,7 @@
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 enum { MAX_RESOLV = 64 * 1024 };
@@ -149,8 +150,8 @@ static void on_looked(struct sw_job *j)
 	}
 	if (sw_streq(policy, "never")) {
 		t->busy = false;
-		sw_fail(&err, SW_ENOTFOUND, "image %s is not on this node, and pull_policy is never",
-			image_of(t));
+		sw_fail(&err, SW_ENOTFOUND,
+			"image %s is not on this node, and pull_policy is never", image_of(t));
 		fail(t, &err);
 		task_go(t);
 		return;
@@ -210,6 +211,14 @@ static void on_joined(void *arg, const char *netns, const struct sw_error *err)
 	task_go(t);
 }
 
+/* "" is every address; what is no IPv4 address was refused by the managers. */
+static uint32_t parse_ip(const char *s)
+{
+	struct in_addr in;
+
+	return inet_pton(AF_INET, s, &in) == 1 ? ntohl(in.s_addr) : 0;
+}
+
 /* Fills what points into the task; ports are the caller's to free. */
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 {
@@ -235,6 +244,7 @@ bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 				.published = (uint16_t)(r->ports[i]->published != 0
 								? r->ports[i]->published
 								: r->ports[i]->target),
+				.host_ip = parse_ip(r->ports[i]->host_ip),
 			};
 	return true;
 }
@@ -314,10 +324,10 @@ static char *label(const char *key, const char *value)
 static char **labels_of(const struct task *t)
 {
 	const Pb__Task *pb = t->a->task;
-	sw_autofree char *name =
-		pb->slot != 0 ? sw_asprintf("%s.%u.%s", t->a->service_name, pb->slot, sw_id(pb->id).s)
-			      : sw_asprintf("%s.%s.%s", t->a->service_name, sw_id(pb->node_id).s,
-					    sw_id(pb->id).s);
+	sw_autofree char *name = pb->slot != 0 ? sw_asprintf("%s.%u.%s", t->a->service_name,
+							     pb->slot, sw_id(pb->id).s)
+					       : sw_asprintf("%s.%s.%s", t->a->service_name,
+							     sw_id(pb->node_id).s, sw_id(pb->id).s);
 	char *all[] = {
 		label("task", ""),
 		label("task.id", sw_id(pb->id).s),
@@ -352,7 +362,7 @@ static void begin_create(struct task *t)
 {
 	const Pb__ContainerSpec *c = t->revision->task->container;
 	struct sw_id_text id = sw_id(t->id);
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	char short_id[13];
 
 	snprintf(short_id, sizeof short_id, "%.12s", id.s);
@@ -440,8 +450,10 @@ void task_exited(struct task *t, const struct rt_exit *e)
 	if (e->lost)
 		snprintf(why, sizeof why, "%s", e->reason);
 	else if (e->oom)
-		snprintf(why, sizeof why, "task: non-zero exit (%d): out of memory: the kernel killed "
-			 "it at its memory limit", e->code);
+		snprintf(why, sizeof why,
+			 "task: non-zero exit (%d): out of memory: the kernel killed "
+			 "it at its memory limit",
+			 e->code);
 	else if (e->code != 0)
 		snprintf(why, sizeof why, "task: non-zero exit (%d)%s%s", e->code,
 			 e->reason[0] != 0 ? ": " : "", e->reason);

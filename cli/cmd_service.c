@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/compose/spec.h"
 #include "cli/compose/units.h"
 #include "cli/human.h"
 #include "cli/wait.h"
@@ -17,8 +18,7 @@
 
 static const char *mode_of(const Pb__Service *s)
 {
-	static const char *const names[] = { "replicated", "global", "replicated job",
-					     "global job" };
+	static const char *const names[] = {"replicated", "global", "replicated job", "global job"};
 
 	return (unsigned)s->spec->mode < SW_COUNT(names) ? names[s->spec->mode] : "?";
 }
@@ -53,7 +53,7 @@ static json_t *row_of(const struct cli *cli, const Pb__Service *s, const struct 
 
 int cmd_print_services(struct cli *cli, const struct objects *services, struct sw_error *err)
 {
-	struct objects tasks = { 0 };
+	struct objects tasks = {0};
 	json_t *rows = json_array();
 	int rc = cmd_list(cli, PB__KIND__KIND_TASK, &tasks, err);
 
@@ -74,7 +74,7 @@ int cmd_print_services(struct cli *cli, const struct objects *services, struct s
 
 CMD(service_ls)
 {
-	struct objects services = { 0 };
+	struct objects services = {0};
 	int rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &services, err);
 
 	if (rc == 0)
@@ -95,11 +95,11 @@ static int find(struct cli *cli, const char *ref, Pb__Service **ret, struct sw_e
 
 CMD(service_ps)
 {
-	struct objects all = { 0 };
+	struct objects all = {0};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
-		struct objects some = { 0 };
+		struct objects some = {0};
 		Pb__Service *s = NULL;
 
 		rc = find(cli, cli->args[i], &s, err);
@@ -143,32 +143,6 @@ static int set_replicas(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *er
 }
 
 /* HOST:CONTAINER[/PROTOCOL] in host mode: every node's port comes with a later version. */
-static int add_port(Pb__ServiceSpec *s, const char *text, struct sw_error *err)
-{
-	char **parts = sw_strv_split(text, ':');
-	Pb__PortConfig *p = sw_new(Pb__PortConfig);
-	uint64_t published = 0, target = 0;
-	bool ok = sw_strv_len(parts) == 2;
-
-	pb__port_config__init(p);
-	if (ok) {
-		char *slash = strchr(parts[1], '/');
-
-		if (slash != NULL) {
-			p->protocol = sw_streq(slash, "/udp") ? PB__PROTOCOL__UDP : PB__PROTOCOL__TCP;
-			*slash = 0;
-		}
-		ok = sw_parse_u64(parts[0], 65535, &published) &&
-		     sw_parse_u64(parts[1], 65535, &target);
-	}
-	sw_strv_free(parts);
-	p->published = (uint32_t)published;
-	p->target = (uint32_t)target;
-	p->mode = PB__PUBLISH_MODE__PUBLISH_HOST;
-	msg_add(&s->ports, &s->n_ports, p);
-	return ok ? 0
-		  : sw_fail(err, SW_EINVAL, "--publish %s: wanted HOST:CONTAINER[/tcp|udp]", text);
-}
 
 static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
@@ -184,7 +158,8 @@ static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 	for (size_t i = 0; (v = cli_nth(cli, "env", i)) != NULL; i++)
 		msg_add_str(&c->env, &c->n_env, v);
 	for (size_t i = 0; (v = cli_nth(cli, "constraint", i)) != NULL; i++)
-		msg_add_str(&s->task->placement->constraints, &s->task->placement->n_constraints, v);
+		msg_add_str(&s->task->placement->constraints, &s->task->placement->n_constraints,
+			    v);
 	for (size_t i = 0; (v = cli_nth(cli, "network", i)) != NULL; i++) {
 		Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
 
@@ -199,7 +174,7 @@ static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 		msg_kv_set(&s->labels, &s->n_labels, key, v[n] == '=' ? v + n + 1 : "");
 	}
 	for (size_t i = 0; rc == 0 && (v = cli_nth(cli, "publish", i)) != NULL; i++)
-		rc = add_port(s, v, err);
+		rc = spec_publish(v, &s->ports, &s->n_ports, err);
 	s->replicas = 1;
 	if (mode != NULL && sw_streq(mode, "global")) {
 		s->mode = PB__SERVICE_MODE__GLOBAL;
@@ -355,10 +330,10 @@ static void print_prefix(const struct logs *l, const Pb__LogLine *line)
 	const Pb__Node *n = cmd_find(&l->nodes, line->node_id);
 	const Pb__Service *s = t != NULL ? cmd_find(&l->services, t->service_id) : NULL;
 	char id[16];
-	sw_autofree char *text = sw_asprintf(
-		"%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
-		cmd_id(l->cli, line->task_id, id),
-		n != NULL && n->description != NULL ? n->description->hostname : "?");
+	sw_autofree char *text =
+		sw_asprintf("%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
+			    cmd_id(l->cli, line->task_id, id),
+			    n != NULL && n->description != NULL ? n->description->hostname : "?");
 
 	printf("%-40s | ", text);
 }
@@ -413,10 +388,9 @@ static int logs_request(struct cli *cli, Pb__LogsRequest *q, struct sw_error *er
 
 CMD(service_logs)
 {
-	const struct client_stream_ops ops = { .on_message = on_line,
-					       .on_interrupt = on_interrupt };
+	const struct client_stream_ops ops = {.on_message = on_line, .on_interrupt = on_interrupt};
 	Pb__LogsRequest q = PB__LOGS_REQUEST__INIT;
-	struct logs l = { .cli = cli };
+	struct logs l = {.cli = cli};
 	int rc = logs_request(cli, &q, err);
 
 	if (rc == 0 && (rc = cli_client(cli, &l.client, err)) == 0 &&

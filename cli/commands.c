@@ -49,7 +49,7 @@ static const struct cli_option service_create_options[] = {
 	{ "env", 'e', "NAME=VALUE", "Environment (several)" },
 	{ "network", 0, "NETWORK", "Join a network (several)" },
 	{ "constraint", 0, "EXPRESSION", "Where tasks may run (several)" },
-	{ "publish", 'p', "PORT", "HOST:CONTAINER, published on the task's node (several)" },
+	{ "publish", 'p', "PORT", "[[IP:]PORT:]TARGET[/udp], on every node; or published=,target=,mode=host (several)" },
 	LABEL,
 	DETACH,
 	TIMEOUT,

@@ -95,6 +95,11 @@ uint64_t gate_state(const struct gate *g)
 	return g->state;
 }
 
+uint64_t gate_layout(const struct gate *g)
+{
+	return g->layout;
+}
+
 static void log_flow(struct gate *g, struct lb_flow flow)
 {
 	sw_grow(g->log, g->cap_log, g->n_log + 1);

@@ -31,6 +31,8 @@ void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate
 uint32_t gate_number(const struct gate *g);
 const struct plan_peer *gate_peers(const struct gate *g, size_t *ret_n);
 uint64_t gate_state(const struct gate *g);
+/** The last state that changed ports or nodes. */
+uint64_t gate_layout(const struct gate *g);
 
 /** Appends the commands from state `since` (0 = whatever may be there) to the present one. */
 void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out);

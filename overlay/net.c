@@ -253,9 +253,10 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 		return;
 	w->dirty = true;
 	w->found = false;
-	if (v->network_id == PB__NETWORK_ID__NETWORK_INGRESS)
+	if (v->network_id == PB__NETWORK_ID__NETWORK_INGRESS) {
+		n->gate_stored = false;
 		gate_changed(n);
-	else
+	} else
 		lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
 	net_kick(n);
 }
@@ -393,6 +394,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	sw_timer_init(&n->tick, loop, &n->closer, net_on_tick);
 	sw_timer_set(&n->tick, TICK_MS);
 	n->dns = dns_server_new(loop, &n->closer, o->upstream_dns, box_views, n);
+	gate_load(n);
 	*ret = n;
 	return 0;
 }
@@ -428,6 +430,7 @@ static void order_all_away(struct net *n)
 	it = omap_begin(&n->networks);
 	while ((w = omap_next(&it)) != NULL)
 		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id), 0, false);
+	gate_unsave(n);
 	s->host = n->host;
 	s->all_away = true;
 	s->drops = take_ptr(&n->drops);

@@ -54,6 +54,8 @@ struct net {
 	uint32_t underlay, mtu;
 	struct plan_host host; /* without peers */
 	struct gate *gate;
+	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
+	uint64_t gate_saved;            /* layout that was stored */
 	uint64_t gate_shown, gate_told; /* state that the gate shows; version that was told */
 	uint32_t last_offset;
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
@@ -96,6 +98,9 @@ uint32_t gate_local(void *arg, uint64_t task_id);
 /** The view of the ingress network changed, or what this node has of a task. */
 void gate_changed(struct net *n);
 void gate_task_changed(struct net *n, uint64_t task_id);
+/** What an earlier run knew of it: ports go on answering while no manager has been heard. */
+void gate_load(struct net *n);
+void gate_unsave(const struct net *n);
 void gate_order(struct net *n, struct sync *s);
 void gate_result(struct net *n, const struct sync *s);
 

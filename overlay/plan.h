@@ -128,7 +128,8 @@ enum plan_op {
 	PLAN_DEL_FDB,
 	PLAN_PUT_NEIGH,
 	PLAN_DEL_NEIGH,
-	PLAN_ADD_VETH, /* made in the sandbox (inner, its index), its other end (name) put at the bridge */
+	PLAN_ADD_VETH, /* made in the sandbox (inner, its index), its other end (name) put at the
+			  bridge */
 	PLAN_OP_NR,
 };
 

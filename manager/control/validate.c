@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "manager/sched/constraint.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <inttypes.h>
 
@@ -60,8 +61,10 @@ static int check_resources(const char *svc, const char *what, const Pb__Resource
 	if (r == NULL)
 		return 0;
 	if (r->nano_cpus != 0 && r->nano_cpus < MIN_NANO_CPUS)
-		return sw_fail(err, SW_EINVAL, "service %s: %s of %" PRIu64 " nano CPUs; at least "
-			       "0.001 CPU is needed", svc, what, r->nano_cpus);
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: %s of %" PRIu64 " nano CPUs; at least "
+			       "0.001 CPU is needed",
+			       svc, what, r->nano_cpus);
 	if (r->memory != 0 && r->memory < MIN_MEMORY)
 		return sw_fail(err, SW_EINVAL,
 			       "service %s: %s of %" PRIu64 " bytes of memory; at least 4 MiB are "
@@ -73,7 +76,7 @@ static int check_resources(const char *svc, const char *what, const Pb__Resource
 static int check_placement(const char *svc, const Pb__Placement *p, struct sw_error *err)
 {
 	for (size_t i = 0; p != NULL && i < p->n_constraints; i++) {
-		struct constraint c = { 0 };
+		struct constraint c = {0};
 		int rc = constraint_parse(p->constraints[i], &c, err);
 
 		if (rc == 0)
@@ -90,6 +93,8 @@ static int check_placement(const char *svc, const Pb__Placement *p, struct sw_er
 static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
 		       struct sw_error *err)
 {
+	struct in_addr in;
+
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const Pb__PortConfig *p = s->ports[i];
 
@@ -97,6 +102,11 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: port %u:%u is out of range 1 to 65535", s->name,
 				       p->published, p->target);
+		if (p->host_ip[0] != 0 && inet_pton(AF_INET, p->host_ip, &in) != 1)
+			return sw_fail(err, SW_EUNSUPP,
+				       "service %s: port %u: host_ip %s is not an IPv4 address; "
+				       "ports can be bound to those only",
+				       s->name, p->published, p->host_ip);
 		if (s->endpoint_mode == PB__ENDPOINT_MODE__ENDPOINT_DNSRR &&
 		    p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS)
 			return sw_fail(err, SW_EINVAL,
@@ -106,9 +116,8 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 		for (size_t k = 0; k < i; k++)
 			if (p->published != 0 && p->published == s->ports[k]->published &&
 			    p->protocol == s->ports[k]->protocol && p->mode == s->ports[k]->mode)
-				return sw_fail(err, SW_EINVAL,
-					       "service %s publishes port %u twice", s->name,
-					       p->published);
+				return sw_fail(err, SW_EINVAL, "service %s publishes port %u twice",
+					       s->name, p->published);
 	}
 	return alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err);
 }
