@@ -183,6 +183,8 @@ int agent_begin(struct agent *a, struct sw_error *err)
 	a->wanted_manager = a->id.role == PB__NODE_ROLE__MANAGER;
 	if (a->wanted_manager)
 		child_start(a->child, a->id.managers);
+	else /* an earlier life may have ended before the state of its manager was gone */
+		child_stop(a->child, true, NULL, NULL);
 	session_start(a->session);
 	renew_arm(a);
 	sw_info("node started", SW_ID("node", a->id.node_id),

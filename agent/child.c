@@ -28,7 +28,9 @@ struct child {
 	pid_t pid; /* 0 = not running */
 	int pidfd;
 	uv_poll_t poll;
-	bool polling, wanted, wipe;
+	bool polling, wanted;
+	bool stopping; /* asked to end; until it has, nothing is started */
+	bool wipe;     /* its state goes when it has ended, whatever is wanted by then */
 	char **join;
 	uint64_t started_ms;
 	struct sw_timer retry; /* start again; or, while stopping, the end of patience */
@@ -60,19 +62,22 @@ static void ended(struct child *c)
 	unlink(path);
 	c->pid = 0;
 	sw_timer_stop(&c->retry);
-	if (c->wanted) {
-		if (sw_mono_ms() - c->started_ms > STABLE_MS)
-			sw_backoff_reset(&c->backoff);
-		sw_warn("manager ended: starting it again");
-		sw_timer_set(&c->retry, sw_backoff_next(&c->backoff, &c->a->rand));
-		return;
-	}
 	if (c->wipe)
 		wipe_state(c);
 	c->wipe = false;
 	c->stopped = NULL;
 	if (cb != NULL)
 		cb(c->stopped_arg);
+	if (c->wanted && c->stopping) {
+		c->stopping = false;
+		start(c);
+	} else if (c->wanted) {
+		if (sw_mono_ms() - c->started_ms > STABLE_MS)
+			sw_backoff_reset(&c->backoff);
+		sw_warn("manager ended: starting it again");
+		sw_timer_set(&c->retry, sw_backoff_next(&c->backoff, &c->a->rand));
+	}
+	c->stopping = false;
 }
 
 static void on_poll_closed(uv_handle_t *h)
@@ -213,10 +218,10 @@ static void on_retry(struct sw_timer *t)
 {
 	struct child *c = container_of(t, struct child, retry);
 
-	if (c->wanted)
-		start(c);
-	else if (c->pid != 0)
+	if (c->stopping && c->pid != 0)
 		kill(c->pid, SIGKILL);
+	else if (c->wanted)
+		start(c);
 }
 
 static void start(struct child *c)
@@ -271,7 +276,8 @@ void child_start(struct child *c, char *const *join)
 	c->join = NULL;
 	for (size_t i = 0; join != NULL && join[i] != NULL; i++)
 		c->join = sw_strv_add(c->join, join[i]);
-	start(c);
+	if (!c->stopping)
+		start(c);
 }
 
 void child_stop(struct child *c, bool wipe, void (*cb)(void *), void *arg)
@@ -280,7 +286,8 @@ void child_stop(struct child *c, bool wipe, void (*cb)(void *), void *arg)
 	c->wipe = wipe;
 	c->stopped = cb;
 	c->stopped_arg = arg;
-	if (c->pid == 0) {
+	c->stopping = true;
+	if (c->pid == 0 && !take_over(c)) {
 		ended(c);
 		return;
 	}

@@ -253,7 +253,10 @@ static void on_end(struct rpc_stream *stream, const struct sw_error *status, voi
 	if (s->running)
 		sw_warn("detached", SW_STR("manager", s->manager), SW_ERR(status));
 	drop_channel(s);
-	retry_later(s);
+	if (status->code == SW_EREVOKED && s->running)
+		agent_leave(s->a, on_left, s->a);
+	else
+		retry_later(s);
 }
 
 static const struct rpc_stream_ops ops = {
@@ -296,6 +299,7 @@ static void dial(struct session *s)
 		.connect_ms = 2000,
 		/* A manager whose host died must be left before this node counts as down. */
 		.keepalive_ms = 1000,
+		.fail_fast = true, /* the next try is with another manager */
 	};
 	s->channel = rpc_channel_new(s->a->loop, &o);
 	s->stream = rpc_call(s->channel, &session_method, 0, &ops, s);

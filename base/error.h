@@ -22,7 +22,8 @@
 	X(SW_ECORRUPT, -15, "data is damaged", 15, false)                                          \
 	X(SW_EUNSUPP, -16, "not supported", 12, false)                                             \
 	X(SW_EIO, -17, "input/output error", 14, true)                                             \
-	X(SW_EUNKNOWN, -18, "outcome unknown", 2, true)
+	X(SW_EUNKNOWN, -18, "outcome unknown", 2, true)                                            \
+	X(SW_EREVOKED, -19, "removed from the cluster", 16, false)
 
 enum sw_code {
 	SW_OK = 0,

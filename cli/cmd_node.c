@@ -1,13 +1,17 @@
 /* node ls, ps, update, promote, demote, rm. */
 #include "cli/cmd.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/human.h"
+#include "cli/wait.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
+
+enum { ROLE_MS = 30000 };
 
 static const char *const states[] = {"Unknown", "Ready", "Down", "Disconnected"};
 static const char *const availabilities[] = {"Active", "Pause", "Drain"};
@@ -170,9 +174,26 @@ static int update_node(struct cli *cli, const char *ref, const char *role, struc
 	return rc;
 }
 
+/* A node that is still ending its last time as a manager can be one again in a moment; and the node
+ * itself may have changed its row between our reading and writing. */
+static int update_role(struct cli *cli, const char *ref, const char *role, struct sw_error *err)
+{
+	uint64_t until = sw_mono_ms() + ROLE_MS;
+	struct sw_backoff backoff = {.first_ms = 100, .max_ms = 1000};
+	int rc;
+
+	do {
+		rc = update_node(cli, ref, role, err);
+		if (rc != SW_EUNAVAIL && rc != SW_ECONFLICT)
+			break;
+		wait_pause(&backoff);
+	} while (sw_mono_ms() < until);
+	return rc;
+}
+
 CMD(node_update)
 {
-	int rc = update_node(cli, cli->args[0], cli_get(cli, "role"), err);
+	int rc = update_role(cli, cli->args[0], cli_get(cli, "role"), err);
 
 	if (rc == 0)
 		printf("%s\n", cli->args[0]);
@@ -184,7 +205,7 @@ static int change_role(struct cli *cli, const char *role, const char *said, stru
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
-		rc = update_node(cli, cli->args[i], role, err);
+		rc = update_role(cli, cli->args[i], role, err);
 		if (rc == 0)
 			printf("Node %s %s in the swarm.\n", cli->args[i], said);
 	}

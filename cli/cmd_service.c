@@ -5,9 +5,9 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/compose/spec.h"
 #include "cli/compose/units.h"
 #include "cli/human.h"
+#include "cli/service_flags.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
 
@@ -18,7 +18,8 @@
 
 static const char *mode_of(const Pb__Service *s)
 {
-	static const char *const names[] = {"replicated", "global", "replicated job", "global job"};
+	static const char *const names[] = { "replicated", "global", "replicated job",
+					     "global job" };
 
 	return (unsigned)s->spec->mode < SW_COUNT(names) ? names[s->spec->mode] : "?";
 }
@@ -53,7 +54,7 @@ static json_t *row_of(const struct cli *cli, const Pb__Service *s, const struct 
 
 int cmd_print_services(struct cli *cli, const struct objects *services, struct sw_error *err)
 {
-	struct objects tasks = {0};
+	struct objects tasks = { 0 };
 	json_t *rows = json_array();
 	int rc = cmd_list(cli, PB__KIND__KIND_TASK, &tasks, err);
 
@@ -74,7 +75,7 @@ int cmd_print_services(struct cli *cli, const struct objects *services, struct s
 
 CMD(service_ls)
 {
-	struct objects services = {0};
+	struct objects services = { 0 };
 	int rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &services, err);
 
 	if (rc == 0)
@@ -95,11 +96,11 @@ static int find(struct cli *cli, const char *ref, Pb__Service **ret, struct sw_e
 
 CMD(service_ps)
 {
-	struct objects all = {0};
+	struct objects all = { 0 };
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
-		struct objects some = {0};
+		struct objects some = { 0 };
 		Pb__Service *s = NULL;
 
 		rc = find(cli, cli->args[i], &s, err);
@@ -119,76 +120,48 @@ CMD(service_ps)
 
 /* ---- create ---- */
 
-static Pb__ServiceSpec *new_spec(void)
+static int take_mode(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
-	Pb__ServiceSpec *s = sw_new(Pb__ServiceSpec);
+	static const char *const names[] = {"replicated", "global", "replicated-job", "global-job"};
+	const char *mode = cli_get(cli, "mode");
+	size_t i = 0;
 
-	pb__service_spec__init(s);
-	s->task = sw_new(Pb__TaskSpec);
-	pb__task_spec__init(s->task);
-	s->task->container = sw_new(Pb__ContainerSpec);
-	pb__container_spec__init(s->task->container);
-	s->task->placement = sw_new(Pb__Placement);
-	pb__placement__init(s->task->placement);
-	return s;
-}
-
-static int set_replicas(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
-{
-	const char *r = cli_get(cli, "replicas");
-
-	if (r != NULL && !sw_parse_u64(r, 1000000, &s->replicas))
-		return sw_fail(err, SW_EINVAL, "--replicas: wanted a number, not \"%s\"", r);
+	while (mode != NULL && i < SW_COUNT(names) && !sw_streq(names[i], mode))
+		i++;
+	if (i == SW_COUNT(names))
+		return sw_fail(err, SW_EINVAL,
+			       "--mode %s: wanted replicated, global, replicated-job or global-job",
+			       mode);
+	s->mode = (Pb__ServiceMode)i;
+	s->replicas = s->mode == PB__SERVICE_MODE__REPLICATED ||
+		      s->mode == PB__SERVICE_MODE__REPLICATED_JOB;
 	return 0;
 }
 
-/* HOST:CONTAINER[/PROTOCOL] in host mode: every node's port comes with a later version. */
+static void set_command(Pb__ContainerSpec *c, char *const *words, size_t n)
+{
+	while (c->n_command > 0)
+		free(c->command[--c->n_command]);
+	for (size_t i = 0; i < n; i++)
+		msg_add_str(&c->command, &c->n_command, words[i]);
+	c->command_set = n > 0;
+}
 
 static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
-	const char *mode = cli_get(cli, "mode"), *v;
 	Pb__ContainerSpec *c = s->task->container;
-	int rc = 0;
+	int rc = take_mode(cli, s, err);
 
 	msg_set_str(&s->name, cli_get(cli, "name"));
 	msg_set_str(&c->image, cli->args[0]);
-	for (size_t i = 1; i < cli->n_args; i++)
-		msg_add_str(&c->command, &c->n_command, cli->args[i]);
-	c->command_set = c->n_command > 0;
-	for (size_t i = 0; (v = cli_nth(cli, "env", i)) != NULL; i++)
-		msg_add_str(&c->env, &c->n_env, v);
-	for (size_t i = 0; (v = cli_nth(cli, "constraint", i)) != NULL; i++)
-		msg_add_str(&s->task->placement->constraints, &s->task->placement->n_constraints,
-			    v);
-	for (size_t i = 0; (v = cli_nth(cli, "network", i)) != NULL; i++) {
-		Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
-
-		pb__network_use__init(u);
-		msg_set_str(&u->name, v);
-		msg_add(&s->task->networks, &s->task->n_networks, u);
-	}
-	for (size_t i = 0; (v = cli_nth(cli, "label", i)) != NULL; i++) {
-		size_t n = strcspn(v, "=");
-		sw_autofree char *key = sw_strndup(v, n);
-
-		msg_kv_set(&s->labels, &s->n_labels, key, v[n] == '=' ? v + n + 1 : "");
-	}
-	for (size_t i = 0; rc == 0 && (v = cli_nth(cli, "publish", i)) != NULL; i++)
-		rc = spec_publish(v, &s->ports, &s->n_ports, err);
-	s->replicas = 1;
-	if (mode != NULL && sw_streq(mode, "global")) {
-		s->mode = PB__SERVICE_MODE__GLOBAL;
-		s->replicas = 0;
-	} else if (mode != NULL && !sw_streq(mode, "replicated")) {
-		return sw_fail(err, SW_EINVAL, "--mode %s: wanted replicated or global", mode);
-	}
-	return rc != 0 ? rc : set_replicas(cli, s, err);
+	set_command(c, cli->args + 1, cli->n_args - 1);
+	return rc != 0 ? rc : service_flags_apply(cli, s, err);
 }
 
 CMD(service_create)
 {
 	Pb__ServiceCreateRequest q = PB__SERVICE_CREATE_REQUEST__INIT;
-	Pb__ServiceSpec *spec = new_spec();
+	Pb__ServiceSpec *spec = service_flags_spec();
 	Pb__IdReply *r = NULL;
 	struct client *c;
 	uint64_t id = 0;
@@ -210,7 +183,7 @@ CMD(service_create)
 	printf("%s\n", sw_id(id).s);
 	fflush(stdout);
 	msg_free(&r->base);
-	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, err);
+	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, false, err);
 }
 
 /* ---- scale, update, rollback ---- */
@@ -235,7 +208,7 @@ static int scale(struct cli *cli, const char *arg, struct sw_error *err)
 	printf("%s scaled to %llu\n", ref, (unsigned long long)q.replicas);
 	fflush(stdout);
 	if (!cli_flag(cli, "detach"))
-		rc = wait_converged(cli, 0, r->id, err);
+		rc = wait_converged(cli, 0, r->id, false, err);
 	msg_free(&r->base);
 	return rc;
 }
@@ -249,18 +222,32 @@ CMD(service_scale)
 	return rc;
 }
 
-/* NAME=value replaces a variable of the same name. */
-static void set_env(Pb__ContainerSpec *c, const char *var)
+static int take_args(struct cli *cli, Pb__ContainerSpec *c, struct sw_error *err)
 {
-	size_t n = strcspn(var, "=");
+	const char *v = cli_get(cli, "args");
+	char **words = v != NULL ? unit_words(v) : NULL;
 
-	for (size_t i = 0; i < c->n_env; i++) {
-		if (strncmp(c->env[i], var, n) == 0 && c->env[i][n] == '=') {
-			msg_set_str(&c->env[i], var);
-			return;
-		}
+	if (v != NULL && words == NULL)
+		return sw_fail(err, SW_EINVAL, "--args: a quote is not closed in \"%s\"", v);
+	if (words != NULL)
+		set_command(c, words, sw_strv_len(words));
+	sw_strv_free(words);
+	return 0;
+}
+
+static int change_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
+{
+	Pb__ContainerSpec *c = s->task->container;
+	const char *image = cli_get(cli, "image");
+	int rc = take_args(cli, c, err);
+
+	if (image != NULL) {
+		msg_set_str(&c->image, image);
+		msg_set_str(&c->image_asked, "");
 	}
-	msg_add_str(&c->env, &c->n_env, var);
+	if (cli_flag(cli, "force"))
+		s->task->force_update++;
+	return rc != 0 ? rc : service_flags_apply(cli, s, err);
 }
 
 static int update(struct cli *cli, bool rollback, struct sw_error *err)
@@ -269,25 +256,13 @@ static int update(struct cli *cli, bool rollback, struct sw_error *err)
 	Pb__IdReply *r = NULL;
 	Pb__Service *s = NULL;
 	struct client *c;
-	const char *v;
 	uint64_t id = 0;
 	int rc = find(cli, cli->args[0], &s, err);
 
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
-	if (rc == 0 && !rollback) {
-		Pb__ContainerSpec *cs = s->spec->task->container;
-
-		if ((v = cli_get(cli, "image")) != NULL) {
-			msg_set_str(&cs->image, v);
-			msg_set_str(&cs->image_asked, "");
-		}
-		for (size_t i = 0; (v = cli_nth(cli, "env-add", i)) != NULL; i++)
-			set_env(cs, v);
-		if (cli_flag(cli, "force"))
-			s->spec->task->force_update++;
-		rc = set_replicas(cli, s->spec, err);
-	}
+	if (rc == 0 && !rollback)
+		rc = change_spec(cli, s->spec, err);
 	if (rc == 0) {
 		q.id = id = s->id;
 		q.version = s->version;
@@ -301,7 +276,7 @@ static int update(struct cli *cli, bool rollback, struct sw_error *err)
 	msg_free(&r->base);
 	printf("%s\n", cli->args[0]);
 	fflush(stdout);
-	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, err);
+	return cli_flag(cli, "detach") ? 0 : wait_converged(cli, 0, id, rollback, err);
 }
 
 CMD(service_update)
@@ -330,10 +305,10 @@ static void print_prefix(const struct logs *l, const Pb__LogLine *line)
 	const Pb__Node *n = cmd_find(&l->nodes, line->node_id);
 	const Pb__Service *s = t != NULL ? cmd_find(&l->services, t->service_id) : NULL;
 	char id[16];
-	sw_autofree char *text =
-		sw_asprintf("%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
-			    cmd_id(l->cli, line->task_id, id),
-			    n != NULL && n->description != NULL ? n->description->hostname : "?");
+	sw_autofree char *text = sw_asprintf(
+		"%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
+		cmd_id(l->cli, line->task_id, id),
+		n != NULL && n->description != NULL ? n->description->hostname : "?");
 
 	printf("%-40s | ", text);
 }
@@ -388,9 +363,10 @@ static int logs_request(struct cli *cli, Pb__LogsRequest *q, struct sw_error *er
 
 CMD(service_logs)
 {
-	const struct client_stream_ops ops = {.on_message = on_line, .on_interrupt = on_interrupt};
+	const struct client_stream_ops ops = { .on_message = on_line,
+					       .on_interrupt = on_interrupt };
 	Pb__LogsRequest q = PB__LOGS_REQUEST__INIT;
-	struct logs l = {.cli = cli};
+	struct logs l = { .cli = cli };
 	int rc = logs_request(cli, &q, err);
 
 	if (rc == 0 && (rc = cli_client(cli, &l.client, err)) == 0 &&

@@ -89,7 +89,7 @@ CMD(stack_deploy)
 	compose_result_fini(&loaded);
 	if (rc != 0 || cli_flag(cli, "detach"))
 		return rc;
-	return wait_converged(cli, stack, 0, err);
+	return wait_converged(cli, stack, 0, false, err);
 }
 
 CMD(stack_config)

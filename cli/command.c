@@ -350,6 +350,8 @@ static void print(struct sw_buf *b, FILE *f)
 static int exit_status_of(int rc)
 {
 	switch (rc) {
+	case 0:
+		return 0;
 	case SW_ETIMEOUT:
 		return EXIT_TIMEOUT;
 	case SW_EUNAVAIL:
@@ -444,7 +446,7 @@ int cli_main(int argc, char **argv)
 	fflush(stdout);
 	if (rc != 0)
 		fprintf(stderr, "swarmctl: %s: %s\n", c->words, err.msg);
-	rc = rc != 0 ? exit_status_of(rc) : cli.exit_status;
+	rc = cli.exit_status != 0 ? cli.exit_status : exit_status_of(rc);
 	cli_fini(&cli);
 	return rc;
 }

@@ -10,6 +10,8 @@ enum {
 	EXIT_USAGE = 2,       /* the command line makes no sense */
 	EXIT_TIMEOUT = 3,     /* --timeout passed first; what was begun goes on */
 	EXIT_UNREACHABLE = 4, /* no manager or agent answers */
+	EXIT_PAUSED = 5,      /* an update failed, and waits for somebody to decide */
+	EXIT_ROLLED_BACK = 6, /* an update failed, and what was there before runs again */
 	EXIT_INTERRUPTED = 130,
 };
 
@@ -46,7 +48,7 @@ struct cli {
 	struct client_options where;
 	struct client *client; /* made by cli_client */
 	char *current;         /* context in use, where none was named */
-	int exit_status;       /* when not 0 and the command returned 0 */
+	int exit_status;       /* when not 0: instead of what the command's error means */
 };
 
 extern const struct command cli_commands[]; /* cli/commands.c; ended by a row without words */

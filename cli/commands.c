@@ -1,5 +1,6 @@
 /* The table of commands: parsing, help and completion all come from here. */
 #include "cli/cmd.h"
+#include "cli/service_flags.h"
 
 #define NO_LIMIT SIZE_MAX
 
@@ -42,31 +43,41 @@ static const struct cli_option node_update_options[] = {
 	{ 0 },
 };
 
+#define VALUE_OPTION(name, arg, fn, help)          {name, 0, arg, help},
+#define LETTER_OPTION(name, letter, arg, fn, help) {name, letter, arg, help},
+#define SWITCH_OPTION(name, letter, fn, help)      {name, letter, NULL, help},
+#define LIST_OPTION(name, letter, update, arg, rm, fn, help) \
+	{name, letter, arg, "Give " help " (several)"},
+#define UPDATE_OPTIONS(name, letter, update, arg, rm, fn, help)      \
+	{update "-add", 0, arg, "Add or change " help " (several)"}, \
+		{update "-rm", 0, rm, "Remove " help " (several)"},
+
 static const struct cli_option service_create_options[] = {
-	{ "name", 0, "NAME", "Name of the service" },
-	{ "replicas", 0, "N", "How many tasks (1)" },
-	{ "mode", 0, "MODE", "replicated or global" },
-	{ "env", 'e', "NAME=VALUE", "Environment (several)" },
-	{ "network", 0, "NETWORK", "Join a network (several)" },
-	{ "constraint", 0, "EXPRESSION", "Where tasks may run (several)" },
-	{ "publish", 'p', "PORT", "[[IP:]PORT:]TARGET[/udp], on every node; or published=,target=,mode=host (several)" },
-	LABEL,
+	{"name", 0, "NAME", "Name of the service"},
+	{"mode", 0, "MODE", "replicated, global, replicated-job or global-job"},
+	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
+		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION){
+			"with-registry-auth", 0, NULL, "Accepted for Docker's sake"},
+	{"no-resolve-image", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
 	TIMEOUT,
 	QUIET,
-	{ 0 },
+	{0},
 };
 
 static const struct cli_option service_update_options[] = {
-	{ "image", 0, "IMAGE", "Image of the tasks" },
-	{ "replicas", 0, "N", "How many tasks" },
-	{ "env-add", 0, "NAME=VALUE", "Add or change a variable (several)" },
-	{ "force", 0, NULL, "New tasks even when nothing changes" },
-	{ "rollback", 0, NULL, "Back to the version before" },
+	{"image", 0, "IMAGE", "Image of the tasks"},
+	{"args", 0, "COMMAND", "Command of the tasks"},
+	{"force", 0, NULL, "New tasks even when nothing changes"},
+	{"rollback", 0, NULL, "Back to the version before"},
+	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
+		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(UPDATE_OPTIONS){
+			"with-registry-auth", 0, NULL, "Accepted for Docker's sake"},
+	{"no-resolve-image", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
 	TIMEOUT,
 	QUIET,
-	{ 0 },
+	{0},
 };
 
 static const struct cli_option logs_options[] = {

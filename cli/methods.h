@@ -4,29 +4,34 @@
 #include "proto/rpc/rpc.h"
 
 /* name, request, reply, kind */
-#define CONTROL_METHODS(X)                                               \
-	X(ClusterGet, empty, cluster_reply, RPC_UNARY)                   \
-	X(List, list_request, list_reply, RPC_SERVER_STREAM)             \
-	X(Watch, watch_request, watch_event, RPC_SERVER_STREAM)          \
-	X(Explain, ref, explain_reply, RPC_UNARY)                        \
-	X(StackApply, stack_apply_request, stack_apply_reply, RPC_UNARY) \
-	X(StackRemove, ref, stack_remove_reply, RPC_UNARY)               \
-	X(ServiceCreate, service_create_request, id_reply, RPC_UNARY)    \
-	X(ServiceUpdate, service_update_request, id_reply, RPC_UNARY)    \
-	X(ServiceScale, service_scale_request, id_reply, RPC_UNARY)      \
-	X(ServiceRemove, ref, id_reply, RPC_UNARY)                       \
-	X(ServiceLogs, logs_request, log_line, RPC_SERVER_STREAM)        \
-	X(NodeUpdate, node_update_request, id_reply, RPC_UNARY)          \
-	X(NodeRemove, node_remove_request, id_reply, RPC_UNARY)          \
-	X(NetworkCreate, network_create_request, id_reply, RPC_UNARY)    \
-	X(NetworkRemove, ref, id_reply, RPC_UNARY)                       \
-	X(SecretCreate, secret_create_request, id_reply, RPC_UNARY)      \
-	X(SecretRemove, ref, id_reply, RPC_UNARY)                        \
-	X(ConfigCreate, config_create_request, id_reply, RPC_UNARY)      \
-	X(ConfigRemove, ref, id_reply, RPC_UNARY)                        \
-	X(VolumeCreate, volume_create_request, id_reply, RPC_UNARY)      \
-	X(VolumeRemove, ref, id_reply, RPC_UNARY)                        \
-	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY) \
+#define CONTROL_METHODS(X)                                                     \
+	X(ClusterGet, empty, cluster_reply, RPC_UNARY)                         \
+	X(List, list_request, list_reply, RPC_SERVER_STREAM)                   \
+	X(Watch, watch_request, watch_event, RPC_SERVER_STREAM)                \
+	X(Explain, ref, explain_reply, RPC_UNARY)                              \
+	X(StackApply, stack_apply_request, stack_apply_reply, RPC_UNARY)       \
+	X(StackRemove, ref, stack_remove_reply, RPC_UNARY)                     \
+	X(StackRollback, stack_rollback_request, stack_apply_reply, RPC_UNARY) \
+	X(ServiceCreate, service_create_request, id_reply, RPC_UNARY)          \
+	X(ServiceUpdate, service_update_request, id_reply, RPC_UNARY)          \
+	X(ServiceScale, service_scale_request, id_reply, RPC_UNARY)            \
+	X(ServiceRemove, ref, id_reply, RPC_UNARY)                             \
+	X(ServiceRun, service_run_request, id_reply, RPC_UNARY)                \
+	X(ServiceLogs, logs_request, log_line, RPC_SERVER_STREAM)              \
+	X(NodeUpdate, node_update_request, id_reply, RPC_UNARY)                \
+	X(NodeRemove, node_remove_request, id_reply, RPC_UNARY)                \
+	X(Rebalance, rebalance_request, rebalance_reply, RPC_UNARY)            \
+	X(NetworkCreate, network_create_request, id_reply, RPC_UNARY)          \
+	X(NetworkRemove, ref, id_reply, RPC_UNARY)                             \
+	X(SecretCreate, secret_create_request, id_reply, RPC_UNARY)            \
+	X(SecretRemove, ref, id_reply, RPC_UNARY)                              \
+	X(SecretUpdate, secret_update_request, id_reply, RPC_UNARY)            \
+	X(ConfigCreate, config_create_request, id_reply, RPC_UNARY)            \
+	X(ConfigRemove, ref, id_reply, RPC_UNARY)                              \
+	X(ConfigUpdate, config_update_request, id_reply, RPC_UNARY)            \
+	X(VolumeCreate, volume_create_request, id_reply, RPC_UNARY)            \
+	X(VolumeRemove, ref, id_reply, RPC_UNARY)                              \
+	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY)       \
 	X(OperatorIssue, operator_issue_request, operator_issue_reply, RPC_UNARY)
 
 #define LOCAL_METHODS(X)                                                    \

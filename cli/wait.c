@@ -22,8 +22,10 @@ struct wait {
 	uint64_t gone_id, deadline_ms;
 	struct omap services, tasks; /* (id, 0) -> message */
 	bool seen; /* gone_id was in the snapshot */
+	bool paused, rolled_back;
 	bool synced, done, failed, timed_out, interrupted, dirty;
 	bool terminal, quiet;
+	bool rollback; /* it was asked for: its end is a good one */
 	int drawn; /* lines on the screen */
 	char last[4096]; /* printed last, when not a terminal */
 };
@@ -57,7 +59,48 @@ struct tally {
 
 static bool is_global(const Pb__Service *s)
 {
-	return s->spec->mode == PB__SERVICE_MODE__GLOBAL;
+	return s->spec->mode == PB__SERVICE_MODE__GLOBAL ||
+	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
+static bool is_job(const Pb__Service *s)
+{
+	return s->spec->mode == PB__SERVICE_MODE__REPLICATED_JOB ||
+	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
+/* The run that was begun last, or NULL. */
+static const Pb__JobRun *last_run(const Pb__Service *s)
+{
+	return s->job != NULL && s->job->n_history > 0 ? s->job->history[s->job->n_history - 1]
+						       : NULL;
+}
+
+static bool job_is(const Pb__Service *s, Pb__JobState state)
+{
+	return is_job(s) && last_run(s) != NULL && last_run(s)->state == state;
+}
+
+/* Completed tasks of the job's last run, those included that are on record no more. */
+static struct tally count_job(const struct wait *w, const Pb__Service *s)
+{
+	const Pb__JobRun *run = last_run(s);
+	struct tally t = {.wanted = s->spec->replicas};
+	struct omap_iter it = omap_begin(&w->tasks);
+
+	if (run == NULL)
+		return t;
+	t.running = run->state == PB__JOB_STATE__JOB_ACTIVE ? run->trimmed : run->completed;
+	for (const Pb__Task *k; (k = omap_next(&it)) != NULL;) {
+		if (k->service_id != s->id || k->run != run->run)
+			continue;
+		if (k->message[0] != 0 && (t.failing == NULL || k->state_ms > t.failing->state_ms))
+			t.failing = k;
+		t.wanted += is_global(s) && k->desired <= PB__TASK_STATE__TASK_COMPLETE;
+		t.running += run->state == PB__JOB_STATE__JOB_ACTIVE &&
+			     k->state == PB__TASK_STATE__TASK_COMPLETE;
+	}
+	return t;
 }
 
 static struct tally count(const struct wait *w, const Pb__Service *s)
@@ -65,6 +108,8 @@ static struct tally count(const struct wait *w, const Pb__Service *s)
 	struct tally t = { 0 };
 	struct omap_iter it = omap_begin(&w->tasks);
 
+	if (is_job(s))
+		return count_job(w, s);
 	t.wanted = s->spec->replicas;
 	for (const Pb__Task *k; (k = omap_next(&it)) != NULL;) {
 		if (k->service_id != s->id)
@@ -75,7 +120,7 @@ static struct tally count(const struct wait *w, const Pb__Service *s)
 		if (k->desired > PB__TASK_STATE__TASK_RUNNING || k->revision_id != s->revision_id)
 			continue;
 		t.wanted += is_global(s);
-		t.running += k->state == PB__TASK_STATE__TASK_RUNNING;
+		t.running += k->state == PB__TASK_STATE__TASK_RUNNING && !k->down;
 	}
 	return t;
 }
@@ -89,17 +134,29 @@ static bool is_converged(const struct wait *w, const Pb__Service *s)
 {
 	struct tally t = count(w, s);
 
-	if (s->removing)
+	if (s->removing || (is_job(s) && s->spec->schedule != NULL))
 		return true;
+	if (is_job(s))
+		return job_is(s, PB__JOB_STATE__JOB_SUCCEEDED);
 	return t.running >= t.wanted && (!is_global(s) || t.wanted > 0) &&
 	       !in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING, PB__UPDATE_STATE__ROLLBACK_RUNNING);
 }
 
-static bool has_failed(const Pb__Service *s)
+static bool has_paused(const Pb__Service *s)
 {
-	return in_state(s, PB__UPDATE_STATE__UPDATE_PAUSED, PB__UPDATE_STATE__ROLLBACK_PAUSED) ||
-	       in_state(s, PB__UPDATE_STATE__ROLLBACK_COMPLETED,
-			PB__UPDATE_STATE__ROLLBACK_COMPLETED);
+	return in_state(s, PB__UPDATE_STATE__UPDATE_PAUSED, PB__UPDATE_STATE__ROLLBACK_PAUSED);
+}
+
+static bool is_rolled_back(const struct wait *w, const Pb__Service *s)
+{
+	return !w->rollback && in_state(s, PB__UPDATE_STATE__ROLLBACK_COMPLETED,
+					PB__UPDATE_STATE__ROLLBACK_COMPLETED);
+}
+
+static bool has_failed(const struct wait *w, const Pb__Service *s)
+{
+	return has_paused(s) || is_rolled_back(w, s) ||
+	       (job_is(s, PB__JOB_STATE__JOB_FAILED) && s->spec->schedule == NULL);
 }
 
 static void judge(struct wait *w)
@@ -110,8 +167,10 @@ static void judge(struct wait *w)
 	if (!w->synced || w->gone_id != 0)
 		return;
 	for (const Pb__Service *s; (s = omap_next(&it)) != NULL;) {
-		all &= is_converged(w, s) || has_failed(s);
-		w->failed |= has_failed(s);
+		all &= is_converged(w, s) || has_failed(w, s);
+		w->failed |= has_failed(w, s);
+		w->paused |= has_paused(s);
+		w->rolled_back |= is_rolled_back(w, s);
 	}
 	w->done = all;
 }
@@ -122,11 +181,19 @@ static const char *state_word(const struct wait *w, const Pb__Service *s)
 {
 	if (s->removing)
 		return "being removed";
-	if (has_failed(s))
-		return "failed";
+	if (is_rolled_back(w, s))
+		return "rolled back";
+	if (has_failed(w, s))
+		return has_paused(s) ? "paused" : "failed";
+	if (is_job(s) && s->spec->schedule != NULL)
+		return s->spec->schedule->suspend ? "suspended" : "scheduled";
 	if (is_converged(w, s))
-		return "converged";
-	return s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING
+		return is_job(s) ? "completed" : "converged";
+	if (s->blocked[0] != 0)
+		return s->blocked;
+	if (in_state(s, PB__UPDATE_STATE__ROLLBACK_RUNNING, PB__UPDATE_STATE__ROLLBACK_RUNNING))
+		return "rolling back";
+	return in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING, PB__UPDATE_STATE__UPDATE_RUNNING)
 		       ? "updating"
 		       : "starting";
 }
@@ -179,7 +246,9 @@ static void print_reasons(const struct wait *w)
 		struct tally t = count(w, s);
 		struct omap_iter ti = omap_begin(&w->tasks);
 
-		if (s->update != NULL && has_failed(s))
+		if (s->blocked[0] != 0)
+			fprintf(stderr, "%s: %s\n", s->spec->name, s->blocked);
+		if (s->update != NULL && has_failed(w, s))
 			fprintf(stderr, "%s: %s\n", s->spec->name, s->update->message);
 		for (const Pb__Task *k; (k = omap_next(&ti)) != NULL;)
 			if (k->service_id == s->id && k->desired <= PB__TASK_STATE__TASK_RUNNING &&
@@ -257,6 +326,14 @@ static void clear(struct omap *m)
 	omap_fini(m);
 }
 
+void wait_pause(struct sw_backoff *b)
+{
+	struct sw_rand r;
+
+	sw_rand_init(&r, sw_rand_seed());
+	usleep((useconds_t)sw_backoff_next(b, &r) * 1000);
+}
+
 /* A watch may end early: the leader changed, or we were too slow. Then all is read again. */
 static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *err)
 {
@@ -264,6 +341,7 @@ static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *er
 					       .on_tick = on_tick,
 					       .tick_ms = TICK_MS,
 					       .on_interrupt = on_interrupt };
+	struct sw_backoff backoff = { .first_ms = 50, .max_ms = 1000 };
 	int rc;
 
 	do {
@@ -275,7 +353,7 @@ static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *er
 		    rc != SW_ETIMEOUT && rc != SW_EUNKNOWN && rc != SW_ECANCELED)
 			return rc;
 		if (rc != 0)
-			usleep(200 * 1000); /* another manager is taking over */
+			wait_pause(&backoff); /* another manager is taking over */
 		if (sw_mono_ms() >= w->deadline_ms)
 			w->timed_out = true;
 	} while (!w->done && !w->timed_out && !w->interrupted);
@@ -294,11 +372,28 @@ static int begin(struct wait *w, struct cli *cli, struct sw_error *err)
 	return rc != 0 ? rc : cli_client(cli, &w->client, err);
 }
 
-int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, struct sw_error *err)
+/* What the wait came to, as an error and an exit status of its own. */
+static int verdict(struct wait *w, struct sw_error *err)
+{
+	if (w->paused) {
+		w->cli->exit_status = EXIT_PAUSED;
+		return sw_fail(err, SW_EPRECOND, "it did not converge: an update is paused");
+	}
+	if (w->rolled_back) {
+		w->cli->exit_status = EXIT_ROLLED_BACK;
+		return sw_fail(err, SW_EPRECOND, "it did not converge: it was rolled back");
+	}
+	if (w->failed)
+		return sw_fail(err, SW_EPRECOND, "it did not converge: it failed");
+	return sw_fail(err, SW_ETIMEOUT, "it did not converge in time; it goes on");
+}
+
+int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollback,
+		   struct sw_error *err)
 {
 	Pb__Kind kinds[] = { PB__KIND__KIND_SERVICE, PB__KIND__KIND_TASK };
 	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
-	struct wait w = { 0 };
+	struct wait w = {.rollback = rollback};
 	int rc = begin(&w, cli, err);
 
 	q.kinds = kinds;
@@ -313,8 +408,7 @@ int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, struct sw_
 		cli->exit_status = EXIT_INTERRUPTED;
 	} else if (rc == 0 && (w.timed_out || w.failed)) {
 		print_reasons(&w);
-		rc = w.failed ? sw_fail(err, SW_EPRECOND, "it did not converge: an update failed")
-			      : sw_fail(err, SW_ETIMEOUT, "it did not converge in time; it goes on");
+		rc = verdict(&w, err);
 	}
 	clear(&w.services);
 	clear(&w.tasks);

@@ -2,9 +2,10 @@
  * logs.c gathers log lines. */
 #pragma once
 
+#include "base/backoff.h"
 #include "base/list.h"
 #include "base/loop.h"
-#include "base/backoff.h"
+#include "base/strmap.h"
 #include "manager/ca/ca.h"
 #include "manager/consensus/cons.h"
 #include "manager/control/control.h"
@@ -63,6 +64,7 @@ struct manager {
 	struct sw_backoff join_backoff;
 	bool joining, removing_member;
 
+	struct sw_strmap zones; /* name -> struct sw_zone */
 	struct sw_list logs;
 	void (*closed)(void *);
 	void *closed_arg;
@@ -95,6 +97,11 @@ void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg
 		    void *cb_arg);
 /** Asks for membership until it is had. */
 void members_join(struct manager *m);
+
+/* zones.c */
+/** A time zone of this host's tzdata, or NULL. Stays until zones_close. */
+const struct sw_zone *zones_get(void *arg, const char *name);
+void zones_close(struct manager *m);
 
 /* logs.c */
 void logs_serve(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r, bool local_only);

@@ -473,6 +473,7 @@ static void make_parts(struct manager *m)
 		.barrier = read_barrier,
 		.remove_member = members_remove,
 		.logs = logs_serve,
+		.zone = zones_get,
 		.self_node = m->node_id,
 		.loop = m->loop,
 		.arg = m,
@@ -532,6 +533,7 @@ int manager_new(uv_loop_t *loop, const struct manager_options *o, struct manager
 	sw_list_init(&m->logs);
 	m->store = store_new();
 	m->leader = leader_new(m->store, sw_rand_seed());
+	leader_set_zones(m->leader, zones_get, m);
 	sw_later_init(&m->pass, loop, &m->closer, on_pass);
 	sw_later_init(&m->defer, loop, &m->closer, on_defer);
 	sw_timer_init(&m->due, loop, &m->closer, on_due);
@@ -566,6 +568,7 @@ static void on_all_closed(struct sw_closer *c)
 	omap_fini(&m->links);
 	ca_free(m->ca);
 	leader_free(m->leader);
+	zones_close(m);
 	store_free(m->store);
 	rpc_tls_unref(m->tls);
 	free(m);

@@ -476,8 +476,8 @@ static void forget_member(struct manager *m, const Pb__Node *n)
 	struct store_tx *tx = store_tx_new(m->store, sw_wall_ms());
 	Pb__Node *e = store_tx_edit(tx, PB__KIND__KIND_NODE, n->id);
 
+	/* Its role stays what its certificate says until it asks for the next one. */
 	e->raft_id = 0;
-	e->role = PB__NODE_ROLE__WORKER;
 	msg_set_str(&e->manager_address, "");
 	m->removing_member = true;
 	manager_propose(m, tx, on_member_gone, m);

@@ -157,6 +157,12 @@ static void reply_code(struct dns_box *b, const struct sockaddr *to, const uint8
 	reply(b, to, out, dns_write_answer(query, q, &a, out, sizeof out));
 }
 
+/* Nobody outside answers. A name without a dot is of the cluster or of nobody. */
+static uint8_t unanswered(const struct dns_query *q)
+{
+	return strchr(q->name, '.') == NULL ? DNS_NXDOMAIN : DNS_SERVFAIL;
+}
+
 static void ask_send(struct ask *a)
 {
 	char **servers = a->box->upstreams != NULL ? a->box->upstreams : a->d->upstreams;
@@ -173,7 +179,9 @@ static void ask_send(struct ask *a)
 			return;
 		}
 	}
-	reply_code(a->box, (struct sockaddr *)&a->from, a->query, &a->q, DNS_SERVFAIL);
+	a->query[0] = (uint8_t)(a->q.id >> 8); /* as the container asked, not as we did */
+	a->query[1] = (uint8_t)a->q.id;
+	reply_code(a->box, (struct sockaddr *)&a->from, a->query, &a->q, unanswered(&a->q));
 	ask_end(a);
 }
 
@@ -217,10 +225,8 @@ static void forward(struct dns_box *b, const uint8_t *p, size_t n, const struct 
 
 	if (!b->forward || (b->upstreams == NULL && d->upstreams == NULL) ||
 	    d->in_flight >= IN_FLIGHT) {
-		bool single = strchr(q->name, '.') == NULL;
-
 		reply_code(b, from, p, q,
-			   single && d->in_flight < IN_FLIGHT ? DNS_NXDOMAIN : DNS_SERVFAIL);
+			   d->in_flight < IN_FLIGHT ? unanswered(q) : DNS_SERVFAIL);
 		return;
 	}
 	a = sw_new(struct ask);
@@ -238,7 +244,9 @@ static void forward(struct dns_box *b, const uint8_t *p, size_t n, const struct 
 	a->open = 2;
 	d->in_flight++;
 	sw_list_append(&b->asks, &a->link);
-	uv_udp_bind(&a->udp, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET}, 0);
+	/* "Host unreachable" is told too, not only "port unreachable". */
+	uv_udp_bind(&a->udp, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET},
+		    UV_UDP_LINUX_RECVERR);
 	uv_udp_recv_start(&a->udp, server_alloc, ask_on_recv);
 	ask_send(a);
 }

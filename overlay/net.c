@@ -278,18 +278,6 @@ void net_forget(struct net *n, uint64_t network_id)
 	net_drop_path(n, sync_net_path(n->run_dir, network_id), 0, false);
 }
 
-/** Some sandbox is on the network: it stays as it is until its view comes. */
-static bool is_joined(const struct net *n, uint64_t network_id)
-{
-	struct omap_iter it = omap_begin(&n->boxes);
-
-	for (const struct box *b; (b = omap_next(&it)) != NULL;)
-		for (size_t i = 0; i < b->n_networks; i++)
-			if (b->networks[i].network_id == network_id)
-				return true;
-	return false;
-}
-
 void net_settle(struct net *n)
 {
 	struct omap_iter it = omap_begin(&n->boxes);
@@ -305,7 +293,7 @@ void net_settle(struct net *n)
 	}
 	it = omap_begin(&n->networks);
 	while ((w = omap_next(&it)) != NULL) {
-		if (!w->found || is_joined(n, w->view->network_id))
+		if (!w->found)
 			continue;
 		net_forget(n, w->view->network_id);
 		it = omap_begin(&n->networks);

@@ -194,6 +194,13 @@ bool net_keep(struct net *n, const struct net_sandbox *s)
 	if (b == NULL || b->state != BOX_FOUND || s->egress != (b->offset != 0))
 		return false;
 	box_copy(b, s);
+	/* Its networks stay as they are until their views come. */
+	for (size_t i = 0; i < b->n_networks; i++) {
+		struct network *w = network_get(n, b->networks[i].network_id);
+
+		if (w != NULL)
+			w->found = false;
+	}
 	b->state = BOX_READY;
 	b->dirty = true;
 	gate_task_changed(n, b->task_id);

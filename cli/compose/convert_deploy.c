@@ -39,6 +39,7 @@ static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_nod
 	const struct yaml_node *u = yaml_get(d, key);
 	struct compose_path at = { path, key, 0 };
 	const char *ratio = yaml_get_text(u, "max_failure_ratio");
+	static const char *const deadlines[] = { "x-progress-deadline", "progress_deadline" };
 	Pb__UpdateConfig *out;
 
 	if (u == NULL)
@@ -51,6 +52,12 @@ static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_nod
 	if (yaml_get_text(u, "monitor")) {
 		out->_monitor_case = PB__UPDATE_CONFIG___MONITOR_MONITOR_MS;
 		out->monitor_ms = convert_ms(u, "monitor");
+	}
+	for (size_t i = 0; i < SW_COUNT(deadlines); i++) {
+		if (yaml_get_text(u, deadlines[i]) == NULL)
+			continue;
+		out->_progress_case = PB__UPDATE_CONFIG___PROGRESS_PROGRESS_MS;
+		out->progress_ms = convert_ms(u, deadlines[i]);
 	}
 	if (ratio && unit_float(ratio, &out->max_failure_ratio) &&
 	    (out->max_failure_ratio < 0 || out->max_failure_ratio > 1))
@@ -187,6 +194,22 @@ static Pb__RestartPolicy *convert_restart(struct convert *c, const struct yaml_n
 	return out;
 }
 
+/* The form alone: the manager knows the keys. */
+static bool is_constraint(const char *text)
+{
+	static const char *const infix[] = { "==", "!=", " notin (", " in (" };
+
+	if (sw_after(text, "has ") != NULL || sw_after(text, "!has ") != NULL)
+		return true;
+	for (size_t i = 0; i < SW_COUNT(infix); i++) {
+		const char *op = strstr(text, infix[i]);
+
+		if (op != NULL)
+			return op != text && op[strlen(infix[i])] != 0;
+	}
+	return false;
+}
+
 static void convert_placement(struct convert *c, Pb__TaskSpec *out, const struct yaml_node *d,
 			      const struct compose_path *path)
 {
@@ -198,14 +221,15 @@ static void convert_placement(struct convert *c, Pb__TaskSpec *out, const struct
 	out->placement = CONVERT_NEW(Pb__Placement, PB__PLACEMENT__INIT);
 	list = yaml_get(p, "constraints");
 	for (size_t i = 0; list && i < list->n; i++) {
-		const char *text = list->items[i]->text, *op = strstr(text, "==");
+		const char *text = list->items[i]->text;
 		struct compose_path item = { &cp, NULL, i };
 
-		op = op ? op : strstr(text, "!=");
-		if (op == NULL || op == text || op[2] == 0)
+		if (!is_constraint(text))
 			convert_fault(c, list->items[i], &item, NULL,
-				      "\"%.80s\" is not of the form node.role==worker or "
-				      "node.labels.disk!=hdd",
+				      "\"%.80s\" is not of the form node.role==worker, "
+				      "node.labels.disk!=hdd, node.labels.zone in (a, b), "
+				      "node.labels.zone notin (a, b), has node.labels.ssd or "
+				      "!has node.labels.ssd",
 				      text);
 		else
 			msg_add_str(&out->placement->constraints, &out->placement->n_constraints,

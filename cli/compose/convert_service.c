@@ -138,16 +138,17 @@ static void convert_networks(struct convert *c, Pb__ServiceSpec *out, const char
 		      by_use_name);
 }
 
-static void convert_depends_on(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
-			       const struct compose_path *path)
+static void convert_depends_on(struct convert *c, Pb__ServiceSpec *out, const char *service,
+			       const struct yaml_node *s, const struct compose_path *path)
 {
+	static const char *const conditions[] = { "service_started", "service_healthy",
+						  "service_completed_successfully", NULL };
 	const struct yaml_node *map = yaml_get(s, "depends_on");
 	const struct yaml_node *services = yaml_get(c->root, "services");
 	struct compose_path at = { path, "depends_on", 0 };
 
 	for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
 		const char *key = map->pairs[i].key->text;
-		const char *condition = yaml_get_text(map->pairs[i].value, "condition");
 		struct compose_path item = { &at, key, 0 };
 		sw_autofree char *name = sw_asprintf("%s_%s", c->stack, key);
 
@@ -156,10 +157,14 @@ static void convert_depends_on(struct convert *c, Pb__ServiceSpec *out, const st
 				"has no effect: there is no such service in the file");
 			continue;
 		}
-		if (condition && !sw_streq(condition, "service_started"))
-			diag_at(c->l->diag, DIAG_WARNING, yaml_get(map->pairs[i].value, "condition"),
-				&item, "is taken as service_started: conditions are not waited for");
-		msg_add_str(&out->depends_on, &out->n_depends_on, name);
+		if (sw_streq(key, service))
+			convert_fault(c, map->pairs[i].key, &item, NULL,
+				      "a service can not wait for itself");
+		Pb__Dependency *dep = CONVERT_NEW(Pb__Dependency, PB__DEPENDENCY__INIT);
+		dep->condition = (Pb__Condition)convert_choice(c, map->pairs[i].value, "condition",
+							       conditions, &item);
+		msg_set_str(&dep->service, name);
+		msg_add(&out->depends_on, &out->n_depends_on, dep);
 	}
 }
 
@@ -194,6 +199,6 @@ void convert_service(struct convert *c, const char *key, const struct yaml_node 
 	convert_ports(c, out, s, &path);
 	convert_networks(c, out, key, s, &path);
 	convert_logging(out->task, s);
-	convert_depends_on(c, out, s, &path);
+	convert_depends_on(c, out, key, s, &path);
 	msg_add(&c->spec->services, &c->spec->n_services, out);
 }

@@ -28,6 +28,8 @@ struct control_env {
 			      void *cb_arg);
 	/** The log lines of a service or task go to the stream, which it ends. */
 	void (*logs)(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r, bool local_only);
+	/** A time zone by name, or NULL. What it returns stays. */
+	const struct sw_zone *(*zone)(void *arg, const char *name);
 	uint64_t self_node; /* ours */
 	uv_loop_t *loop;
 	void *arg;

@@ -48,9 +48,37 @@ void ctl_watch_reset(struct control *c);
 /* validate.c */
 int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
 		      struct sw_error *err) SW_MUST_CHECK;
-int ctl_check_secret(const char *what, const char *name, size_t size, size_t max,
-		     struct sw_error *err) SW_MUST_CHECK;
 int ctl_check_name(const char *what, const char *name, struct sw_error *err) SW_MUST_CHECK;
+
+/* objects.c */
+int ctl_refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
+		     struct sw_error *err) SW_MUST_CHECK;
+int ctl_remove_unused(struct control *c, struct store_tx *tx, Pb__Kind kind, const char *ref,
+		      ProtobufCMessage *reply, struct sw_error *err) SW_MUST_CHECK;
+
+/* files.c: secrets and configs; `spec` is a SecretSpec or a ConfigSpec, as `kind` says. */
+enum ctl_file_change {
+	CTL_FILE_SAME,
+	CTL_FILE_CREATED,
+	CTL_FILE_LABELED,  /* nobody needs to know */
+	CTL_FILE_REPLACED, /* a new object under the old name */
+};
+int ctl_check_file(Pb__Kind kind, const ProtobufCMessage *spec, struct sw_error *err) SW_MUST_CHECK;
+enum ctl_file_change ctl_put_file(struct control *c, struct store_tx *tx, Pb__Kind kind,
+				  const ProtobufCMessage *spec, uint64_t stack_id,
+				  uint64_t *ret_old, uint64_t *ret_new);
+/** The object is to go when nothing uses it any more; its name is free at once. */
+void ctl_retire_file(struct store_tx *tx, Pb__Kind kind, uint64_t id);
+
+/* plan.c: what the transaction would change, as items for people. */
+void ctl_plan(const struct store_tx *tx, Pb__StackApplyReply *reply);
+
+/* generation.c: what a stack was before. */
+void ctl_keep_generation(struct control *c, struct store_tx *tx, uint64_t stack_id,
+			 uint64_t generation, const Pb__StackSpec *spec);
+/** The spec of a kept generation (0: the one before the current), contents and all. */
+int ctl_old_stack(const struct control *c, const Pb__Stack *s, uint64_t generation,
+		  Pb__StackSpec **ret, struct sw_error *err) SW_MUST_CHECK;
 
 /* service.c */
 /** Names in the spec become ids; what is missing is named. Looks at the transaction's view. */
@@ -59,6 +87,11 @@ int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_erro
 /** Creates or updates by name; takes a resolved spec. *ret_changed: 0 no, 1 created, 2 updated. */
 void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
 		     uint64_t stack_id, int *ret_changed);
+int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next,
+			struct sw_error *err) SW_MUST_CHECK;
+/** Every service that names the old object gets a revision that names the new one. */
+void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t old_id,
+		    uint64_t new_id);
 int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id);
 
 /* build functions, one a write method */
@@ -66,18 +99,23 @@ int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, u
 	int ctl_build_##name(struct control *c, struct store_tx *tx, const ProtobufCMessage *m,    \
 			     ProtobufCMessage *reply, struct sw_error *err)
 CTL_BUILD(stack_apply);
+CTL_BUILD(stack_rollback);
 CTL_BUILD(stack_remove);
 CTL_BUILD(service_create);
 CTL_BUILD(service_update);
 CTL_BUILD(service_scale);
 CTL_BUILD(service_remove);
+CTL_BUILD(service_run);
 CTL_BUILD(node_update);
 CTL_BUILD(node_remove);
+CTL_BUILD(rebalance);
 CTL_BUILD(network_create);
 CTL_BUILD(network_remove);
 CTL_BUILD(secret_create);
+CTL_BUILD(secret_update);
 CTL_BUILD(secret_remove);
 CTL_BUILD(config_create);
+CTL_BUILD(config_update);
 CTL_BUILD(config_remove);
 CTL_BUILD(volume_create);
 CTL_BUILD(volume_remove);

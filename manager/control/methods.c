@@ -8,24 +8,29 @@
 	{ "/swarm.v1.Control/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, kind_,   \
 	  OPERATOR, leader_, fn }
 
-#define WRITES(X)                                                                                  \
-	X(StackApply, stack_apply, stack_apply_request, stack_apply_reply)                         \
-	X(StackRemove, stack_remove, ref, stack_remove_reply)                                      \
-	X(ServiceCreate, service_create, service_create_request, id_reply)                         \
-	X(ServiceUpdate, service_update, service_update_request, id_reply)                         \
-	X(ServiceScale, service_scale, service_scale_request, id_reply)                            \
-	X(ServiceRemove, service_remove, ref, id_reply)                                            \
-	X(NodeUpdate, node_update, node_update_request, id_reply)                                  \
-	X(NodeRemove, node_remove, node_remove_request, id_reply)                                  \
-	X(NetworkCreate, network_create, network_create_request, id_reply)                         \
-	X(NetworkRemove, network_remove, ref, id_reply)                                            \
-	X(SecretCreate, secret_create, secret_create_request, id_reply)                            \
-	X(SecretRemove, secret_remove, ref, id_reply)                                              \
-	X(ConfigCreate, config_create, config_create_request, id_reply)                            \
-	X(ConfigRemove, config_remove, ref, id_reply)                                              \
-	X(VolumeCreate, volume_create, volume_create_request, id_reply)                            \
-	X(VolumeRemove, volume_remove, ref, id_reply)                                              \
-	X(JoinTokenGet, join_token_get, join_token_request, join_token_reply)                      \
+#define WRITES(X)                                                                   \
+	X(StackApply, stack_apply, stack_apply_request, stack_apply_reply)          \
+	X(StackRollback, stack_rollback, stack_rollback_request, stack_apply_reply) \
+	X(StackRemove, stack_remove, ref, stack_remove_reply)                       \
+	X(ServiceCreate, service_create, service_create_request, id_reply)          \
+	X(ServiceUpdate, service_update, service_update_request, id_reply)          \
+	X(ServiceScale, service_scale, service_scale_request, id_reply)             \
+	X(ServiceRemove, service_remove, ref, id_reply)                             \
+	X(ServiceRun, service_run, service_run_request, id_reply)                   \
+	X(NodeUpdate, node_update, node_update_request, id_reply)                   \
+	X(NodeRemove, node_remove, node_remove_request, id_reply)                   \
+	X(Rebalance, rebalance, rebalance_request, rebalance_reply)                 \
+	X(NetworkCreate, network_create, network_create_request, id_reply)          \
+	X(NetworkRemove, network_remove, ref, id_reply)                             \
+	X(SecretCreate, secret_create, secret_create_request, id_reply)             \
+	X(SecretUpdate, secret_update, secret_update_request, id_reply)             \
+	X(SecretRemove, secret_remove, ref, id_reply)                               \
+	X(ConfigCreate, config_create, config_create_request, id_reply)             \
+	X(ConfigUpdate, config_update, config_update_request, id_reply)             \
+	X(ConfigRemove, config_remove, ref, id_reply)                               \
+	X(VolumeCreate, volume_create, volume_create_request, id_reply)             \
+	X(VolumeRemove, volume_remove, ref, id_reply)                               \
+	X(JoinTokenGet, join_token_get, join_token_request, join_token_reply)       \
 	X(OperatorIssue, operator_issue, operator_issue_request, operator_issue_reply)
 
 #define X(name, lower, in_, out_)                                                                  \

@@ -37,19 +37,38 @@ CTL_BUILD(node_update)
 	if (r->spec == NULL)
 		return sw_fail(err, SW_EINVAL, "the request has no spec");
 	if (r->version != 0 && r->version != old->version)
-		return sw_fail(err, SW_EPRECOND, "node %s has changed since it was read: read it "
+		return sw_fail(err, SW_ECONFLICT, "node %s has changed since it was read: read it "
 			       "again", sw_id(old->id).s);
 	if (r->spec->role == PB__NODE_ROLE__WORKER && old->raft_id != 0 &&
 	    old->spec->role == PB__NODE_ROLE__MANAGER && count_managers(c->env.store) <= 1)
 		return sw_fail(err, SW_EPRECOND,
 			       "node %s is the last manager: promote another node first",
 			       store_name_of(PB__KIND__KIND_NODE, o));
+	if (r->spec->role == PB__NODE_ROLE__MANAGER && old->spec->role == PB__NODE_ROLE__WORKER &&
+	    (old->raft_id != 0 || old->role == PB__NODE_ROLE__MANAGER))
+		return sw_fail(err, SW_EUNAVAIL,
+			       "node %s has not yet ended its last time as a manager%s",
+			       store_name_of(PB__KIND__KIND_NODE, o),
+			       old->state == PB__NODE_STATE__NODE_READY ?
+				       ": try again in a moment" :
+				       ", and it is down: start it first");
 	if (msg_equal(&old->spec->base, &r->spec->base))
 		return 0;
 	n = store_tx_edit(tx, PB__KIND__KIND_NODE, old->id);
+	if (old->spec->availability != r->spec->availability)
+		n->availability_ms = store_tx_now(tx);
 	msg_free(&n->spec->base);
 	n->spec = msg_clone_of(Pb__NodeSpec, r->spec);
 	return 0;
+}
+
+CTL_BUILD(rebalance)
+{
+	(void)c;
+	(void)tx;
+	(void)m;
+	(void)reply;
+	return sw_fail(err, SW_EUNSUPP, "later");
 }
 
 static void revoke_certificate(struct control *c, struct store_tx *tx, uint64_t node)

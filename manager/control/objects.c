@@ -1,4 +1,4 @@
-/* Networks, secrets, configs and volumes made and removed one by one. */
+/* Networks and volumes made and removed one by one, and what all objects have in common. */
 #include "manager/control/internal.h"
 
 #include "base/id.h"
@@ -6,8 +6,8 @@
 #include "base/str.h"
 #include "proto/msg.h"
 
-static int refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
-			struct sw_error *err)
+int ctl_refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
+		     struct sw_error *err)
 {
 	uint64_t id;
 
@@ -39,8 +39,8 @@ static const Pb__Service *user_of(const struct store *s, uint64_t id)
 	return NULL;
 }
 
-static int remove_unused(struct control *c, struct store_tx *tx, Pb__Kind kind, const char *ref,
-			 ProtobufCMessage *reply, struct sw_error *err)
+int ctl_remove_unused(struct control *c, struct store_tx *tx, Pb__Kind kind, const char *ref,
+		      ProtobufCMessage *reply, struct sw_error *err)
 {
 	const struct store_head *o;
 	const Pb__Service *user;
@@ -68,7 +68,7 @@ CTL_BUILD(network_create)
 	if (sw_streq(spec->name, "host") || sw_streq(spec->name, "none"))
 		return sw_fail(err, SW_EINVAL, "network name %s is predefined", spec->name);
 	if ((rc = ctl_check_name("network", spec->name, err)) != 0 ||
-	    (rc = refuse_taken(tx, PB__KIND__KIND_NETWORK, spec->name, err)) != 0 ||
+	    (rc = ctl_refuse_taken(tx, PB__KIND__KIND_NETWORK, spec->name, err)) != 0 ||
 	    (rc = alloc_check_network(leader_alloc(c->env.leader), spec, err)) != 0)
 		return rc;
 	n = sw_new(Pb__Network);
@@ -82,57 +82,8 @@ CTL_BUILD(network_create)
 
 CTL_BUILD(network_remove)
 {
-	return remove_unused(c, tx, PB__KIND__KIND_NETWORK, ((const Pb__Ref *)m)->ref, reply, err);
-}
-
-CTL_BUILD(secret_create)
-{
-	const Pb__SecretSpec *spec = ((const Pb__SecretCreateRequest *)m)->spec;
-	Pb__Secret *s;
-	int rc;
-
-	if (spec == NULL)
-		return sw_fail(err, SW_EINVAL, "the request has no spec");
-	if ((rc = ctl_check_secret("secret", spec->name, spec->data.len, 512000, err)) != 0 ||
-	    (rc = refuse_taken(tx, PB__KIND__KIND_SECRET, spec->name, err)) != 0)
-		return rc;
-	s = sw_new(Pb__Secret);
-	pb__secret__init(s);
-	s->id = ctl_new_id(c);
-	s->spec = msg_clone_of(Pb__SecretSpec, spec);
-	((Pb__IdReply *)reply)->id = s->id;
-	store_tx_create(tx, PB__KIND__KIND_SECRET, s);
-	return 0;
-}
-
-CTL_BUILD(secret_remove)
-{
-	return remove_unused(c, tx, PB__KIND__KIND_SECRET, ((const Pb__Ref *)m)->ref, reply, err);
-}
-
-CTL_BUILD(config_create)
-{
-	const Pb__ConfigSpec *spec = ((const Pb__ConfigCreateRequest *)m)->spec;
-	Pb__Config *s;
-	int rc;
-
-	if (spec == NULL)
-		return sw_fail(err, SW_EINVAL, "the request has no spec");
-	if ((rc = ctl_check_secret("config", spec->name, spec->data.len, 1024000, err)) != 0 ||
-	    (rc = refuse_taken(tx, PB__KIND__KIND_CONFIG, spec->name, err)) != 0)
-		return rc;
-	s = sw_new(Pb__Config);
-	pb__config__init(s);
-	s->id = ctl_new_id(c);
-	s->spec = msg_clone_of(Pb__ConfigSpec, spec);
-	((Pb__IdReply *)reply)->id = s->id;
-	store_tx_create(tx, PB__KIND__KIND_CONFIG, s);
-	return 0;
-}
-
-CTL_BUILD(config_remove)
-{
-	return remove_unused(c, tx, PB__KIND__KIND_CONFIG, ((const Pb__Ref *)m)->ref, reply, err);
+	return ctl_remove_unused(c, tx, PB__KIND__KIND_NETWORK, ((const Pb__Ref *)m)->ref, reply,
+				 err);
 }
 
 CTL_BUILD(volume_create)
@@ -144,7 +95,7 @@ CTL_BUILD(volume_create)
 	if (spec == NULL)
 		return sw_fail(err, SW_EINVAL, "the request has no spec");
 	if ((rc = ctl_check_name("volume", spec->name, err)) != 0 ||
-	    (rc = refuse_taken(tx, PB__KIND__KIND_VOLUME, spec->name, err)) != 0)
+	    (rc = ctl_refuse_taken(tx, PB__KIND__KIND_VOLUME, spec->name, err)) != 0)
 		return rc;
 	v = sw_new(Pb__Volume);
 	pb__volume__init(v);

@@ -82,20 +82,51 @@ static bool same_ports(const Pb__Revision *r, const Pb__ServiceSpec *spec)
 	return true;
 }
 
-/* A change of placement alone keeps the tasks that still fit: the orchestrator sees to the rest. */
-static bool needs_new_tasks(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+enum rollout {
+	ROLL_NOTHING,   /* what the tasks run stays the same */
+	ROLL_PLACEMENT, /* a new revision of the same family: tasks that still fit stay */
+	ROLL_TASKS,
+};
+
+/* How the image was found, and from where it may be pulled, is no matter to what runs already. */
+static Pb__TaskSpec *without_placement(const Pb__TaskSpec *t)
 {
-	return !msg_equal(&r->task->base, &spec->task->base) || !same_ports(r, spec);
+	Pb__TaskSpec *c = msg_clone_of(Pb__TaskSpec, t);
+
+	msg_free(c->placement != NULL ? &c->placement->base : NULL);
+	c->placement = NULL;
+	msg_set_str(&c->container->pull_policy, "");
+	msg_set_str(&c->container->image_asked, "");
+	return c;
+}
+
+static enum rollout rollout_of(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+{
+	Pb__TaskSpec *a, *b;
+	bool same;
+
+	if (r == NULL || r->task == NULL || !same_ports(r, spec))
+		return ROLL_TASKS;
+	if (msg_equal(&r->task->base, &spec->task->base))
+		return ROLL_NOTHING;
+	a = without_placement(r->task);
+	b = without_placement(spec->task);
+	same = msg_equal(&a->base, &b->base);
+	msg_free(&a->base);
+	msg_free(&b->base);
+	return same ? ROLL_PLACEMENT : ROLL_TASKS;
 }
 
 static uint64_t new_revision(struct control *c, struct store_tx *tx, uint64_t service,
-			     const Pb__ServiceSpec *spec)
+			     const Pb__ServiceSpec *spec, const Pb__Revision *family)
 {
 	Pb__Revision *r = sw_new(Pb__Revision);
 
 	pb__revision__init(r);
 	r->id = ctl_new_id(c);
 	r->service_id = service;
+	if (family != NULL)
+		r->family_id = family->family_id != 0 ? family->family_id : family->id;
 	r->task = msg_clone_of(Pb__TaskSpec, spec->task);
 	for (size_t i = 0; i < spec->n_ports; i++)
 		msg_add(&r->ports, &r->n_ports, msg_clone(&spec->ports[i]->base));
@@ -103,19 +134,79 @@ static uint64_t new_revision(struct control *c, struct store_tx *tx, uint64_t se
 	return r->id;
 }
 
+/* What a rollback goes back to is the version before this change; a change in the middle of an
+ * update leaves it at what was there before that. Takes s->spec. */
+static void keep_previous(Pb__Service *s, const Pb__ServiceSpec *next)
+{
+	bool rolling = s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING;
+
+	if (rolling && s->prev_spec != NULL) {
+		s->prev_spec->replicas = next->replicas;
+		msg_free(&s->spec->base);
+		return;
+	}
+	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
+	s->prev_spec = s->spec;
+	s->prev_revision_id = s->revision_id;
+}
+
+/* A change that no task needs: one that was paused goes on with it, one that ended is history. */
+static void settle_update(Pb__Service *s, int64_t now)
+{
+	Pb__UpdateState state =
+		s->update != NULL ? s->update->state : PB__UPDATE_STATE__UPDATE_NONE;
+
+	switch (state) {
+	case PB__UPDATE_STATE__UPDATE_PAUSED:
+	case PB__UPDATE_STATE__ROLLBACK_PAUSED:
+		s->update->state = state == PB__UPDATE_STATE__UPDATE_PAUSED
+					   ? PB__UPDATE_STATE__UPDATE_RUNNING
+					   : PB__UPDATE_STATE__ROLLBACK_RUNNING;
+		s->update->started_ms = now;
+		msg_set_str(&s->update->message, "update goes on");
+		return;
+	case PB__UPDATE_STATE__UPDATE_COMPLETED:
+	case PB__UPDATE_STATE__ROLLBACK_COMPLETED:
+		msg_free(&s->update->base);
+		s->update = NULL;
+		return;
+	default:
+		return;
+	}
+}
+
+static bool is_job(const Pb__ServiceSpec *s)
+{
+	return s->mode == PB__SERVICE_MODE__REPLICATED_JOB ||
+	       s->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
+static bool same_schedule(const Pb__ServiceSpec *a, const Pb__ServiceSpec *b)
+{
+	if (a->schedule == NULL || b->schedule == NULL)
+		return a->schedule == b->schedule;
+	return sw_streq(a->schedule->cron, b->schedule->cron) &&
+	       sw_streq(a->schedule->timezone, b->schedule->timezone) &&
+	       a->schedule->suspend == b->schedule->suspend;
+}
+
 static void begin_update(struct control *c, struct store_tx *tx, Pb__Service *s,
 			 Pb__ServiceSpec *takes_spec)
 {
 	const Pb__Revision *r = store_tx_get(tx, PB__KIND__KIND_REVISION, s->revision_id);
-	bool roll = r == NULL || needs_new_tasks(r, takes_spec);
+	enum rollout roll = rollout_of(r, takes_spec);
 
-	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
-	s->prev_spec = s->spec;
+	if (s->job != NULL && !same_schedule(s->spec, takes_spec))
+		s->job->next_ms = 0; /* the next tick is that of the new one */
+	keep_previous(s, takes_spec);
 	s->spec = takes_spec;
-	if (!roll)
+	if (roll == ROLL_NOTHING) {
+		settle_update(s, store_tx_now(tx));
 		return;
-	s->prev_revision_id = s->revision_id;
-	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	}
+	s->revision_id = new_revision(c, tx, s->id, takes_spec, roll == ROLL_PLACEMENT ? r : NULL);
+	if (is_job(takes_spec))
+		return; /* its next run is of the new revision */
 	if (s->update == NULL) {
 		s->update = sw_new(Pb__UpdateStatus);
 		pb__update_status__init(s->update);
@@ -135,7 +226,7 @@ static uint64_t create_service(struct control *c, struct store_tx *tx, Pb__Servi
 	s->id = ctl_new_id(c);
 	s->spec = takes_spec;
 	s->stack_id = stack_id;
-	s->revision_id = new_revision(c, tx, s->id, takes_spec);
+	s->revision_id = new_revision(c, tx, s->id, takes_spec, NULL);
 	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
 	return s->id;
 }
@@ -159,6 +250,56 @@ void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *ta
 	}
 	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, id), takes_spec);
 	*ret_changed = 2;
+}
+
+static size_t rename_refs(Pb__FileRef **refs, size_t n, uint64_t old_id, uint64_t new_id)
+{
+	size_t changed = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (refs[i]->object_id != old_id)
+			continue;
+		refs[i]->object_id = new_id;
+		changed++;
+	}
+	return changed;
+}
+
+static size_t rename_in(Pb__ContainerSpec *c, Pb__Kind kind, uint64_t old_id, uint64_t new_id)
+{
+	return kind == PB__KIND__KIND_SECRET
+		       ? rename_refs(c->secrets, c->n_secrets, old_id, new_id)
+		       : rename_refs(c->configs, c->n_configs, old_id, new_id);
+}
+
+void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t old_id,
+		    uint64_t new_id)
+{
+	struct store_iter it = {0};
+
+	for (const struct store_head *o;
+	     (o = store_next(c->env.store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
+		const Pb__Service *s = store_tx_get(tx, PB__KIND__KIND_SERVICE, o->id);
+		Pb__ServiceSpec *next;
+
+		if (s == NULL || s->removing || s->one_off)
+			continue;
+		next = msg_clone_of(Pb__ServiceSpec, s->spec);
+		if (rename_in(next->task->container, kind, old_id, new_id) > 0)
+			begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id), next);
+		else
+			msg_free(&next->base);
+	}
+}
+
+int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next, struct sw_error *err)
+{
+	if (old->spec->mode == next->mode)
+		return 0;
+	return sw_fail(
+		err, SW_EPRECOND,
+		"service %s can't become of another mode: remove it first, then make it anew",
+		next->name);
 }
 
 /* ---- methods ---- */
@@ -223,9 +364,16 @@ static int roll_back(struct control *c, struct store_tx *tx, const Pb__Service *
 		return sw_fail(err, SW_EPRECOND, "service %s has no earlier version to go back to",
 			       old->spec->name);
 	s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id);
-	begin_update(c, tx, s, msg_clone_of(Pb__ServiceSpec, old->prev_spec));
-	s->update->state = PB__UPDATE_STATE__ROLLBACK_RUNNING;
-	msg_set_str(&s->update->message, "rollback in progress");
+	Pb__ServiceSpec *back = take_ptr(&s->prev_spec);
+	begin_update(c, tx, s, back);
+	/* There is one version to go back to, and this was it. */
+	msg_free(s->prev_spec != NULL ? &s->prev_spec->base : NULL);
+	s->prev_spec = NULL;
+	s->prev_revision_id = 0;
+	if (s->update != NULL && s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING) {
+		s->update->state = PB__UPDATE_STATE__ROLLBACK_RUNNING;
+		msg_set_str(&s->update->message, "rollback in progress");
+	}
 	return 0;
 }
 
@@ -251,6 +399,10 @@ CTL_BUILD(service_update)
 	if (!sw_streq(spec->name, old->spec->name)) {
 		rc = sw_fail(err, SW_EINVAL, "service %s can't be renamed to %s", old->spec->name,
 			     spec->name);
+		msg_free(&spec->base);
+		return rc;
+	}
+	if ((rc = ctl_check_same_mode(old, spec, err)) != 0) {
 		msg_free(&spec->base);
 		return rc;
 	}
@@ -282,6 +434,68 @@ CTL_BUILD(service_scale)
 		return rc;
 	}
 	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id), spec);
+	return 0;
+}
+
+/* ---- one-off tasks ---- */
+
+/* Runs beside the service: with its files and networks, without its name and its ports. */
+static Pb__ServiceSpec *one_off_spec(const Pb__ServiceSpec *of, const Pb__ServiceRunRequest *r,
+				     uint64_t id)
+{
+	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, of);
+	Pb__ContainerSpec *c = s->task->container;
+	sw_autofree char *name = sw_asprintf("%.40s_run_%.6s", of->name, sw_id(id).s + 7);
+
+	msg_set_str(&s->name, name);
+	s->mode = PB__SERVICE_MODE__REPLICATED_JOB;
+	s->replicas = 1;
+	s->max_concurrent = 0;
+	while (s->n_ports > 0)
+		msg_free(&s->ports[--s->n_ports]->base);
+	while (s->n_depends_on > 0)
+		msg_free(&s->depends_on[--s->n_depends_on]->base);
+	for (size_t i = 0; i < s->task->n_networks; i++)
+		while (s->task->networks[i]->n_aliases > 0)
+			free(s->task->networks[i]->aliases[--s->task->networks[i]->n_aliases]);
+	msg_free(s->schedule != NULL ? &s->schedule->base : NULL);
+	s->schedule = NULL;
+	msg_free(s->task->restart != NULL ? &s->task->restart->base : NULL);
+	s->task->restart = sw_new(Pb__RestartPolicy);
+	pb__restart_policy__init(s->task->restart);
+	s->task->restart->condition = PB__RESTART_CONDITION__RESTART_NONE;
+	msg_free(c->healthcheck != NULL ? &c->healthcheck->base : NULL);
+	c->healthcheck = NULL;
+	while (r->n_command > 0 && c->n_command > 0)
+		free(c->command[--c->n_command]);
+	for (size_t i = 0; i < r->n_command; i++)
+		msg_add_str(&c->command, &c->n_command, r->command[i]);
+	c->command_set |= r->n_command > 0;
+	for (size_t i = 0; i < r->n_env; i++)
+		msg_add_str(&c->env, &c->n_env, r->env[i]);
+	return s;
+}
+
+CTL_BUILD(service_run)
+{
+	const Pb__ServiceRunRequest *r = (const Pb__ServiceRunRequest *)m;
+	const Pb__Service *of;
+	Pb__ServiceSpec *spec;
+	int rc = find_service(c, r->ref, &of, err);
+
+	if (rc != 0)
+		return rc;
+	spec = one_off_spec(of->spec, r, ctl_new_id(c));
+	rc = ctl_check_service(c, 0, spec, err);
+	if (rc == 0)
+		rc = ctl_refuse_taken(tx, PB__KIND__KIND_SERVICE, spec->name, err);
+	if (rc != 0) {
+		msg_free(&spec->base);
+		return rc;
+	}
+	uint64_t id = create_service(c, tx, spec, of->stack_id);
+	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, id))->one_off = true;
+	((Pb__IdReply *)reply)->id = id;
 	return 0;
 }
 

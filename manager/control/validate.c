@@ -1,6 +1,7 @@
 /* What a spec must keep to. Messages name the object, the value and what is allowed. */
 #include "manager/control/internal.h"
 
+#include "base/cron.h"
 #include "base/str.h"
 #include "manager/sched/constraint.h"
 
@@ -38,21 +39,6 @@ int ctl_check_name(const char *what, const char *name, struct sw_error *err)
 			    "%s name \"%s\": wanted 1 to 64 letters, digits, -, _ and ., beginning "
 			    "and ending with a letter or digit",
 			    what, name);
-}
-
-int ctl_check_secret(const char *what, const char *name, size_t size, size_t max,
-		     struct sw_error *err)
-{
-	int rc = ctl_check_name(what, name, err);
-
-	if (rc != 0)
-		return rc;
-	if (size == 0)
-		return sw_fail(err, SW_EINVAL, "%s %s is empty", what, name);
-	if (size >= max)
-		return sw_fail(err, SW_EINVAL, "%s %s has %zu bytes; less than %zu are allowed",
-			       what, name, size, max);
-	return 0;
 }
 
 static int check_resources(const char *svc, const char *what, const Pb__Resources *r,
@@ -124,15 +110,72 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 
 static int check_mode(const Pb__ServiceSpec *s, struct sw_error *err)
 {
-	if (s->mode == PB__SERVICE_MODE__REPLICATED_JOB || s->mode == PB__SERVICE_MODE__GLOBAL_JOB)
-		return sw_fail(err, SW_EUNSUPP, "service %s: jobs are not supported yet", s->name);
 	if (s->replicas > MAX_REPLICAS)
 		return sw_fail(err, SW_EINVAL,
 			       "service %s: %" PRIu64 " replicas; at most %d are allowed", s->name,
 			       s->replicas, MAX_REPLICAS);
-	if (s->mode == PB__SERVICE_MODE__GLOBAL && s->replicas != 0)
+	if ((s->mode == PB__SERVICE_MODE__GLOBAL || s->mode == PB__SERVICE_MODE__GLOBAL_JOB) &&
+	    s->replicas != 0)
 		return sw_fail(err, SW_EINVAL, "service %s: a global service has no replicas",
 			       s->name);
+	if (s->mode != PB__SERVICE_MODE__REPLICATED_JOB && s->max_concurrent != 0)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: max-concurrent goes with mode replicated-job only",
+			       s->name);
+	return 0;
+}
+
+static bool is_job(const Pb__ServiceSpec *s)
+{
+	return s->mode == PB__SERVICE_MODE__REPLICATED_JOB ||
+	       s->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
+static int check_schedule(const struct control *c, const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	const char *zone = s->schedule != NULL ? s->schedule->timezone : "";
+	struct sw_cron cron;
+
+	if (s->schedule == NULL)
+		return 0;
+	if (!is_job(s))
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: a schedule goes with mode replicated-job or global-job",
+			       s->name);
+	if (sw_cron_parse(s->schedule->cron, &cron, err) != 0)
+		return sw_wrap(err, "service %s", s->name);
+	if (zone[0] == 0 || sw_streq(zone, "UTC"))
+		return 0;
+	if (!sw_zone_is_name(zone) || c->env.zone == NULL || c->env.zone(c->env.arg, zone) == NULL)
+		return sw_fail(
+			err, SW_EINVAL,
+			"service %s: the manager knows no time zone \"%.64s\": wanted a name as "
+			"Europe/Berlin (package tzdata)",
+			s->name, zone);
+	return 0;
+}
+
+static int check_update(const char *svc, const char *what, const Pb__UpdateConfig *u,
+			struct sw_error *err)
+{
+	if (u == NULL || (u->max_failure_ratio >= 0 && u->max_failure_ratio <= 1))
+		return 0;
+	return sw_fail(err, SW_EINVAL,
+		       "service %s: the max_failure_ratio of %s is %g: wanted 0 to 1", svc, what,
+		       u->max_failure_ratio);
+}
+
+/* Two files in one place: the second would hide the first. */
+static int check_refs(const char *svc, const char *what, Pb__FileRef *const *refs, size_t n,
+		      struct sw_error *err)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < i; k++)
+			if (sw_streq(refs[i]->target, refs[k]->target))
+				return sw_fail(err, SW_EINVAL,
+					       "service %s: %ss %s and %s have the same target %s",
+					       svc, what, refs[k]->name, refs[i]->name,
+					       refs[i]->target);
 	return 0;
 }
 
@@ -166,11 +209,17 @@ int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceS
 	if (spec->task == NULL || spec->task->container == NULL ||
 	    sw_is_empty(spec->task->container->image))
 		return sw_fail(err, SW_EINVAL, "service %s has no image", spec->name);
-	if ((rc = check_mode(spec, err)) != 0 ||
+	if ((rc = check_mode(spec, err)) != 0 || (rc = check_schedule(c, spec, err)) != 0 ||
+	    (rc = check_update(spec->name, "update_config", spec->update, err)) != 0 ||
+	    (rc = check_update(spec->name, "rollback_config", spec->rollback, err)) != 0 ||
 	    (rc = check_resources(spec->name, "limit", spec->task->limits, err)) != 0 ||
 	    (rc = check_resources(spec->name, "reservation", spec->task->reservations, err)) != 0 ||
 	    (rc = check_placement(spec->name, spec->task->placement, err)) != 0 ||
-	    (rc = check_mounts(spec, err)) != 0)
+	    (rc = check_mounts(spec, err)) != 0 ||
+	    (rc = check_refs(spec->name, "secret", spec->task->container->secrets,
+			     spec->task->container->n_secrets, err)) != 0 ||
+	    (rc = check_refs(spec->name, "config", spec->task->container->configs,
+			     spec->task->container->n_configs, err)) != 0)
 		return rc;
 	return check_ports(c, self, spec, err);
 }

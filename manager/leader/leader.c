@@ -87,6 +87,12 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	return l;
 }
 
+void leader_set_zones(struct leader *l, const struct sw_zone *(*zone)(void *arg, const char *name),
+		      void *arg)
+{
+	orch_set_zones(l->orch, zone, arg);
+}
+
 static void drop_reports(struct leader *l)
 {
 	struct omap_iter it = omap_begin(&l->reports);
@@ -219,12 +225,17 @@ static void fold_report(struct store_tx *tx, const struct report *r)
 	if (old == NULL || old->node_id != r->node || s->state < old->state ||
 	    old->state < PB__TASK_STATE__TASK_ASSIGNED || task_is_dead(old))
 		return;
-	if (s->state == old->state && sw_streq(s->message, old->message))
+	if (s->state == old->state && sw_streq(s->message, old->message) &&
+	    s->restarts == old->restarts && s->down == old->down)
 		return;
 	t = store_tx_edit(tx, PB__KIND__KIND_TASK, s->task_id);
 	if (s->state > t->state)
 		t->state_ms = store_tx_now(tx);
 	t->state = s->state;
+	if (s->state == PB__TASK_STATE__TASK_RUNNING && t->running_ms == 0)
+		t->running_ms = store_tx_now(tx);
+	t->restarts = s->restarts;
+	t->down = s->down && s->state == PB__TASK_STATE__TASK_RUNNING;
 	t->exit_code = s->exit_code;
 	t->pid = s->pid;
 	sw_autofree char *text = sw_strndup(s->message, MAX_MESSAGE);

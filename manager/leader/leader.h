@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "base/zone.h"
 #include "manager/alloc/alloc.h"
 #include "manager/sched/sched.h"
 #include "manager/store/tx.h"
@@ -21,6 +22,9 @@ enum { LEADER_GRACE = 4 }; /* heartbeats that a node may miss before it is down 
 
 struct leader *leader_new(struct store *s, uint64_t seed);
 void leader_free(struct leader *l);
+/** Where schedules get their time zones (orch_set_zones). */
+void leader_set_zones(struct leader *l, const struct sw_zone *(*zone)(void *arg, const char *name),
+		      void *arg);
 
 /** Leadership came (rebuild all from the store) or went. `mono_ms`: every node counts as seen now.
  */

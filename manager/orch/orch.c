@@ -20,7 +20,14 @@ void orch_free(struct orch *o)
 	omap_fini(&o->dirty);
 	omap_fini(&o->due);
 	omap_fini(&o->stacks);
+	omap_fini(&o->waiting);
 	free(o);
+}
+
+void orch_set_zones(struct orch *o, orch_zone_fn zone, void *arg)
+{
+	o->zone = zone;
+	o->zone_arg = arg;
 }
 
 static void mark(struct orch *o, uint64_t service)
@@ -30,14 +37,14 @@ static void mark(struct orch *o, uint64_t service)
 
 static void mark_stack(struct orch *o, uint64_t stack)
 {
-	if (stack != 0)
-		omap_set(&o->stacks, (struct omap_key){ stack, 0 }, o);
+	omap_set(&o->stacks, (struct omap_key){stack, 0}, o);
 }
 
 static void mark_stacks(struct orch *o)
 {
 	struct store_iter it = { 0 };
 
+	mark_stack(o, 0);
 	for (const struct store_head *s;
 	     (s = store_next(o->store, PB__KIND__KIND_STACK, &it)) != NULL;)
 		mark_stack(o, s->id);
@@ -67,14 +74,25 @@ void orch_reset(struct orch *o)
 	omap_fini(&o->dirty);
 	omap_fini(&o->due);
 	omap_fini(&o->stacks);
+	omap_fini(&o->waiting);
 	mark_all(o, false);
 	mark_stacks(o);
+}
+
+static void task_changed(struct orch *o, const Pb__Task *t)
+{
+	const Pb__Service *s = store_service(o->store, t->service_id);
+
+	mark(o, t->service_id);
+	if (s != NULL)
+		order_mark(o, s, mark);
 }
 
 void orch_on_change(struct orch *o, const struct store_change *c)
 {
 	switch (c->kind) {
 	case PB__KIND__KIND_SERVICE:
+		order_mark(o, (const Pb__Service *)(c->new != NULL ? c->new : c->old), mark);
 		if (c->new != NULL)
 			mark(o, c->id);
 		else
@@ -89,7 +107,7 @@ void orch_on_change(struct orch *o, const struct store_change *c)
 			mark_stack(o, c->id);
 		return;
 	case PB__KIND__KIND_TASK:
-		mark(o, ((const Pb__Task *)(c->new != NULL ? c->new : c->old))->service_id);
+		task_changed(o, (const Pb__Task *)(c->new != NULL ? c->new : c->old));
 		return;
 	case PB__KIND__KIND_NODE:
 		mark_of_node(o, c->id);
@@ -125,7 +143,10 @@ static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, ui
 	view_init(&v, o, tx, r, s);
 	if (s->removing) {
 		remove_service(&v);
-	} else {
+	} else if (order_is_open(&v) && service_is_job(s)) {
+		job_reconcile(&v);
+		reaper_reconcile(&v);
+	} else if (v.service->blocked[0] == 0) {
 		if (service_is_global(s))
 			global_reconcile(&v);
 		else

@@ -4,11 +4,14 @@
  * Pure and level-triggered: what to do follows from the service, its tasks and their nodes alone;
  * events only choose which services to look at. One file a question: replicated.c and global.c say
  * which slots a service has, slot.c what one slot needs, restart.c whether and when a dead task is
- * replaced, update.c how a new revision rolls in, reaper.c what is forgotten.
+ * replaced, update.c how a new revision rolls in and how tasks leave a node, order.c what a service
+ * waits for before its first task, jobs.c which runs a job has, run.c which tasks a run has,
+ * reaper.c what is forgotten.
  */
 #pragma once
 
 #include "base/rand.h"
+#include "base/zone.h"
 #include "manager/store/tx.h"
 
 struct orch;
@@ -21,6 +24,13 @@ struct orch_placement {
 
 struct orch *orch_new(struct store *s, const struct orch_placement *p);
 void orch_free(struct orch *o);
+
+/**
+ * Where time zones come from: NULL when there is none of this name. What it returns stays. Without
+ * this call only UTC is known.
+ */
+typedef const struct sw_zone *(*orch_zone_fn)(void *arg, const char *name);
+void orch_set_zones(struct orch *o, orch_zone_fn zone, void *arg);
 
 void orch_on_change(struct orch *o, const struct store_change *c);
 void orch_reset(struct orch *o);

@@ -2,8 +2,8 @@
  * Whether and when a dead task is replaced.
  *
  * A delay that the spec names is kept exactly. Without one the delay starts at a second and doubles
- * to five minutes while the slot keeps failing (Docker: five seconds, always); a task that ran for a
- * minute ends the series. A task that died with its node is replaced at once.
+ * to five minutes while the slot keeps failing (Docker: five seconds, always); a task that ran for
+ * a minute ends the series. A task that died with its node is replaced at once.
  */
 #include "manager/orch/internal.h"
 
@@ -50,6 +50,11 @@ static uint64_t delay_of(const Pb__RestartPolicy *p, uint32_t series)
 	return d < MAX_MS ? d : MAX_MS;
 }
 
+static int64_t lived_ms(const Pb__Task *t)
+{
+	return t->state_ms - (t->running_ms != 0 ? t->running_ms : t->created_ms);
+}
+
 /* Tasks of this slot that died young in a row, this one included, less one. */
 static uint32_t series_of(const struct slot *s, const Pb__Task *dead)
 {
@@ -60,7 +65,7 @@ static uint32_t series_of(const struct slot *s, const Pb__Task *dead)
 
 		if (t->revision_id != dead->revision_id || !task_is_dead(t))
 			continue;
-		if (t->state_ms - t->created_ms >= STABLE_MS)
+		if (lived_ms(t) >= STABLE_MS)
 			break;
 		n++;
 	}
@@ -73,18 +78,21 @@ static uint32_t series_of(const struct slot *s, const Pb__Task *dead)
 bool restart_wanted(const struct view *v, const struct slot *s, const Pb__Task *dead,
 		    int64_t *ret_not_before, uint32_t *ret_attempt)
 {
-	const Pb__RestartPolicy *p =
-		v->revision != NULL && v->revision->task != NULL ? v->revision->task->restart : NULL;
+	const Pb__RestartPolicy *p = v->revision != NULL && v->revision->task != NULL
+					     ? v->revision->task->restart
+					     : NULL;
 	bool lost = !task_is_dead(dead) || dead->state == PB__TASK_STATE__TASK_ORPHANED ||
 		    dead->state == PB__TASK_STATE__TASK_SHUTDOWN;
-	bool stable = dead->state_ms - dead->created_ms >= STABLE_MS;
+	bool stable = lived_ms(dead) >= STABLE_MS;
 
 	if (!condition_allows(p, dead, lost))
 		return false;
 	if (!lost && p != NULL && p->max_attempts > 0 &&
 	    attempts_so_far(v, s, p, dead) >= p->max_attempts)
 		return false;
-	*ret_attempt = lost ? dead->attempt : stable && (p == NULL || p->max_attempts == 0) ? 1 : dead->attempt + 1;
+	*ret_attempt = lost                                            ? dead->attempt
+		       : stable && (p == NULL || p->max_attempts == 0) ? 1
+								       : dead->attempt + 1;
 	*ret_not_before = lost ? 0 : dead->state_ms + (int64_t)delay_of(p, series_of(s, dead));
 	return true;
 }

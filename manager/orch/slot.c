@@ -3,18 +3,14 @@
  *
  *	dead …  [stopping]  [old revision]  [current revision]
  *
- * A slot wants one live task of the current revision; update.c decides when an old one gives way.
+ * A slot wants one live task of the current revision, on a node where it may stay; update.c decides
+ * when an old one, or one that must move, gives way.
  */
 #include "manager/orch/internal.h"
 
 #include "proto/task_state.h"
 
 enum { STOP_PATIENCE_MS = 60 * 1000, GRACE_MS = 10 * 1000 };
-
-static bool is_current(const struct view *v, const Pb__Task *t)
-{
-	return t->revision_id == v->service->revision_id;
-}
 
 const Pb__Task *slot_live(const struct view *v, const struct slot *s, bool current)
 {
@@ -23,19 +19,23 @@ const Pb__Task *slot_live(const struct view *v, const struct slot *s, bool curre
 	for (size_t i = 0; i < s->n; i++) {
 		const Pb__Task *t = s->tasks[i];
 
-		if (view_is_live(v, t) && is_current(v, t) == current &&
+		if (view_is_live(v, t) && view_is_current(v, t) == current &&
 		    (best == NULL || t->state > best->state))
 			best = t;
 	}
 	return best;
 }
 
-/* The newest task of the current revision, or NULL. */
+/* The newest dead or lost task of the current revision, or NULL. One that was told to stop is no
+ * reason for or against another. */
 static const Pb__Task *last_current(const struct view *v, const struct slot *s)
 {
-	for (size_t i = s->n; i-- > 0;)
-		if (is_current(v, s->tasks[i]))
-			return s->tasks[i];
+	for (size_t i = s->n; i-- > 0;) {
+		const Pb__Task *t = s->tasks[i];
+
+		if (view_has_revision(v, t) && !view_is_live(v, t))
+			return t->state == PB__TASK_STATE__TASK_SHUTDOWN ? NULL : t;
+	}
 	return NULL;
 }
 
@@ -73,8 +73,7 @@ static bool has_stopping(struct view *v, const struct slot *s)
 	return any;
 }
 
-/* Dead or lost tasks are wanted no more; what their node never tells is settled here. */
-static void settle(struct view *v, const struct slot *s)
+void slot_settle(struct view *v, const struct slot *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const Pb__Task *t = s->tasks[i];
@@ -92,24 +91,23 @@ static void settle(struct view *v, const struct slot *s)
 	}
 }
 
-static bool start_first(const struct view *v)
-{
-	const Pb__UpdateConfig *u = v->service->spec->update;
-
-	return u != NULL && u->order == PB__UPDATE_ORDER__START_FIRST;
-}
-
-static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
+void slot_promote(struct view *v, const Pb__Task *t)
 {
 	if (t->desired != PB__TASK_STATE__TASK_READY)
 		return;
-	if (t->not_before_ms > v->now) {
+	if (t->not_before_ms > v->now)
 		view_wake(v, t->not_before_ms);
+	else
+		view_edit(v, t)->desired = PB__TASK_STATE__TASK_RUNNING;
+}
+
+/* Stop-first waits for the old one's end. */
+static void promote(struct view *v, const struct slot *s, const Pb__Task *t)
+{
+	if (t->desired == PB__TASK_STATE__TASK_READY && !update_starts_first(v) &&
+	    (slot_live(v, s, false) != NULL || has_stopping(v, s)))
 		return;
-	}
-	if (!start_first(v) && has_stopping(v, s))
-		return;
-	view_edit(v, t)->desired = PB__TASK_STATE__TASK_RUNNING;
+	slot_promote(v, t);
 }
 
 /* One live task of the current revision is enough: the one that is furthest stays. */
@@ -118,7 +116,7 @@ static void stop_doubles(struct view *v, const struct slot *s, const Pb__Task *k
 	for (size_t i = 0; i < s->n; i++) {
 		const Pb__Task *t = s->tasks[i];
 
-		if (t != keep && is_current(v, t) && view_is_live(v, t))
+		if (t != keep && view_is_current(v, t) && view_is_live(v, t))
 			view_stop(v, t, PB__TASK_STATE__TASK_SHUTDOWN);
 	}
 }
@@ -133,13 +131,20 @@ bool slot_is_done(const struct view *v, const struct slot *s)
 	       !restart_wanted(v, s, last, &not_before, &attempt);
 }
 
+bool slot_is_retried(const struct view *v, const struct slot *s)
+{
+	const Pb__Task *last = last_current(v, s), *old = slot_live(v, s, false);
+
+	return last != NULL && (old == NULL || last->created_ms > old->created_ms);
+}
+
 void slot_reconcile(struct view *v, const struct slot *s)
 {
 	const Pb__Task *cur, *old, *last;
 	int64_t not_before = 0;
 	uint32_t attempt = 0;
 
-	settle(v, s);
+	slot_settle(v, s);
 	cur = slot_live(v, s, true);
 	old = slot_live(v, s, false);
 	if (cur != NULL) {
@@ -150,7 +155,7 @@ void slot_reconcile(struct view *v, const struct slot *s)
 	last = last_current(v, s);
 	if (last != NULL && !restart_wanted(v, s, last, &not_before, &attempt))
 		return;
-	if (last == NULL && old != NULL)
+	if (old != NULL && !slot_is_retried(v, s))
 		return; /* update.c decides when this one gives way */
 	/* What could not even be prepared would fail again at once, delay or not: a successor is
 	 * made when the delay is over. One that ran is prepared anew meanwhile. */
@@ -158,5 +163,6 @@ void slot_reconcile(struct view *v, const struct slot *s)
 		view_wake(v, not_before);
 		return;
 	}
-	view_create(v, s->key, not_before, attempt, has_stopping(v, s) && !start_first(v));
+	view_create(v, s->key, not_before, attempt,
+		    (old != NULL || has_stopping(v, s)) && !update_starts_first(v));
 }

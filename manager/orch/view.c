@@ -8,9 +8,17 @@
 
 #include <stdlib.h>
 
+enum { DRAIN_MS = 10 * 60 * 1000 };
+
 bool service_is_global(const Pb__Service *s)
 {
 	return s->spec->mode == PB__SERVICE_MODE__GLOBAL ||
+	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
+}
+
+bool service_is_job(const Pb__Service *s)
+{
+	return s->spec->mode == PB__SERVICE_MODE__REPLICATED_JOB ||
 	       s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB;
 }
 
@@ -43,7 +51,7 @@ static void load_tasks(struct view *v)
 	bool overlay = !store_tx_is_empty(v->tx);
 	struct sortable *all = NULL;
 	size_t n = 0, cap = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__Task *t;
 	     (t = store_next_of_service(v->o->store, v->service->id, &it)) != NULL;) {
@@ -52,7 +60,7 @@ static void load_tasks(struct view *v)
 		if (t == NULL)
 			continue;
 		sw_grow(all, cap, n + 1);
-		all[n++] = (struct sortable){ key_of(v->service, t), t };
+		all[n++] = (struct sortable){key_of(v->service, t), t};
 	}
 	if (n > 0)
 		qsort(all, n, sizeof *all, cmp);
@@ -63,7 +71,7 @@ static void load_tasks(struct view *v)
 		v->tasks[i] = all[i].t;
 		if (i == 0 || all[i].key != all[i - 1].key)
 			v->slots[v->n_slots++] =
-				(struct slot){ .key = all[i].key, .tasks = &v->tasks[i] };
+				(struct slot){.key = all[i].key, .tasks = &v->tasks[i]};
 		v->slots[v->n_slots - 1].n++;
 	}
 	free(all);
@@ -72,13 +80,14 @@ static void load_tasks(struct view *v)
 void view_init(struct view *v, struct orch *o, struct store_tx *tx, struct sw_rand *r,
 	       const Pb__Service *s)
 {
-	*v = (struct view){ .o = o,
-			    .tx = tx,
-			    .rand = r,
-			    .service = s,
-			    .now = store_tx_now(tx),
-			    .due = INT64_MAX };
+	*v = (struct view){.o = o,
+			   .tx = tx,
+			   .rand = r,
+			   .service = s,
+			   .now = store_tx_now(tx),
+			   .due = INT64_MAX};
 	v->revision = store_tx_get(tx, PB__KIND__KIND_REVISION, s->revision_id);
+	v->family = v->revision != NULL ? revision_family(v->revision) : s->revision_id;
 	load_tasks(v);
 }
 
@@ -109,7 +118,40 @@ Pb__Task *view_edit(struct view *v, const Pb__Task *t)
 	return e;
 }
 
+Pb__Service *view_edit_service(struct view *v)
+{
+	Pb__Service *s = store_tx_edit(v->tx, PB__KIND__KIND_SERVICE, v->service->id);
+
+	v->service = s;
+	return s;
+}
+
+uint64_t revision_family(const Pb__Revision *r)
+{
+	return r->family_id != 0 ? r->family_id : r->id;
+}
+
+int64_t node_drained_at(const Pb__Node *n)
+{
+	int64_t since = n->availability_ms != 0 ? n->availability_ms : n->updated_ms;
+
+	if (n->spec == NULL || n->spec->availability != PB__AVAILABILITY__DRAIN)
+		return INT64_MAX;
+	return since + (n->spec->drain_ms != 0 ? (int64_t)n->spec->drain_ms : DRAIN_MS);
+}
+
 bool view_node_lost(const struct view *v, const Pb__Task *t)
+{
+	const Pb__Node *n;
+
+	if (t->node_id == 0)
+		return false;
+	n = store_tx_get(v->tx, PB__KIND__KIND_NODE, t->node_id);
+	return n == NULL || n->state == PB__NODE_STATE__NODE_DOWN || node_drained_at(n) <= v->now;
+}
+
+/* Constraints are those of the service as it is now, for tasks that its last change left alone. */
+bool view_must_move(const struct view *v, const Pb__Task *t)
 {
 	const Pb__Node *n;
 	const Pb__Revision *r;
@@ -117,15 +159,32 @@ bool view_node_lost(const struct view *v, const Pb__Task *t)
 	if (t->node_id == 0)
 		return false;
 	n = store_tx_get(v->tx, PB__KIND__KIND_NODE, t->node_id);
-	if (n == NULL || n->state == PB__NODE_STATE__NODE_DOWN)
-		return true;
-	r = store_tx_get(v->tx, PB__KIND__KIND_REVISION, t->revision_id);
-	return r != NULL && r->task != NULL && !v->o->placement.may_stay(r->task, n);
+	r = view_has_revision(v, t) ? v->revision
+				    : store_tx_get(v->tx, PB__KIND__KIND_REVISION, t->revision_id);
+	return t->moving ||
+	       (n != NULL && r != NULL && r->task != NULL && !v->o->placement.may_stay(r->task, n));
 }
 
+/* Nothing is lost with a task that did not run yet: it is made anew where it may stay. */
 bool view_is_live(const struct view *v, const Pb__Task *t)
 {
-	return task_is_live(t) && !view_node_lost(v, t);
+	return task_is_live(t) && !view_node_lost(v, t) &&
+	       (t->state == PB__TASK_STATE__TASK_RUNNING || !view_must_move(v, t));
+}
+
+bool view_has_revision(const struct view *v, const Pb__Task *t)
+{
+	const Pb__Revision *r;
+
+	if (t->revision_id == v->service->revision_id)
+		return true;
+	r = store_tx_get(v->tx, PB__KIND__KIND_REVISION, t->revision_id);
+	return r != NULL && revision_family(r) == v->family;
+}
+
+bool view_is_current(const struct view *v, const Pb__Task *t)
+{
+	return view_has_revision(v, t) && !view_must_move(v, t);
 }
 
 Pb__Task *view_create(struct view *v, uint64_t key, int64_t not_before, uint32_t attempt,
@@ -137,6 +196,7 @@ Pb__Task *view_create(struct view *v, uint64_t key, int64_t not_before, uint32_t
 	t->id = sw_id_new(v->rand);
 	t->service_id = v->service->id;
 	t->revision_id = v->service->revision_id;
+	t->run = v->run;
 	if (service_is_global(v->service))
 		t->node_id = key;
 	else

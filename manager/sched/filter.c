@@ -1,4 +1,5 @@
-/* Which nodes a task may go to: a table of filters, asked in order; the first refusal is the reason. */
+/* Which nodes a task may go to: a table of filters, asked in order; the first refusal is the
+ * reason. */
 #include "manager/sched/internal.h"
 
 #include "base/buf.h"
@@ -14,7 +15,7 @@ void group_init(struct group *g, const struct sched *s, const struct store_tx *t
 {
 	const Pb__Placement *p;
 
-	*g = (struct group){ .service_id = t->service_id };
+	*g = (struct group){.service_id = t->service_id};
 	g->service = tx != NULL ? store_tx_get(tx, PB__KIND__KIND_SERVICE, t->service_id)
 				: store_service(s->store, t->service_id);
 	g->revision = tx != NULL ? store_tx_get(tx, PB__KIND__KIND_REVISION, t->revision_id)
@@ -76,7 +77,7 @@ static bool resources_ok(const struct sched *s, const struct group *g, const str
 	for (size_t i = 0; i < want->n_generic; i++) {
 		const char *kind = want->generic[i]->kind;
 		uint64_t used = (uint64_t)(uintptr_t)omap_get(
-			&n->generic, (struct omap_key){ sw_hash_str(kind), 0 });
+			&n->generic, (struct omap_key){sw_hash_str(kind), 0});
 
 		if (used + want->generic[i]->amount > generic_total(have, kind))
 			return false;
@@ -95,7 +96,7 @@ static bool constraints_ok(const struct sched *s, const struct group *g, const s
 
 static bool same_platform(const Pb__Platform *want, const Pb__Platform *have)
 {
-	static const char *const same[][2] = { { "x86_64", "amd64" }, { "aarch64", "arm64" } };
+	static const char *const same[][2] = {{"x86_64", "amd64"}, {"aarch64", "arm64"}};
 	const char *a = want->arch, *b = have->arch;
 
 	for (size_t i = 0; i < SW_COUNT(same); i++) {
@@ -126,7 +127,7 @@ static bool ports_ok(const struct sched *s, const struct group *g, const struct 
 	(void)s;
 	for (size_t i = 0; g->revision != NULL && i < g->revision->n_ports; i++) {
 		const Pb__PortConfig *p = g->revision->ports[i];
-		struct omap_key k = { (uint64_t)p->protocol << 16 | p->published, 0 };
+		struct omap_key k = {(uint64_t)p->protocol << 16 | p->published, 0};
 
 		if (p->mode == PB__PUBLISH_MODE__PUBLISH_HOST && p->published != 0 &&
 		    omap_get(&n->ports, k) != NULL)
@@ -135,22 +136,21 @@ static bool ports_ok(const struct sched *s, const struct group *g, const struct 
 	return true;
 }
 
-static bool max_replicas_ok(const struct sched *s, const struct group *g,
-			    const struct node_info *n)
+static bool max_replicas_ok(const struct sched *s, const struct group *g, const struct node_info *n)
 {
 	const Pb__Placement *p = g->revision != NULL ? g->revision->task->placement : NULL;
 
 	return p == NULL || p->max_replicas_per_node == 0 ||
-	       sched_service_count(s, g->service_id, n->id) < p->max_replicas_per_node;
+	       sched_family_count(s, g->revision, n->id) < p->max_replicas_per_node;
 }
 
 const struct filter sched_filters[] = {
-	{ ready_ok, "not available for new tasks", true },
-	{ resources_ok, "insufficient resources %s", false },
-	{ constraints_ok, "scheduling constraints not satisfied %s", false },
-	{ platform_ok, "unsupported platform %s", false },
-	{ ports_ok, "host-mode port already in use %s", false },
-	{ max_replicas_ok, "max replicas per node limit reached %s", false },
+	{ready_ok, "not available for new tasks", true},
+	{resources_ok, "insufficient resources %s", false},
+	{constraints_ok, "scheduling constraints not satisfied %s", false},
+	{platform_ok, "unsupported platform %s", false},
+	{ports_ok, "host-mode port already in use %s", false},
+	{max_replicas_ok, "max replicas per node limit reached %s", false},
 };
 const size_t sched_n_filters = SW_COUNT(sched_filters);
 
@@ -176,15 +176,14 @@ static void add_reason(struct sw_buf *b, const struct filter *f, unsigned n)
 char *filter_explain(const unsigned *counts)
 {
 	struct sw_buf b = SW_BUF_INIT(1024);
-	bool done[16] = { false };
+	bool done[16] = {false};
 
 	sw_buf_adds(&b, "no suitable node");
 	for (int printed = 0;; printed++) {
 		int best = -1;
 
 		for (size_t i = 0; i < sched_n_filters; i++)
-			if (!done[i] && counts[i] > 0 &&
-			    (best < 0 || counts[i] > counts[best]))
+			if (!done[i] && counts[i] > 0 && (best < 0 || counts[i] > counts[best]))
 				best = (int)i;
 		if (best < 0) {
 			if (printed > 0)
@@ -202,7 +201,7 @@ static bool spec_constraints_ok(const Pb__TaskSpec *spec, const Pb__Node *n)
 	const Pb__Placement *p = spec->placement;
 
 	for (size_t i = 0; p != NULL && i < p->n_constraints; i++) {
-		struct constraint c = { 0 };
+		struct constraint c = {0};
 		bool ok = constraint_parse(p->constraints[i], &c, NULL) == 0 &&
 			  constraint_node_ok(&c, n);
 

@@ -9,20 +9,21 @@ enum { FAULTY_COUNT = 5, FAULTY_MS = 5 * 60 * 1000 };
 
 struct node_info {
 	uint64_t id;
-	const Pb__Node *node; /* the store's; replaced on each change */
-	uint64_t tasks; /* that hold room */
+	const Pb__Node *node;  /* the store's; replaced on each change */
+	uint64_t tasks;        /* that hold room */
 	uint64_t cpus, memory; /* reserved by them */
-	struct omap ports; /* (protocol << 16 | port, 0) -> count */
-	struct omap generic; /* (hash of kind, 0) -> amount */
+	struct omap ports;     /* (protocol << 16 | port, 0) -> count */
+	struct omap generic;   /* (hash of kind, 0) -> amount */
 };
 
 struct sched {
 	struct store *store;
-	struct omap nodes; /* id -> node_info */
+	struct omap nodes;      /* id -> node_info */
 	struct omap of_service; /* (service, node) -> count of tasks that hold room */
-	struct omap failures; /* (revision, node) -> struct failures */
-	struct omap pending; /* (service, task) -> the sched itself */
-	bool room_changed; /* since the last pass: waiting tasks are worth another look */
+	struct omap of_family;  /* (family of revisions, node) -> those of them that are to stay */
+	struct omap failures;   /* (revision, node) -> struct failures */
+	struct omap pending;    /* (service, task) -> the sched itself */
+	bool room_changed;      /* since the last pass: waiting tasks are worth another look */
 };
 
 struct failures {
@@ -59,7 +60,11 @@ char *filter_explain(const unsigned *counts);
 
 struct node_info *node_info_get(const struct sched *s, uint64_t id);
 uint64_t sched_service_count(const struct sched *s, uint64_t service, uint64_t node);
+/** Tasks on the node that the service means to keep: what an update retires is not counted. */
+uint64_t sched_family_count(const struct sched *s, const Pb__Revision *r, uint64_t node);
 bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, int64_t now_ms);
 /** Books a task's room on its node, or gives it back. */
 void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const Pb__Revision *r,
 		int sign);
+/** The same for a task that this pass placed: until the commit, its family is counted here too. */
+void sched_book_placed(struct sched *s, const Pb__Task *t, const Pb__Revision *r, int sign);

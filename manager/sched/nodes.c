@@ -8,7 +8,7 @@
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 static void count_add(struct omap *m, struct omap_key k, int64_t by)
@@ -46,6 +46,7 @@ static void clear(struct sched *s)
 	omap_fini(&s->nodes);
 	omap_fini(&s->failures);
 	omap_fini(&s->of_service);
+	omap_fini(&s->of_family);
 	omap_fini(&s->pending);
 }
 
@@ -64,12 +65,45 @@ struct node_info *node_info_get(const struct sched *s, uint64_t id)
 
 uint64_t sched_service_count(const struct sched *s, uint64_t service, uint64_t node)
 {
-	return (uint64_t)(uintptr_t)omap_get(&s->of_service, (struct omap_key){ service, node });
+	return (uint64_t)(uintptr_t)omap_get(&s->of_service, (struct omap_key){service, node});
+}
+
+/* Revisions that differ in placement only are one family: their tasks are alike. */
+static struct omap_key family_key(const Pb__Revision *r, uint64_t node)
+{
+	return (struct omap_key){r->family_id != 0 ? r->family_id : r->id, node};
+}
+
+uint64_t sched_family_count(const struct sched *s, const Pb__Revision *r, uint64_t node)
+{
+	return (uint64_t)(uintptr_t)omap_get(&s->of_family, family_key(r, node));
+}
+
+static bool is_kept(const Pb__Task *t)
+{
+	return t != NULL && task_holds_room(t) && t->desired <= PB__TASK_STATE__TASK_RUNNING &&
+	       !t->moving;
+}
+
+static void family_changed(struct sched *s, const Pb__Task *old, const Pb__Task *new)
+{
+	bool was = is_kept(old), is = is_kept(new);
+	const Pb__Revision *r =
+		store_revision(s->store, new != NULL ? new->revision_id : old->revision_id);
+
+	if (r == NULL || (was && is && old->node_id == new->node_id))
+		return;
+	if (was) {
+		count_add(&s->of_family, family_key(r, old->node_id), -1);
+		s->room_changed = true;
+	}
+	if (is)
+		count_add(&s->of_family, family_key(r, new->node_id), 1);
 }
 
 bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, int64_t now_ms)
 {
-	const struct failures *f = omap_get(&s->failures, (struct omap_key){ revision, node });
+	const struct failures *f = omap_get(&s->failures, (struct omap_key){revision, node});
 	unsigned recent = 0;
 
 	for (unsigned i = 0; f != NULL && i < FAULTY_COUNT && i < f->n; i++)
@@ -79,7 +113,7 @@ bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, in
 
 static void note_failure(struct sched *s, const Pb__Task *t)
 {
-	struct omap_key k = { t->revision_id, t->node_id };
+	struct omap_key k = {t->revision_id, t->node_id};
 	struct failures *f = omap_get(&s->failures, k);
 
 	if (f == NULL) {
@@ -94,7 +128,7 @@ void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const P
 {
 	const Pb__Resources *want = r != NULL && r->task != NULL ? r->task->reservations : NULL;
 
-	count_add(&s->of_service, (struct omap_key){ t->service_id, t->node_id }, sign);
+	count_add(&s->of_service, (struct omap_key){t->service_id, t->node_id}, sign);
 	if (n == NULL)
 		return;
 	n->tasks += (uint64_t)sign;
@@ -107,9 +141,17 @@ void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const P
 	}
 	for (size_t i = 0; r != NULL && i < r->n_ports; i++)
 		if (r->ports[i]->mode == PB__PUBLISH_MODE__PUBLISH_HOST)
-			count_add(&n->ports,
-				  one((uint64_t)r->ports[i]->protocol << 16 | r->ports[i]->published),
-				  sign);
+			count_add(
+				&n->ports,
+				one((uint64_t)r->ports[i]->protocol << 16 | r->ports[i]->published),
+				sign);
+}
+
+void sched_book_placed(struct sched *s, const Pb__Task *t, const Pb__Revision *r, int sign)
+{
+	sched_book(s, node_info_get(s, t->node_id), t, r, sign);
+	if (r != NULL)
+		count_add(&s->of_family, family_key(r, t->node_id), sign);
 }
 
 static bool is_waiting(const Pb__Task *t)
@@ -118,12 +160,14 @@ static bool is_waiting(const Pb__Task *t)
 	       t->desired <= PB__TASK_STATE__TASK_RUNNING;
 }
 
-/* Revisions never change and outlive their tasks, so a task's room can be looked up at both ends. */
+/* Revisions never change and outlive their tasks, so a task's room can be looked up at both ends.
+ */
 static void task_changed(struct sched *s, const Pb__Task *old, const Pb__Task *new)
 {
 	bool held = old != NULL && task_holds_room(old);
-	bool holds = new != NULL && task_holds_room(new);
+	bool holds = new != NULL &&task_holds_room(new);
 
+	family_changed(s, old, new);
 	if (held && (!holds || old->node_id != new->node_id)) {
 		sched_book(s, node_info_get(s, old->node_id), old,
 			   store_revision(s->store, old->revision_id), -1);
@@ -133,14 +177,14 @@ static void task_changed(struct sched *s, const Pb__Task *old, const Pb__Task *n
 	if (holds && !held)
 		sched_book(s, node_info_get(s, new->node_id), new,
 			   store_revision(s->store, new->revision_id), 1);
-	if (new != NULL && task_state_of(new->state)->failed && new->node_id != 0 &&
+	if (new != NULL && task_state_of(new->state)->failed &&new->node_id != 0 &&
 	    (old == NULL || !task_state_of(old->state)->failed))
 		note_failure(s, new);
 
 	if (old != NULL && is_waiting(old))
-		omap_remove(&s->pending, (struct omap_key){ old->service_id, old->id });
+		omap_remove(&s->pending, (struct omap_key){old->service_id, old->id});
 	if (new != NULL && is_waiting(new)) {
-		omap_set(&s->pending, (struct omap_key){ new->service_id, new->id }, s);
+		omap_set(&s->pending, (struct omap_key){new->service_id, new->id}, s);
 		s->room_changed |= old == NULL || !is_waiting(old);
 	}
 }
@@ -149,7 +193,7 @@ static void task_changed(struct sched *s, const Pb__Task *old, const Pb__Task *n
 static void node_added(struct sched *s, const Pb__Node *node)
 {
 	struct node_info *n = sw_new(struct node_info);
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	n->id = node->id;
 	n->node = node;
@@ -157,7 +201,7 @@ static void node_added(struct sched *s, const Pb__Node *node)
 	for (const Pb__Task *t; (t = store_next_of_node(s->store, node->id, &it)) != NULL;) {
 		if (!task_holds_room(t))
 			continue;
-		count_add(&s->of_service, (struct omap_key){ t->service_id, t->node_id }, -1);
+		count_add(&s->of_service, (struct omap_key){t->service_id, t->node_id}, -1);
 		sched_book(s, n, t, store_revision(s->store, t->revision_id), 1);
 	}
 }
@@ -183,12 +227,12 @@ static void node_changed(struct sched *s, const Pb__Node *old, const Pb__Node *n
 
 static void revision_removed(struct sched *s, uint64_t revision)
 {
-	struct omap_iter it = omap_seek(&s->failures, (struct omap_key){ revision, 0 });
+	struct omap_iter it = omap_seek(&s->failures, (struct omap_key){revision, 0});
 
 	for (struct failures *f; (f = omap_next_in(&it, revision)) != NULL;) {
 		omap_remove(&s->failures, it.key);
 		free(f);
-		it = omap_seek(&s->failures, (struct omap_key){ revision, 0 });
+		it = omap_seek(&s->failures, (struct omap_key){revision, 0});
 	}
 }
 
@@ -212,7 +256,7 @@ void sched_on_change(struct sched *s, const struct store_change *c)
 
 void sched_reset(struct sched *s)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	clear(s);
 	for (const struct store_head *o;
@@ -223,7 +267,7 @@ void sched_reset(struct sched *s)
 		n->node = (const Pb__Node *)o;
 		omap_set(&s->nodes, one(o->id), n);
 	}
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	for (const struct store_head *o;
 	     (o = store_next(s->store, PB__KIND__KIND_TASK, &it)) != NULL;)
 		task_changed(s, NULL, (const Pb__Task *)o);

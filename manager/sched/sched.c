@@ -1,8 +1,8 @@
 /*
- * A pass: waiting tasks are taken group by group (a service and a revision); the nodes that pass all
- * filters go into a tree of spread preferences, whose leaves are heaps in the order of the ranking;
- * each task takes the best node of the emptiest branch. Room is booked as tasks are placed and given
- * back at the end of the pass: the commit books it for good.
+ * A pass: waiting tasks are taken group by group (a service and a revision); the nodes that pass
+ * all filters go into a tree of spread preferences, whose leaves are heaps in the order of the
+ * ranking; each task takes the best node of the emptiest branch. Room is booked as tasks are placed
+ * and given back at the end of the pass: the commit books it for good.
  */
 #include "manager/sched/internal.h"
 
@@ -17,7 +17,7 @@
 /* ---- the tree ---- */
 
 struct rank {
-	uint64_t faulty, of_service, tasks;
+	uint64_t faulty, kept, of_service, tasks; /* kept: of the service, less what is retired */
 	struct node_info *n;
 };
 
@@ -45,6 +45,8 @@ static bool rank_less(const struct rank *a, const struct rank *b)
 {
 	if (a->faulty != b->faulty)
 		return a->faulty < b->faulty;
+	if (a->kept != b->kept)
+		return a->kept < b->kept;
 	if (a->of_service != b->of_service)
 		return a->of_service < b->of_service;
 	if (a->tasks != b->tasks)
@@ -101,13 +103,13 @@ static void tree_add(struct branch *root, const struct group *g, const struct ra
 	struct branch *b = root;
 	char buf[64];
 
-	b->tasks += r->of_service;
+	b->tasks += r->kept;
 	b->open++;
 	for (size_t i = 0; p != NULL && i < p->n_spread; i++) {
 		const char *v = constraint_node_value(spread_key(p->spread[i]), r->n->node, buf);
 
 		b = child_for(b, v != NULL ? v : "");
-		b->tasks += r->of_service;
+		b->tasks += r->kept;
 		b->open++;
 	}
 	/* Heaps are grown by doubling: a power of two is full. */
@@ -134,8 +136,8 @@ struct pass {
 	uint64_t max;
 };
 
-/* Takes the best node of the emptiest open branch, or NULL. The node leaves its heap when after this
- * task it could not take another. */
+/* Takes the best node of the emptiest open branch, or NULL. The node leaves its heap when after
+ * this task it could not take another. */
 static struct node_info *tree_take(struct pass *p, const struct group *g, struct branch *b,
 				   Pb__Task *t)
 {
@@ -157,8 +159,9 @@ static struct node_info *tree_take(struct pass *p, const struct group *g, struct
 	}
 	n = b->heap[0].n;
 	t->node_id = n->id;
-	sched_book(p->s, n, t, g->revision, 1);
+	sched_book_placed(p->s, t, g->revision, 1);
 	b->tasks++;
+	b->heap[0].kept++;
 	b->heap[0].of_service++;
 	b->heap[0].tasks++;
 	if (filter_first_refusal(p->s, g, n) >= 0) {
@@ -177,16 +180,17 @@ static struct branch *tree_build(struct pass *p, const struct group *g, unsigned
 
 	for (struct node_info *n; (n = omap_next(&it)) != NULL;) {
 		int no = filter_first_refusal(p->s, g, n);
-		struct rank r = { .n = n };
+		struct rank r = {.n = n};
 
 		if (no >= 0) {
 			counts[no]++;
 			continue;
 		}
+		r.kept = g->revision != NULL ? sched_family_count(p->s, g->revision, n->id) : 0;
 		r.of_service = sched_service_count(p->s, g->service_id, n->id);
 		r.tasks = n->tasks;
-		r.faulty = g->revision != NULL &&
-			   sched_is_faulty(p->s, g->revision->id, n->id, now);
+		r.faulty =
+			g->revision != NULL && sched_is_faulty(p->s, g->revision->id, n->id, now);
 		tree_add(root, g, &r);
 	}
 	tree_heapify(root);
@@ -207,15 +211,16 @@ static void say_why(struct pass *p, uint64_t task_id, const char *why)
 	const Pb__Task *t = store_tx_get(p->tx, PB__KIND__KIND_TASK, task_id);
 
 	if (!sw_streq(t->message, why))
-		msg_set_str(&((Pb__Task *)store_tx_edit(p->tx, PB__KIND__KIND_TASK, task_id))->message,
-			    why);
+		msg_set_str(
+			&((Pb__Task *)store_tx_edit(p->tx, PB__KIND__KIND_TASK, task_id))->message,
+			why);
 }
 
 /* Tasks of global services name their node from the start: only the filters are asked. */
 static void place_fixed(struct pass *p, const struct group *g, const Pb__Task *t)
 {
 	struct node_info *n = node_info_get(p->s, t->node_id);
-	unsigned counts[16] = { 0 };
+	unsigned counts[16] = {0};
 	int no = n == NULL ? 0 : filter_first_refusal(p->s, g, n);
 
 	if (no >= 0) {
@@ -225,7 +230,7 @@ static void place_fixed(struct pass *p, const struct group *g, const Pb__Task *t
 		return;
 	}
 	Pb__Task *edit = store_tx_edit(p->tx, PB__KIND__KIND_TASK, t->id);
-	sched_book(p->s, n, edit, g->revision, 1);
+	sched_book_placed(p->s, edit, g->revision, 1);
 	assign(p, edit);
 }
 
@@ -233,7 +238,7 @@ static void place_fixed(struct pass *p, const struct group *g, const Pb__Task *t
 static void place_group(struct pass *p, const uint64_t *ids, size_t n)
 {
 	const Pb__Task *first = store_tx_get(p->tx, PB__KIND__KIND_TASK, ids[0]);
-	unsigned counts[16] = { 0 };
+	unsigned counts[16] = {0};
 	struct branch *root = NULL;
 	struct group g;
 
@@ -255,7 +260,7 @@ static void place_group(struct pass *p, const uint64_t *ids, size_t n)
 			continue;
 		}
 		/* What filled up during this pass counts too. */
-		unsigned now_counts[16] = { 0 };
+		unsigned now_counts[16] = {0};
 		struct branch *none = tree_build(p, &g, now_counts);
 		sw_autofree char *why = filter_explain(now_counts);
 
@@ -295,7 +300,7 @@ static struct waiting *collect(struct sched *s, struct store_tx *tx, size_t *ret
 {
 	struct waiting *w = NULL;
 	size_t n = 0, cap = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	struct omap_iter pi;
 	uint64_t id;
@@ -306,7 +311,7 @@ static struct waiting *collect(struct sched *s, struct store_tx *tx, size_t *ret
 		if (!wants_node(t))
 			continue;
 		sw_grow(w, cap, n + 1);
-		w[n++] = (struct waiting){ t->service_id, t->revision_id, t->id };
+		w[n++] = (struct waiting){t->service_id, t->revision_id, t->id};
 	}
 	size_t in_tx = n;
 	pi = omap_begin(&s->pending);
@@ -316,7 +321,7 @@ static struct waiting *collect(struct sched *s, struct store_tx *tx, size_t *ret
 		if (!wants_node(t))
 			continue;
 		sw_grow(w, cap, n + 1);
-		w[n++] = (struct waiting){ t->service_id, t->revision_id, t->id };
+		w[n++] = (struct waiting){t->service_id, t->revision_id, t->id};
 	}
 	if (n > 0)
 		qsort(w, n, sizeof *w, waiting_cmp);
@@ -335,7 +340,7 @@ static struct waiting *collect(struct sched *s, struct store_tx *tx, size_t *ret
 
 bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 {
-	struct pass p = { .s = s, .tx = tx, .max = max };
+	struct pass p = {.s = s, .tx = tx, .max = max};
 	size_t n, done = 0;
 	sw_autofree struct waiting *w = collect(s, tx, &n);
 	sw_autofree uint64_t *ids = sw_new_n(uint64_t, n);
@@ -351,8 +356,9 @@ bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 	}
 	s->room_changed = done < n; /* what was not reached must be looked at again */
 	for (size_t i = 0; i < p.n_placed; i++)
-		sched_book(s, node_info_get(s, p.placed[i]->node_id), p.placed[i],
-			   store_tx_get(tx, PB__KIND__KIND_REVISION, p.placed[i]->revision_id), -1);
+		sched_book_placed(
+			s, p.placed[i],
+			store_tx_get(tx, PB__KIND__KIND_REVISION, p.placed[i]->revision_id), -1);
 	free(p.placed);
 	return done < n;
 }

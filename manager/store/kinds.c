@@ -65,6 +65,11 @@ static uint64_t revision_service(const struct store_head *o)
 	return ((const Pb__Revision *)o)->service_id;
 }
 
+static uint64_t generation_stack(const struct store_head *o)
+{
+	return ((const Pb__StackGeneration *)o)->stack_id;
+}
+
 static uint64_t service_stack(const struct store_head *o)
 {
 	return ((const Pb__Service *)o)->stack_id;
@@ -89,6 +94,9 @@ const struct store_kind store_kinds[STORE_KIND_NR] = {
 	[PB__KIND__KIND_OPERATOR] = { "operator", &pb__operator__descriptor, operator_name },
 	[PB__KIND__KIND_REVOCATION] = { "revocation", &pb__revocation__descriptor, NULL },
 	[PB__KIND__KIND_EVENT] = { "event", &pb__event__descriptor, NULL },
+	[PB__KIND__KIND_STACK_GENERATION] = { "stack generation",
+					      &pb__stack_generation__descriptor, NULL,
+					      { { generation_stack } } },
 };
 
 #define X(KIND, name, type)                                                                        \

@@ -431,6 +431,13 @@ const Pb__Service *store_next_in_stack(const struct store *s, uint64_t stack,
 	return (const Pb__Service *)next_by_key(s, PB__KIND__KIND_SERVICE, 0, stack, it);
 }
 
+const Pb__StackGeneration *store_next_generation(const struct store *s, uint64_t stack,
+						 struct store_iter *it)
+{
+	return (const Pb__StackGeneration *)next_by_key(s, PB__KIND__KIND_STACK_GENERATION, 0,
+							stack, it);
+}
+
 const Pb__Cluster *store_cluster(const struct store *s)
 {
 	struct store_iter it = { 0 };

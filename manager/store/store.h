@@ -33,9 +33,10 @@
 	X(JOIN_TOKEN, join_token, Pb__JoinToken)                                                   \
 	X(OPERATOR, operator, Pb__Operator)                                                        \
 	X(REVOCATION, revocation, Pb__Revocation)                                                  \
-	X(EVENT, event, Pb__Event)
+	X(EVENT, event, Pb__Event)                                                                 \
+	X(STACK_GENERATION, stack_generation, Pb__StackGeneration)
 
-#define STORE_KIND_NR (PB__KIND__KIND_EVENT + 1)
+#define STORE_KIND_NR (PB__KIND__KIND_STACK_GENERATION + 1)
 
 /** What every object begins with (checked against each type at compile time). */
 struct store_head {
@@ -121,6 +122,10 @@ const Pb__Revision *store_next_revision(const struct store *s, uint64_t service,
 					struct store_iter *it);
 const Pb__Service *store_next_in_stack(const struct store *s, uint64_t stack,
 				       struct store_iter *it);
+
+/** Kept generations of a stack, in order of ids (not of generations). */
+const Pb__StackGeneration *store_next_generation(const struct store *s, uint64_t stack,
+						 struct store_iter *it);
 
 /** The one Cluster object, or NULL before `init`. */
 const Pb__Cluster *store_cluster(const struct store *s);

@@ -73,7 +73,8 @@ static void on_conn_gone(struct conn *conn, const struct sw_error *why)
 
 		if (!s->fail_fast)
 			continue;
-		sw_fail(&e, SW_EUNAVAIL, "no connection to %s: %s", c->address, c->why.msg);
+		sw_fail(&e, c->why.code == SW_EREVOKED ? SW_EREVOKED : SW_EUNAVAIL,
+			"no connection to %s: %s", c->address, c->why.msg);
 		stream_end(s, &e, NGHTTP2_NO_ERROR);
 	}
 	retry_later(c);
@@ -399,6 +400,7 @@ struct rpc_stream *channel_call(struct rpc_channel *c, const struct rpc_method *
 	struct sw_error e;
 
 	s->channel = c;
+	s->fail_fast = c->o.fail_fast;
 	s->method = m;
 	s->as = as;
 	s->ops = ops;

@@ -60,8 +60,11 @@ static void take_goaway(struct conn *c, const nghttp2_goaway *g)
 	size_t n = g->opaque_data_len < 200 ? g->opaque_data_len : 200;
 
 	c->goaway = true;
+	/* Whoever says so has shown a certificate of the cluster: conn_refuse. */
 	if (g->error_code != NGHTTP2_NO_ERROR && c->why.code == 0)
-		sw_fail(&c->why, SW_EDENIED, "refused by the other end: %.*s",
+		sw_fail(&c->why,
+			g->error_code == NGHTTP2_INADEQUATE_SECURITY ? SW_EREVOKED : SW_EUNAVAIL,
+			"refused by the other end: %.*s",
 			n > 0 ? (int)n : (int)strlen(nghttp2_http2_strerror(g->error_code)),
 			n > 0 ? (const char *)g->opaque_data
 			      : nghttp2_http2_strerror(g->error_code));

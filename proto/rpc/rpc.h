@@ -141,7 +141,7 @@ int rpc_server_listen_unix(struct rpc_server *s, const char *path, unsigned mode
 /** The port of the first TLS listener, where "address:0" has left the choice to the kernel. */
 int rpc_server_port(const struct rpc_server *s);
 void rpc_server_set_serving(struct rpc_server *s, bool serving); /* health */
-/** Closes the connections of a node that was removed. */
+/** Closes the connections of a node that was removed, with SW_EREVOKED at the other end. */
 void rpc_server_disconnect(struct rpc_server *s, uint64_t node_id);
 /** Two-step GOAWAY, up to grace_ms for open calls, then closed; cb once, and `s` is freed after it.
  */
@@ -156,6 +156,9 @@ struct rpc_channel_options {
 	uint64_t connect_ms;   /* 0 = 5000 */
 	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; half as long again,
 				 10 s at most, to answer */
+	/** A call does not wait for another try when the connection can't be made: it ends with the
+	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
+	bool fail_fast;
 	/** The connection came up or broke; for failure detection. May be NULL. */
 	void (*on_state)(struct rpc_channel *c, bool up, const struct sw_error *why, void *arg);
 	void *arg;

@@ -368,12 +368,12 @@ void rpc_server_disconnect(struct rpc_server *s, uint64_t node_id)
 {
 	struct sw_error e;
 
-	sw_fail(&e, SW_EDENIED, "the node was removed from the cluster");
+	sw_fail(&e, SW_EREVOKED, "the node was removed from the cluster");
 	sw_list_each_safe (l, &s->conns) {
 		struct conn *c = sw_list_entry(l, struct conn, link);
 
 		if (node_id != 0 && c->peer.node_id == node_id)
-			conn_fail(c, &e);
+			conn_refuse(c, &e);
 	}
 }
 

@@ -229,7 +229,8 @@ static void check_store(struct manager *m)
 						       t->networks[i]->address},
 				     m) != NULL)
 				fail(m->w, "an address twice", t->id, t->networks[i]->address);
-		if (task_is_live(t) && !is_updating(store_service(m->store, t->service_id)) &&
+		if (task_is_live(t) && !t->moving &&
+		    !is_updating(store_service(m->store, t->service_id)) &&
 		    omap_set(&slots, (struct omap_key){t->service_id, t->slot}, m) != NULL)
 			fail(m->w, "two tasks wanted in a slot", t->service_id, t->slot);
 	}

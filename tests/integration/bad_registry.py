@@ -1,0 +1,150 @@
+"""A registry that misbehaves: the repository's name says how. Usage: bad_registry.py ADDRESS PORT"""
+
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import sys
+import tarfile
+import time
+
+GOOD = {}  # digest -> bytes
+
+
+def keep(data):
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    GOOD[digest] = data
+    return digest
+
+
+def tar_of(*entries):
+    """entries: (name, kind, content or link target)"""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind, content in entries:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if kind == tarfile.REGTYPE:
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            else:
+                info.linkname = content
+                tar.addfile(info)
+    return out.getvalue()
+
+
+def manifest_of(layer, diff=None, media="application/vnd.oci.image.layer.v1.tar+gzip", **change):
+    packed = layer if isinstance(layer, bytes) and layer[:2] == b"\x1f\x8b" else gzip.compress(layer)
+    diff = diff or "sha256:" + hashlib.sha256(gzip.decompress(packed)).hexdigest()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["/x"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+        }
+    ).encode()
+    m = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": keep(config),
+            "size": len(config),
+        },
+        "layers": [{"mediaType": media, "digest": keep(packed), "size": len(packed)}],
+    }
+    m["layers"][0].update(change)
+    return json.dumps(m).encode()
+
+
+FILE = tar_of(("x", tarfile.REGTYPE, b"hello"))
+# Links out of the layer and names that climb: what is written must land inside, or be refused.
+CLIMB = tar_of(("../../../../../../../../tmp/swarm-escaped", tarfile.REGTYPE, b"out"))
+LINK = tar_of(("out", tarfile.SYMTYPE, "/tmp"), ("out/swarm-escaped", tarfile.REGTYPE, b"out"))
+HARD = tar_of(("passwd", tarfile.LNKTYPE, "../../../../../../../etc/passwd"))
+MANIFESTS = {
+    "good": manifest_of(FILE),
+    "slow": manifest_of(FILE + b"\0" * 10240),
+    "lying": manifest_of(tar_of(("x", tarfile.REGTYPE, b"true content"))),
+    "short": manifest_of(tar_of(("x", tarfile.REGTYPE, b"y" * 100000))),
+    "wrongsize": manifest_of(tar_of(("z", tarfile.REGTYPE, b"z")), size=7),
+    "wrongdiff": manifest_of(FILE, diff="sha256:" + "0" * 64),
+    "climb": manifest_of(CLIMB),
+    "link": manifest_of(LINK),
+    "hard": manifest_of(HARD),
+    "garbage": b"<html>not a manifest</html>",
+    "deep": b"[" * 100000,
+    "empty": b"{}",
+    "nolayers": b'{"schemaVersion":2,"layers":"none"}',
+    "huge": b"{" + b" " * (20 << 20) + b"}",
+}
+LYING = json.loads(MANIFESTS["lying"])["layers"][0]["digest"]
+SHORT = json.loads(MANIFESTS["short"])["layers"][0]["digest"]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def answer(self, status, body=b"", kind="application/json", **headers):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def fail(self, status, code, message, **headers):
+        body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+        self.answer(status, body, **headers)
+
+    def do_GET(self):
+        if self.path == "/v2/":
+            return self.answer(200, b"{}")
+        _, _, repo, what, which = self.path.split("/", 4)
+        if repo == "denied":
+            return self.fail(403, "DENIED", "requested access is denied: your plan ended")
+        if repo == "limited":
+            return self.fail(429, "TOOMANYREQUESTS", "pull rate limit reached", Retry_After="1")
+        if repo == "broken":
+            return self.fail(500, "UNKNOWN", "the disk of this registry is on fire")
+        if repo == "silent":
+            time.sleep(3600)
+        if repo not in MANIFESTS:
+            return self.fail(404, "NAME_UNKNOWN", "repository name not known to registry")
+        if what == "manifests":
+            return self.answer(200, MANIFESTS[repo], "application/vnd.oci.image.manifest.v1+json")
+        data = GOOD.get(which)
+        if data is None:
+            return self.fail(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        if which == LYING:
+            data = data[:-9] + b"\0" + data[-8:]
+        if which == SHORT:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            self.close_connection = True
+            return None
+        if repo == "slow":
+            time.sleep(2)
+        return self.answer(200, data, "application/octet-stream")
+
+    do_HEAD = do_GET
+
+
+def main():
+    server = http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *args: None  # clients that hang up are what is tested
+    server.serve_forever()
+
+
+main()

@@ -1,0 +1,98 @@
+#!/bin/bash
+# What goes wrong is told where the user looks, and other work goes on.
+set -uo pipefail
+LAB=${LAB:-ifault}
+export SWARM_AGENT_OPTIONS="--insecure-registry 192.168.77.250:5001"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+start 2 1
+reg=192.168.77.250:5001
+
+nsenter --net="/run/netns/swl-$LAB-reg" python3 "$top/tests/integration/bad_registry.py" 192.168.77.250 5001 &
+bad=$!
+trap 'kill $bad 2>/dev/null; clean_up' EXIT
+within 20 nsenter --net="/run/netns/swl-$LAB-reg" curl -sf "http://$reg/v2/" || exit 1
+
+ctl n1 service create -q --name steady --replicas 2 busybox sleep 100000 >/dev/null
+check "a steady service" within 10 runs n1 steady 2
+
+# refused NAME IMAGE REASON [SECONDS]: a service of that image says why, in ps and explain, and goes.
+refused() {
+	local reason=$3 seconds=${4:-10}
+	ctl n1 service create -d --name "$1" "$2" >/dev/null
+	check "$1: told in service ps" within "$seconds" says "$reason" ctl n1 service ps --no-trunc "$1"
+	check "$1: told in explain" within "$seconds" says "$reason" ctl n1 explain "$1"
+	ctl n1 service rm "$1" >/dev/null
+}
+
+echo "== registries"
+refused unknown $reg/nothere:1 "NAME_UNKNOWN|not known to registry"
+refused denied $reg/denied:1 "your plan ended"
+refused limited $reg/limited:1 "429|rate limit"
+refused broken $reg/broken:1 "on fire" 30
+refused garbage $reg/garbage:1 "manifest"
+refused deep $reg/deep:1 "manifest"
+refused empty $reg/empty:1 "manifest|config"
+refused nolayers $reg/nolayers:1 "manifest|layers"
+refused huge $reg/huge:1 "large|more than|bytes"
+refused lying $reg/lying:1 "digest|compressed data" 20
+refused short $reg/short:1 "bytes|cut|end|closed|transfer" 60
+refused wrongsize $reg/wrongsize:1 "size|bytes" 20
+refused wrongdiff $reg/wrongdiff:1 "diff"
+refused climb $reg/climb:1 "\\.\\."
+refused hard $reg/hard:1 "\\.\\.|link"
+refused down 192.168.77.250:5009/x:1 "refused|connect" 30
+check "nothing was written outside" test ! -e /tmp/swarm-escaped
+check "a link out of the layer ends inside" sh -c "'$lab' ctl n1 service create -d --name link $reg/link:1 >/dev/null; sleep 1; '$lab' ctl n1 service rm link >/dev/null; test ! -e /tmp/swarm-escaped"
+check "a slow registry is waited for" sh -c "'$lab' ctl n1 image pull $reg/slow:1 || '$lab' ctl n1 image pull $reg/slow:1"
+
+echo "== containers"
+ctl n1 service create -d --name nocmd busybox /no/such/command >/dev/null
+check "a missing command" within 10 says "no such file|not found" ctl n1 service ps --no-trunc nocmd
+ctl n1 service create -d --name oops busybox sh -c 'exit 7' >/dev/null
+check "an exit code" within 10 says "exit.*7|7" ctl n1 service ps --no-trunc --format '{{.Error}}' oops
+ctl n1 service create -d --name nouser --user nobodyhere busybox sleep 1 >/dev/null 2>&1
+cat >"$work/more.yml" <<YML
+services:
+  nouser: { image: busybox, command: sleep 1000, user: nobodyhere }
+  nobind: { image: busybox, command: sleep 1000, volumes: ["/no/such/folder:/x"] }
+  oom:
+    image: busybox
+    command: sh -c 'x=\$\$(head -c 60000000 /dev/zero | tr "\\\\0" x); sleep 1000'
+    deploy: { resources: { limits: { memory: 16M } } }
+  nowhere:
+    image: busybox
+    command: sleep 1000
+    deploy: { placement: { constraints: [node.labels.disk == ssd] } }
+  big:
+    image: busybox
+    command: sleep 1000
+    deploy: { resources: { reservations: { cpus: "1000" } } }
+  port1:
+    image: busybox
+    command: sleep 1000
+    ports: [{ target: 80, published: 8081, mode: host }]
+    deploy: { mode: global }
+  port2:
+    image: busybox
+    command: sleep 1000
+    ports: [{ target: 80, published: 8081, mode: host }]
+YML
+ctl n1 stack deploy -d -c "$work/more.yml" more >/dev/null
+check "an unknown user" within 10 says "nobodyhere" ctl n1 service ps --no-trunc more_nouser
+check "a missing bind source" within 10 says "/no/such/folder" ctl n1 service ps --no-trunc more_nobind
+check "out of memory" within 15 says "memory" ctl n1 service ps --no-trunc more_oom
+check "no node has the label" within 10 says "disk" ctl n1 explain more_nowhere
+check "no node has the room" within 10 says "cpu" ctl n1 explain more_big
+check "the port is taken" within 10 says "8081|port" ctl n1 explain more_port2
+check "each task that does not run has a reason" within 10 is "" sh -c "'$lab' ctl n1 stack ps more --filter desired-state=running --format '{{.CurrentState}}|{{.Error}}' | grep -v '^Running' | grep '|\$'"
+ctl n1 stack rm more >/dev/null
+
+echo "== the runtime binary is missing"
+"$lab" kill n2 all
+SWARM_AGENT_OPTIONS="$SWARM_AGENT_OPTIONS --runtime no-such-runtime" "$lab" start n2 >/dev/null 2>&1
+check "it is told" within 20 sh -c "'$lab' logs n2 | grep -q no-such-runtime || '$lab' ctl n1 node ls | grep n2 | grep -qi 'down\|runtime'"
+
+echo "== other work goes on"
+check "the steady service runs" within 30 runs n1 steady 2
+check "no process has crashed" not says "assert|sanitizer|signal" cat "$run"/n1/agent.log
+finish
