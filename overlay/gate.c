@@ -247,22 +247,36 @@ static void log_removed(struct gate *g, const struct service *old, const struct 
 	}
 }
 
+static bool has_ready_here(const struct view *v, uint64_t service, uint32_t self)
+{
+	struct omap_iter it = omap_seek(&v->members, (struct omap_key){service, 0});
+
+	for (const Pb__Endpoint *e; (e = omap_next_in(&it, service)) != NULL;)
+		if (e->node_address == self && view_takes_connections(e))
+			return true;
+	return false;
+}
+
+/* Another node may hear of a task sooner or later than this one. So what it sends here goes to a
+ * task that takes connections or, when there is none, to one that is about to or did until just
+ * now. */
 static struct service *service_now(const struct gate *g, const struct view *v,
 				   const Pb__ServiceView *sv, uint32_t self)
 {
 	struct service *s = sw_new(struct service);
 	struct omap_iter it = omap_seek(&v->members, (struct omap_key){sv->service_id, 0});
 	size_t cap_slots = 0, cap_locals = 0;
+	bool want_ready;
 
 	s->id = sv->service_id;
 	s->ports = ports_of(sv, &s->n_ports);
+	want_ready = has_ready_here(v, sv->service_id, self);
 	for (const Pb__Endpoint *e; (e = omap_next_in(&it, sv->service_id)) != NULL;) {
 		uint32_t here = e->node_address == self ? g->local(g->arg, e->task_id) : 0;
 		uint32_t mark = e->node_address == self ? (here != 0 ? GATE_HERE : 0)
 							: number_of(v, e->node_id);
 
-		/* Who else sends here may still have it among its slots for a moment. */
-		if (here != 0 && view_takes_connections(e)) {
+		if (here != 0 && view_takes_connections(e) == want_ready) {
 			sw_grow(s->locals, cap_locals, s->n_locals + 1);
 			s->locals[s->n_locals++] = here;
 		}

@@ -452,7 +452,8 @@ static void read_neigh(struct plan_state *st, struct nlmsghdr *h)
 	struct ndmsg *m = nlmsg_data(h);
 	struct nlattr *a[NDA_MAX + 1];
 
-	if (nlmsg_parse(h, sizeof *m, a, NDA_MAX, NULL) < 0 || m->ndm_ifindex != PLAN_VX_INDEX ||
+	if (nlmsg_parse(h, sizeof *m, a, NDA_MAX, NULL) < 0 ||
+	    (m->ndm_ifindex != PLAN_VX_INDEX && m->ndm_ifindex != PLAN_MESH_INDEX) ||
 	    a[NDA_DST] == NULL || nla_len(a[NDA_DST]) != 4 || a[NDA_LLADDR] == NULL ||
 	    nla_len(a[NDA_LLADDR]) != 6)
 		return;

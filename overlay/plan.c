@@ -146,7 +146,7 @@ static void fdb_step(struct plan *p, enum plan_op op, const char *device, const 
 {
 	struct plan_step *s = plan_put(p, op, PLAN_AT_BRIDGE, device);
 
-	s->index = PLAN_VX_INDEX;
+	s->index = strcmp(device, "vx") == 0 ? PLAN_MESH_INDEX : PLAN_VX_INDEX;
 	memcpy(s->mac, mac, 6);
 	s->node = node;
 }

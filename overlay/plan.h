@@ -17,6 +17,7 @@ enum {
 	PLAN_BR_INDEX = 2,
 	PLAN_VX_INDEX = 3,
 	PLAN_UP_INDEX = 4,
+	PLAN_MESH_INDEX = 1000000, /* comes late: low ones are taken by sandboxes by then */
 	PLAN_ETH_INDEX = 2,
 	PLAN_GATE_TABLE = 100, /* routes of what goes to another node's gate */
 };

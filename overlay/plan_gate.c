@@ -90,7 +90,7 @@ static bool vxlan_diff(const struct plan_host *w, const struct plan_state *have,
 
 	plan_mac(plan_identity(w->number), mac);
 	if (l != NULL && w->number != 0 && l->kind == PLAN_VXLAN && l->vni == w->vni &&
-	    l->port == w->port && l->local == w->underlay && l->index == PLAN_VX_INDEX &&
+	    l->port == w->port && l->local == w->underlay && l->index == PLAN_MESH_INDEX &&
 	    memcmp(l->mac, mac, 6) == 0) {
 		if (l->mtu != w->mtu || !l->up)
 			plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vx")->mtu = w->mtu;
@@ -101,7 +101,7 @@ static bool vxlan_diff(const struct plan_host *w, const struct plan_state *have,
 	if (w->number == 0)
 		return false;
 	s = plan_put(p, PLAN_ADD_VXLAN, PLAN_AT_BRIDGE, "vx");
-	s->index = PLAN_VX_INDEX;
+	s->index = PLAN_MESH_INDEX;
 	s->vni = w->vni;
 	s->port = w->port;
 	s->address = w->underlay;
@@ -116,11 +116,11 @@ static void mesh_route(const struct plan_host *w, struct plan *p)
 {
 	struct plan_step *s = plan_put(p, PLAN_PUT_NEIGH, PLAN_AT_BRIDGE, "vx");
 
-	s->index = PLAN_VX_INDEX;
+	s->index = PLAN_MESH_INDEX;
 	s->address = NEXT_HOP;
 	plan_mac(NEXT_HOP, s->mac);
 	s = plan_put(p, PLAN_PUT_ROUTE, PLAN_AT_BRIDGE, "vx");
-	s->index = PLAN_VX_INDEX;
+	s->index = PLAN_MESH_INDEX;
 	s->gateway = NEXT_HOP;
 	s->table = PLAN_GATE_TABLE;
 	s = plan_put(p, PLAN_PUT_RULE, PLAN_AT_BRIDGE, NULL);
@@ -141,7 +141,7 @@ void plan_gate_diff(const struct plan_host *w, const struct plan_state *have, st
 		return;
 	/* An own address, and not the identity: errors that are born here need a source that other
 	 * nodes do not take for their own. */
-	put_addr(p, PLAN_AT_BRIDGE, have, PLAN_VX_INDEX, (uint32_t)VX_OWN | w->number, 32);
+	put_addr(p, PLAN_AT_BRIDGE, have, PLAN_MESH_INDEX, (uint32_t)VX_OWN | w->number, 32);
 	mesh_route(w, p);
 	plan_fdb_diff(w->peers, w->n_peers, "vx", have, kept, p);
 }

@@ -246,11 +246,11 @@ void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *new)
 	const Pb__Node *n = new != NULL ? new : old;
 	struct store_iter it = {0};
 	bool moved = !sw_streq(address_of(old), address_of(new));
-	bool same = old != NULL && new != NULL && !moved &&
-		    old->number == new->number &&sw_streq(key_of(old), key_of(new));
+	bool same = old != NULL && new != NULL && !moved;
 	struct omap_iter use = omap_begin(&a->places);
 
-	if (same)
+	if (same && old->number == new->number &&is_down(old) == is_down(new) &&
+	    sw_streq(key_of(old), key_of(new)))
 		return;
 	mark(a, INGRESS, PEER, n->id);
 	while (omap_next(&use) != NULL)
