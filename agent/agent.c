@@ -1,4 +1,4 @@
-#include "agent/internal.h"
+#include "agent/images.h"
 
 #include "agent/records.h"
 #include "base/digest.h"
@@ -92,7 +92,21 @@ static void read_registries(struct agent *a)
 		hosts[k].host = sw_strdup(a->o.insecure[i]);
 		hosts[k++].insecure = true;
 	}
-	a->pull_options = (struct img_puller_options){ .hosts = hosts, .n_hosts = k };
+	a->pull_options = (struct img_puller_options){.hosts = hosts, .n_hosts = k};
+}
+
+bool agent_has_runtime(struct agent *a)
+{
+	struct sw_error e;
+
+	free(a->trouble);
+	a->trouble = NULL;
+	if (rt_runtime_version(a->o.runtime, a->runtime_version, sizeof a->runtime_version, &e) ==
+	    0)
+		return true;
+	a->trouble = sw_strdup(e.msg);
+	a->runtime_version[0] = 0;
+	return false;
 }
 
 static int open_runtime(struct agent *a, struct sw_error *err)
@@ -110,15 +124,12 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 		.ctx = a,
 		.on_exit = on_exit_of,
 	};
-	struct sw_error e;
 	int rc;
 
-	if (rt_runtime_version(a->o.runtime, a->runtime_version, sizeof a->runtime_version, &e) != 0) {
-		/* Not fatal: each task says so, and the runtime may be installed meanwhile. */
-		sw_err("no OCI runtime", SW_ERR(&e));
-		snprintf(a->runtime_version, sizeof a->runtime_version, "none (%.50s)",
-			 a->o.runtime);
-	}
+	/* Not fatal: the managers place nothing here, and it may be installed meanwhile. */
+	if (!agent_has_runtime(a))
+		sw_err("no OCI runtime", SW_STR("error", a->trouble));
+	build_sweep(a);
 	if ((rc = img_store_open(images, &a->images, err)) != 0 ||
 	    (rc = vol_open(volumes, &a->volumes, err)) != 0)
 		return rc;
@@ -130,8 +141,8 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 static int open_socket(struct agent *a, struct sw_error *err)
 {
 	sw_autofree char *path = sw_asprintf("%s/agent.sock", a->o.run_dir);
-	const struct rpc_table tables[] = { { local_methods, a }, { 0 } };
-	const struct rpc_server_options o = { .tables = tables, .arg = a };
+	const struct rpc_table tables[] = {{local_methods, a}, {0}};
+	const struct rpc_server_options o = {.tables = tables, .arg = a};
 
 	a->server = rpc_server_new(a->loop, &o);
 	return rpc_server_listen_unix(a->server, path, 0660, err);
@@ -242,7 +253,7 @@ void agent_leave(struct agent *a, void (*cb)(void *arg), void *arg)
 		return;
 	a->leaving = true;
 	l = sw_new(struct leaving);
-	*l = (struct leaving){ a, cb, arg };
+	*l = (struct leaving){a, cb, arg};
 	renew_stop(a);
 	session_stop(a->session);
 	worker_drain(a->worker, on_drained, l);
@@ -261,8 +272,8 @@ int agent_new(uv_loop_t *loop, const struct agent_options *o, struct agent **ret
 	sw_rand_init(&a->rand, sw_rand_seed());
 	name_things(a);
 	if ((rc = find_user(a, err)) != 0 || (rc = sw_mkdir_p(o->state_dir, 0711, err)) != 0 ||
-	    (rc = sw_mkdir_p(o->run_dir, 0755, err)) != 0 ||
-	    (rc = note_cgroup(a, err)) != 0 || (rc = records_open(a->records_dir, err)) != 0)
+	    (rc = sw_mkdir_p(o->run_dir, 0755, err)) != 0 || (rc = note_cgroup(a, err)) != 0 ||
+	    (rc = records_open(a->records_dir, err)) != 0)
 		return rc; /* the process ends: nothing was begun that outlives it */
 	sw_timer_init(&a->renew_timer, loop, &a->closer, renew_on_timer);
 	a->session = session_new(a);
@@ -297,6 +308,7 @@ static void on_all_closed(struct sw_closer *c)
 	identity_fini(&a->id);
 	img_store_close(a->images);
 	vol_close(a->volumes);
+	free(a->trouble);
 	free(a->identity_dir);
 	free(a->records_dir);
 	free(a->manager_dir);

@@ -24,6 +24,7 @@ struct agent {
 	uid_t manager_uid;
 	gid_t manager_gid;
 	char runtime_version[64];
+	char *trouble; /* why no container can run here, or NULL */
 
 	struct identity id;
 	struct rpc_tls *tls;
@@ -53,6 +54,8 @@ int agent_begin(struct agent *a, struct sw_error *err);
 /** Leaves the cluster: containers, networks, manager and identity go; cb last. */
 void agent_leave(struct agent *a, void (*cb)(void *arg), void *arg);
 bool agent_in_cluster(const struct agent *a);
+/** Looks for the OCI runtime; fills runtime_version and trouble. */
+bool agent_has_runtime(struct agent *a);
 
 /* session.c: the stream to a manager, kept up while there is an identity. */
 struct session *session_new(struct agent *a);
@@ -83,6 +86,8 @@ void worker_on_exit(struct worker *w, struct rt_container *c, const struct rt_ex
 void worker_drain(struct worker *w, void (*cb)(void *), void *arg);
 void worker_free(struct worker *w);
 size_t worker_running(const struct worker *w);
+/** The task's container has ended, or there is no such task. */
+bool worker_task_ended(const struct worker *w, uint64_t task);
 /** The log of a task's container, or NULL. */
 const char *worker_log_path(const struct worker *w, uint64_t task);
 

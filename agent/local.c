@@ -1,5 +1,5 @@
 /* The agent's socket: what concerns this host. */
-#include "agent/internal.h"
+#include "agent/images.h"
 
 #include "base/fs.h"
 #include "base/id.h"
@@ -106,17 +106,6 @@ static void on_info(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 
 /* ---- images ---- */
 
-static void fill_summary(Pb__ImageSummary *out, const struct img_image *i)
-{
-	pb__image_summary__init(out);
-	out->id = i->id;
-	out->digest = i->digest;
-	out->created_ms = i->added_ms;
-	out->size = i->size;
-	out->names = i->names;
-	out->n_names = sw_strv_len(i->names);
-}
-
 static void on_image_list(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct agent *a = arg;
@@ -133,7 +122,7 @@ static void on_image_list(struct rpc_stream *s, const ProtobufCMessage *m, void 
 	Pb__ImageSummary *sums = sw_new_n(Pb__ImageSummary, n);
 	r.images = sw_new_n(Pb__ImageSummary *, n);
 	for (size_t i = 0; i < n; i++) {
-		fill_summary(&sums[i], images[i]);
+		images_fill_summary(&sums[i], images[i]);
 		r.images[r.n_images++] = &sums[i];
 	}
 	rpc_stream_reply(s, &r.base);
@@ -173,7 +162,7 @@ static void send_image(struct fetch *f, const char *id)
 
 	if (f->s == NULL || img_store_get(f->a->images, id, &i, NULL) != 0)
 		return;
-	fill_summary(&sum, i);
+	images_fill_summary(&sum, i);
 	p.image = &sum;
 	(void)!rpc_stream_send(f->s, &p.base);
 	img_image_free(i);
@@ -402,6 +391,12 @@ const struct rpc_method local_methods[] = {
 	ROW("ImageLoad", image_load_request, image_progress, RPC_BIDI, on_image_load),
 	ROW("ImageInspect", image_ref, image_inspect_reply, RPC_UNARY, on_image_inspect),
 	ROW("ImageRemove", image_ref, image_remove_reply, RPC_UNARY, on_image_remove),
+	ROW("ImageBuild", build_request, build_event, RPC_BIDI, build_on_build),
+	ROW("ImageTag", image_tag_request, image_tag_reply, RPC_UNARY, images_on_tag),
+	ROW("ImageSave", image_save_request, image_data, RPC_SERVER_STREAM, images_on_save),
+	ROW("ImagePush", image_push_request, image_progress, RPC_SERVER_STREAM, images_on_push),
+	ROW("ImageHistory", image_ref, image_inspect_reply, RPC_UNARY, images_on_history),
+	ROW("ImagePrune", image_prune_request, image_prune_reply, RPC_UNARY, images_on_prune),
 	ROW("VolumeList", volume_list_request, volume_list_reply, RPC_UNARY, on_volume_list),
 	ROW("VolumeRemove", volume_ref, volume_remove_reply, RPC_UNARY, on_volume_remove),
 	{ 0 },

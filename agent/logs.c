@@ -16,7 +16,7 @@ struct source {
 struct order {
 	struct logs *l;
 	uint64_t request;
-	bool follow;
+	bool follow, until_end;
 	struct source *sources;
 	size_t n;
 };
@@ -53,6 +53,8 @@ static void add_line(Pb__AgentMessage *m, const struct agent *a, uint64_t task,
 /* Up to a message of lines from one source. */
 static bool read_source(struct order *o, struct source *src, Pb__AgentMessage *m)
 {
+	/* Asked before reading: what its container wrote is there when it has ended. */
+	bool over = !o->follow || (o->until_end && worker_task_ended(o->l->a->worker, src->task));
 	struct log_record r;
 	struct sw_error err;
 	int got = 0;
@@ -60,7 +62,7 @@ static bool read_source(struct order *o, struct source *src, Pb__AgentMessage *m
 	while (src->reader != NULL && m->n_log_lines < LINES &&
 	       (got = log_reader_next(src->reader, &r, &err)) == 1)
 		add_line(m, o->l->a, src->task, &r);
-	if (got < 0 || (got == 0 && !o->follow)) {
+	if (got < 0 || (got == 0 && over)) {
 		log_reader_close(src->reader);
 		src->reader = NULL;
 	}
@@ -133,6 +135,7 @@ void logs_order(struct logs *l, const Pb__LogOrder *want)
 	o->l = l;
 	o->request = want->request;
 	o->follow = want->follow;
+	o->until_end = want->until_end;
 	o->sources = sw_new_n(struct source, want->n_task_ids);
 	for (size_t i = 0; i < want->n_task_ids; i++) {
 		const struct log_options lo = { .since_ns = want->since_ms * 1000000,

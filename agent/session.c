@@ -5,12 +5,13 @@
 #include "agent/internal.h"
 
 #include "agent/describe.h"
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "proto/msg.h"
 
-enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000 };
+enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
 
 static const struct rpc_method session_method = {
 	"/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
@@ -35,6 +36,7 @@ struct session {
 	struct sw_timer retry, beat;
 	struct sw_later flush;
 	struct sw_backoff backoff;
+	uint64_t looked_ms; /* for the runtime, while there is none */
 };
 
 static struct omap_key one(uint64_t a)
@@ -111,6 +113,20 @@ static void on_flush(struct sw_later *l)
 			return;
 }
 
+static void say_hello(struct session *s);
+
+/* Somebody may install what was missing. */
+static void look_for_runtime(struct session *s)
+{
+	uint64_t now = sw_mono_ms();
+
+	if (s->a->trouble == NULL || now - s->looked_ms < LOOK_MS)
+		return;
+	s->looked_ms = now;
+	if (agent_has_runtime(s->a))
+		say_hello(s);
+}
+
 static void on_beat(struct sw_timer *t)
 {
 	struct session *s = container_of(t, struct session, beat);
@@ -118,6 +134,7 @@ static void on_beat(struct sw_timer *t)
 	if (s->stream == NULL)
 		return;
 	(void)send_news(s, true);
+	look_for_runtime(s);
 	sw_timer_set(t, s->heartbeat_ms / 2);
 }
 
@@ -272,6 +289,7 @@ static void say_hello(struct session *s)
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels);
+	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
 	/* The queue is empty: the first message fits. */

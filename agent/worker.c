@@ -382,6 +382,13 @@ size_t worker_running(const struct worker *w)
 	return n;
 }
 
+bool worker_task_ended(const struct worker *w, uint64_t task)
+{
+	const struct task *t = omap_get(&w->tasks, one(task));
+
+	return t == NULL || t->step >= TASK_ENDED;
+}
+
 const char *worker_log_path(const struct worker *w, uint64_t task)
 {
 	const struct task *t = omap_get(&w->tasks, one(task));

@@ -26,7 +26,7 @@ struct client {
 	struct rpc_stream *stream;
 	const struct client_stream_ops *ops;
 	void *arg;
-	bool over, stopped, interrupted;
+	bool over, stopped, interrupted, half_closed;
 	struct sw_error status;
 	uv_timer_t tick;
 	uv_signal_t sigint, sigterm;
@@ -209,7 +209,10 @@ static void send_more(struct client *c)
 			rpc_stream_cancel(c->stream);
 			return;
 		}
+		if (rc == 2)
+			return;
 		if (rc == 0) {
+			c->half_closed = true;
 			rpc_stream_half_close(c->stream);
 			return;
 		}
@@ -228,7 +231,7 @@ static void on_tick(uv_timer_t *t)
 {
 	struct client *c = t->data;
 
-	if (c->ops->next != NULL && c->stream != NULL && rpc_stream_queued(c->stream) < 256 * 1024)
+	if (c->ops->next != NULL && !c->half_closed && c->stream != NULL && rpc_stream_queued(c->stream) < 256 * 1024)
 		send_more(c);
 	if (!c->stopped && c->ops->on_tick != NULL)
 		c->ops->on_tick(c->arg);
@@ -271,7 +274,7 @@ static int run_call(struct client *c, struct rpc_channel *ch, enum cli_method m,
 
 	c->ops = ops;
 	c->arg = arg;
-	c->over = c->stopped = c->interrupted = false;
+	c->over = c->stopped = c->interrupted = c->half_closed = false;
 	c->status = (struct sw_error){0};
 	c->stream = rpc_call(ch, &cli_methods[m], ops->deadline_ms, &stream_ops, c);
 	uv_timer_init(&c->loop, &c->tick);
@@ -380,6 +383,7 @@ const ProtobufCMessageDescriptor *client_kind(Pb__Kind kind)
 		[PB__KIND__KIND_VOLUME] = &pb__volume__descriptor,
 		[PB__KIND__KIND_OPERATOR] = &pb__operator__descriptor,
 		[PB__KIND__KIND_EVENT] = &pb__event__descriptor,
+		[PB__KIND__KIND_STACK_GENERATION] = &pb__stack_generation__descriptor,
 	};
 
 	return kind > 0 && (size_t)kind < SW_COUNT(kinds) ? kinds[kind] : NULL;

@@ -36,7 +36,8 @@ struct client_stream_ops {
 	void (*on_interrupt)(void *arg);
 	/**
 	 * Bidirectional calls: fills the next message to send (its content must live until the next
-	 * call); 0 = there is none any more, negative = give up with *err.
+	 * call) and returns 1; 0 = there is none any more, 2 = not yet: asked again in a moment,
+	 * negative = give up with *err.
 	 */
 	int (*next)(ProtobufCMessage **ret, void *arg, struct sw_error *err);
 	uint64_t deadline_ms; /* from now, 0 = none */

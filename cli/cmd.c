@@ -127,6 +127,19 @@ char *cmd_ports(Pb__PortConfig *const *p, size_t n)
 	return sw_buf_take(&b);
 }
 
+/* Tasks of a job that are under way. */
+static uint64_t count_live(const Pb__Service *s, const struct objects *tasks)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < tasks->n; i++) {
+		const Pb__Task *t = (const Pb__Task *)tasks->v[i];
+
+		n += t->service_id == s->id && task_is_live(t);
+	}
+	return n;
+}
+
 void cmd_count_tasks(const Pb__Service *s, const struct objects *tasks, uint64_t *ret_running,
 		     uint64_t *ret_wanted)
 {
@@ -138,8 +151,41 @@ void cmd_count_tasks(const Pb__Service *s, const struct objects *tasks, uint64_t
 		if (t->service_id != s->id || t->desired > PB__TASK_STATE__TASK_RUNNING)
 			continue;
 		live++;
-		running += t->state == PB__TASK_STATE__TASK_RUNNING;
+		running += t->state == PB__TASK_STATE__TASK_RUNNING && !t->down;
 	}
 	*ret_running = running;
-	*ret_wanted = s->spec->mode == PB__SERVICE_MODE__GLOBAL ? live : s->spec->replicas;
+	switch (s->spec->mode) {
+	case PB__SERVICE_MODE__REPLICATED:
+		*ret_wanted = s->spec->replicas;
+		return;
+	case PB__SERVICE_MODE__GLOBAL:
+		*ret_wanted = live;
+		return;
+	default:
+		*ret_wanted = count_live(s, tasks);
+	}
+}
+
+bool cmd_count_completed(const Pb__Service *s, const struct objects *tasks, uint64_t *ret_completed,
+			 uint64_t *ret_total)
+{
+	const Pb__JobRun *run = s->job != NULL && s->job->n_history > 0
+					? s->job->history[s->job->n_history - 1]
+					: NULL;
+	uint64_t done = run != NULL ? run->trimmed : 0, of_run = 0;
+
+	if (s->spec->mode != PB__SERVICE_MODE__REPLICATED_JOB &&
+	    s->spec->mode != PB__SERVICE_MODE__GLOBAL_JOB)
+		return false;
+	for (size_t i = 0; i < tasks->n; i++) {
+		const Pb__Task *t = (const Pb__Task *)tasks->v[i];
+
+		if (run == NULL || t->service_id != s->id || t->run != run->run)
+			continue;
+		done += t->state == PB__TASK_STATE__TASK_COMPLETE;
+		of_run += t->state == PB__TASK_STATE__TASK_COMPLETE || task_is_live(t);
+	}
+	*ret_completed = done;
+	*ret_total = s->spec->mode == PB__SERVICE_MODE__GLOBAL_JOB ? of_run : s->spec->replicas;
+	return true;
 }

@@ -34,6 +34,12 @@ CMD(stack_services);
 CMD(stack_rm);
 CMD(stack_deploy);
 CMD(stack_config);
+CMD(stack_plan);
+CMD(stack_rollback);
+CMD(stack_history);
+CMD(stack_run);
+CMD(file_update);
+CMD(rebalance);
 CMD(object_ls);
 CMD(object_rm);
 CMD(object_inspect);
@@ -44,6 +50,12 @@ CMD(image_load);
 CMD(image_import);
 CMD(image_inspect);
 CMD(image_rm);
+CMD(image_build);
+CMD(image_push);
+CMD(image_tag);
+CMD(image_save);
+CMD(image_history);
+CMD(image_prune);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);
@@ -72,6 +84,9 @@ char *cmd_ports(Pb__PortConfig *const *p, size_t n);
 /** How many tasks of a service run, and how many are wanted of a global one. */
 void cmd_count_tasks(const Pb__Service *s, const struct objects *tasks, uint64_t *ret_running,
 		     uint64_t *ret_wanted);
+/** Of a job's last run: tasks that completed, and how many are to; false for other services. */
+bool cmd_count_completed(const Pb__Service *s, const struct objects *tasks, uint64_t *ret_completed,
+			 uint64_t *ret_total);
 /** Tasks as `ps` prints them. */
 int cmd_print_tasks(struct cli *cli, const struct objects *tasks,
 		    struct sw_error *err) SW_MUST_CHECK;

@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/compose/units.h"
 #include "cli/human.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
@@ -135,8 +136,9 @@ static int set_labels(struct cli *cli, Pb__NodeSpec *spec, struct sw_error *err)
 
 static int set_spec(struct cli *cli, Pb__NodeSpec *spec, const char *role, struct sw_error *err)
 {
-	const char *a = cli_get(cli, "availability");
+	const char *a = cli_get(cli, "availability"), *deadline = cli_get(cli, "drain-deadline");
 	size_t i = 0;
+	int64_t ns;
 
 	if (role != NULL && !sw_streq(role, "worker") && !sw_streq(role, "manager"))
 		return sw_fail(err, SW_EINVAL, "role \"%s\": wanted worker or manager", role);
@@ -148,8 +150,17 @@ static int set_spec(struct cli *cli, Pb__NodeSpec *spec, const char *role, struc
 	if (i == SW_COUNT(availability_words))
 		return sw_fail(err, SW_EINVAL, "availability \"%s\": wanted active, pause or drain",
 			       a);
-	if (a != NULL)
+	if (a != NULL) {
 		spec->availability = (Pb__Availability)i;
+		spec->drain_ms = 0;
+	}
+	if (cli_flag(cli, "force"))
+		spec->drain_ms = 1;
+	else if (deadline != NULL && (!unit_duration(deadline, &ns) || ns <= 0))
+		return sw_fail(err, SW_EINVAL,
+			       "--drain-deadline: wanted a duration (5m), not \"%s\"", deadline);
+	else if (deadline != NULL)
+		spec->drain_ms = unit_ms(ns);
 	return set_labels(cli, spec, err);
 }
 
@@ -195,9 +206,11 @@ CMD(node_update)
 {
 	int rc = update_role(cli, cli->args[0], cli_get(cli, "role"), err);
 
-	if (rc == 0)
-		printf("%s\n", cli->args[0]);
-	return rc;
+	if (rc != 0)
+		return rc;
+	printf("%s\n", cli->args[0]);
+	fflush(stdout);
+	return cli_flag(cli, "wait") ? wait_drained(cli, cli->args[0], err) : 0;
 }
 
 static int change_role(struct cli *cli, const char *role, const char *said, struct sw_error *err)
@@ -220,6 +233,28 @@ CMD(node_promote)
 CMD(node_demote)
 {
 	return change_role(cli, "worker", "demoted", err);
+}
+
+CMD(rebalance)
+{
+	Pb__RebalanceRequest q = PB__REBALANCE_REQUEST__INIT;
+	Pb__RebalanceReply *r = NULL;
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	if (cli->n_args == 1)
+		q.service = cli->args[0];
+	q.dry_run = cli_flag(cli, "plan");
+	if (rc == 0)
+		rc = client_call(c, METHOD_Rebalance, &q.base, &r, err);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < r->n_moves; i++)
+		printf("%s %s\n", q.dry_run ? "would move" : "moving", r->moves[i]);
+	if (r->n_moves == 0)
+		printf("Nothing to move: tasks are spread evenly\n");
+	msg_free(&r->base);
+	return 0;
 }
 
 CMD(node_rm)

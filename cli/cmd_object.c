@@ -301,6 +301,7 @@ static int create_file(struct cli *cli, const struct kind *k, struct sw_error *e
 	if (rc == 0) {
 		msg_set_str(&s->name, cli->args[0]);
 		take_labels(cli, "label", &s->labels, &s->n_labels);
+		msg_set_str(&s->template_driver, cli_get(cli, "template-driver"));
 		s->data = (ProtobufCBinaryData){ n, (uint8_t *)data };
 		sq.spec = s;
 		cq.spec = (Pb__ConfigSpec *)s;
@@ -308,6 +309,72 @@ static int create_file(struct cli *cli, const struct kind *k, struct sw_error *e
 		explicit_bzero(data, n);
 	}
 	msg_free(&s->base);
+	return rc;
+}
+
+/* Without a file the content stays, and only labels change. */
+static int change_file(struct cli *cli, const struct kind *k, Pb__SecretSpec *s,
+		       struct sw_error *err)
+{
+	Pb__SecretUpdateRequest sq = PB__SECRET_UPDATE_REQUEST__INIT;
+	Pb__ConfigUpdateRequest cq = PB__CONFIG_UPDATE_REQUEST__INIT;
+	bool is_secret = k->kind == PB__KIND__KIND_SECRET;
+	Pb__IdReply *r = NULL;
+	struct client *c;
+	int rc = cli_client(cli, &c, err);
+
+	sq.ref = cq.ref = cli->args[0];
+	sq.spec = s;
+	cq.spec = (Pb__ConfigSpec *)s;
+	if (rc == 0)
+		rc = client_call(c, is_secret ? METHOD_SecretUpdate : METHOD_ConfigUpdate,
+				 is_secret ? &sq.base : &cq.base, &r, err);
+	if (rc == 0)
+		printf("%s\n", sw_id(r->id).s);
+	msg_free(r != NULL ? &r->base : NULL);
+	return rc;
+}
+
+static void remove_labels(struct cli *cli, Pb__SecretSpec *s)
+{
+	const char *v;
+
+	for (size_t i = 0; (v = cli_nth(cli, "label-rm", i)) != NULL; i++) {
+		for (size_t n = 0; n < s->n_labels; n++) {
+			if (!sw_streq(s->labels[n]->key, v))
+				continue;
+			msg_free(&s->labels[n]->base);
+			s->labels[n] = s->labels[--s->n_labels];
+			break;
+		}
+	}
+}
+
+CMD(file_update)
+{
+	const struct kind *k = kind_of(cli);
+	Pb__Secret *old = NULL;
+	struct client *c;
+	char *data = NULL;
+	size_t n = 0;
+	int rc = cli_client(cli, &c, err);
+
+	if (rc == 0)
+		rc = client_get(c, k->kind, cli->args[0], &old, err);
+	if (rc == 0 && cli->n_args == 2)
+		rc = read_data(cli->args[1], &data, &n, err);
+	if (rc == 0) {
+		remove_labels(cli, old->spec);
+		take_labels(cli, "label-add", &old->spec->labels, &old->spec->n_labels);
+		if (data != NULL) {
+			free(old->spec->data.data);
+			old->spec->data = (ProtobufCBinaryData){n, (uint8_t *)data};
+		}
+		rc = change_file(cli, k, old->spec, err);
+		if (data != NULL)
+			explicit_bzero(data, n);
+	}
+	msg_free(old != NULL ? &old->base : NULL);
 	return rc;
 }
 
@@ -323,64 +390,4 @@ CMD(object_create)
 	default:
 		return create_file(cli, k, err);
 	}
-}
-
-/* ---- events ---- */
-
-struct events {
-	struct cli *cli;
-	struct client *client;
-	bool synced;
-};
-
-static const char *kind_word(Pb__Kind k)
-{
-	static const char *const words[] = {
-		[PB__KIND__KIND_CLUSTER] = "cluster",	[PB__KIND__KIND_NODE] = "node",
-		[PB__KIND__KIND_STACK] = "stack",	[PB__KIND__KIND_SERVICE] = "service",
-		[PB__KIND__KIND_REVISION] = "revision", [PB__KIND__KIND_TASK] = "task",
-		[PB__KIND__KIND_NETWORK] = "network",	[PB__KIND__KIND_SECRET] = "secret",
-		[PB__KIND__KIND_CONFIG] = "config",	[PB__KIND__KIND_VOLUME] = "volume",
-	};
-
-	return (size_t)k < SW_COUNT(words) && words[k] != NULL ? words[k] : "object";
-}
-
-static void on_event(const ProtobufCMessage *m, void *arg)
-{
-	struct events *ev = arg;
-	const Pb__WatchEvent *e = (const Pb__WatchEvent *)m;
-	const ProtobufCMessageDescriptor *d = client_kind(e->kind);
-	ProtobufCMessage *o;
-	char time[32];
-	sw_autofree char *name = NULL;
-
-	(void)ev;
-	if (e->action == PB__WATCH_EVENT__ACTION__SYNC || d == NULL)
-		return;
-	o = msg_unpack(d, e->object.data, e->object.len);
-	name = o != NULL ? describe_name(o) : sw_strdup("");
-	printf("%s %s %s %s%s%s\n", sw_time_rfc3339(sw_wall_ms(), time), kind_word(e->kind),
-	       e->action == PB__WATCH_EVENT__ACTION__REMOVE ? "remove" : "change", sw_id(e->id).s,
-	       name[0] != 0 ? " " : "", name);
-	fflush(stdout);
-	msg_free(o);
-}
-
-static void events_interrupt(void *arg)
-{
-	client_stop(((struct events *)arg)->client);
-}
-
-CMD(events)
-{
-	const struct client_stream_ops ops = { .on_message = on_event,
-					       .on_interrupt = events_interrupt };
-	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
-	struct events ev = { .cli = cli };
-	int rc = cli_client(cli, &ev.client, err);
-
-	if (rc == 0)
-		rc = client_stream(ev.client, METHOD_Watch, &q.base, &ops, &ev, err);
-	return rc;
 }

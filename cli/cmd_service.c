@@ -30,21 +30,32 @@ static int by_name(const void *a, const void *b)
 			     (*(Pb__Service *const *)b)->spec->name);
 }
 
+/* "2/3 (max 1 per node)"; of a job "1/2 (3/10 completed)". */
+static char *replicas_of(const Pb__Service *s, const struct objects *tasks)
+{
+	const Pb__Placement *p = s->spec->task->placement;
+	uint64_t running, wanted, completed, total;
+
+	cmd_count_tasks(s, tasks, &running, &wanted);
+	if (cmd_count_completed(s, tasks, &completed, &total))
+		return sw_asprintf("%llu/%llu (%llu/%llu completed)", (unsigned long long)running,
+				   (unsigned long long)wanted, (unsigned long long)completed,
+				   (unsigned long long)total);
+	if (p != NULL && p->max_replicas_per_node > 0)
+		return sw_asprintf("%llu/%llu (max %llu per node)", (unsigned long long)running,
+				   (unsigned long long)wanted,
+				   (unsigned long long)p->max_replicas_per_node);
+	return sw_asprintf("%llu/%llu", (unsigned long long)running, (unsigned long long)wanted);
+}
+
 static json_t *row_of(const struct cli *cli, const Pb__Service *s, const struct objects *tasks)
 {
 	const Pb__ContainerSpec *c = s->spec->task->container;
-	const Pb__Placement *p = s->spec->task->placement;
 	sw_autofree char *ports = cmd_ports(s->ports, s->n_ports);
-	uint64_t running, wanted;
-	char id[16], replicas[96], max[48] = "";
+	sw_autofree char *replicas = replicas_of(s, tasks);
+	char id[16];
 	json_t *row;
 
-	cmd_count_tasks(s, tasks, &running, &wanted);
-	if (p != NULL && p->max_replicas_per_node > 0)
-		snprintf(max, sizeof max, " (max %llu per node)",
-			 (unsigned long long)p->max_replicas_per_node);
-	snprintf(replicas, sizeof replicas, "%llu/%llu%s", (unsigned long long)running,
-		 (unsigned long long)wanted, max);
 	row = json_pack("{ssssssssssss}", "ID", cmd_id(cli, s->id, id), "Name", s->spec->name,
 			"Mode", mode_of(s), "Replicas", replicas, "Image",
 			c->image_asked[0] != 0 ? c->image_asked : c->image, "Ports", ports);

@@ -1,6 +1,7 @@
-/* stack deploy, ls, ps, services, rm, config. */
+/* stack deploy, plan, rollback, ls, ps, services, rm, config. */
 #include "cli/cmd.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/compose.h"
@@ -60,6 +61,87 @@ static void print_reply(const struct cli *cli, const Pb__StackApplyReply *r)
 		printf("Nothing changes: the stack is as the file says (generation %llu)\n",
 		       (unsigned long long)r->generation);
 	fflush(stdout);
+}
+
+static void print_plan(const Pb__StackApplyReply *r)
+{
+	uint64_t restarts = 0;
+
+	for (size_t i = 0; i < r->n_warnings; i++)
+		fprintf(stderr, "warning: %s\n", r->warnings[i]);
+	for (size_t i = 0; i < r->n_plan; i++) {
+		const Pb__PlanItem *p = r->plan[i];
+
+		printf("%s %s", p->action, p->what);
+		if (p->restarts > 0)
+			printf(" (%s %llu task%s)",
+			       sw_streq(p->action, "remove") ? "stops" : "replaces",
+			       (unsigned long long)p->restarts, p->restarts == 1 ? "" : "s");
+		putchar('\n');
+		for (size_t k = 0; k < p->n_changes; k++)
+			printf("    %s\n", p->changes[k]);
+		restarts += p->restarts;
+	}
+	if (r->n_plan == 0)
+		printf("Nothing would change: the stack is as the file says (generation %llu)\n",
+		       (unsigned long long)r->generation);
+	else
+		printf("%zu change%s, %llu running task%s replaced or stopped\n", r->n_plan,
+		       r->n_plan == 1 ? "" : "s", (unsigned long long)restarts,
+		       restarts == 1 ? "" : "s");
+}
+
+CMD(stack_plan)
+{
+	struct compose_options o = {.name = cli->args[0]};
+	struct compose_result loaded = {0};
+	Pb__StackApplyRequest q = PB__STACK_APPLY_REQUEST__INIT;
+	Pb__StackApplyReply *r = NULL;
+	struct client *c;
+	int rc = load(cli, &o, &loaded, err);
+
+	if (rc == 0)
+		rc = cli_client(cli, &c, err);
+	if (rc == 0) {
+		q.spec = loaded.spec;
+		q.prune = cli_flag(cli, "prune");
+		q.dry_run = true;
+		rc = client_call(c, METHOD_StackApply, &q.base, &r, err);
+	}
+	if (rc == 0) {
+		print_plan(r);
+		msg_free(&r->base);
+	}
+	compose_result_fini(&loaded);
+	return rc;
+}
+
+CMD(stack_rollback)
+{
+	Pb__StackRollbackRequest q = PB__STACK_ROLLBACK_REQUEST__INIT;
+	Pb__StackApplyReply *r = NULL;
+	bool plan = cli_flag(cli, "plan");
+	struct client *c;
+	uint64_t stack;
+	int rc = cli_client(cli, &c, err);
+
+	q.ref = cli->args[0];
+	q.dry_run = plan;
+	if (rc == 0 && cli->n_args == 2 &&
+	    (!sw_parse_u64(cli->args[1], INT64_MAX, &q.generation) || q.generation == 0))
+		rc = sw_fail(err, SW_EINVAL, "generation \"%s\": wanted a number from 1 on",
+			     cli->args[1]);
+	if (rc == 0)
+		rc = client_call(c, METHOD_StackRollback, &q.base, &r, err);
+	if (rc != 0)
+		return rc;
+	if (plan)
+		print_plan(r);
+	else
+		print_reply(cli, r);
+	stack = r->stack_id;
+	msg_free(&r->base);
+	return plan || cli_flag(cli, "detach") ? 0 : wait_converged(cli, stack, 0, false, err);
 }
 
 CMD(stack_deploy)
@@ -144,12 +226,57 @@ CMD(stack_ls)
 	return rc;
 }
 
+
 static int find_stack(struct cli *cli, const char *ref, Pb__Stack **ret, struct sw_error *err)
 {
 	struct client *c;
 	int rc = cli_client(cli, &c, err);
 
 	return rc != 0 ? rc : client_get(c, PB__KIND__KIND_STACK, ref, ret, err);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	const Pb__StackGeneration *x = *(Pb__StackGeneration *const *)a;
+	const Pb__StackGeneration *y = *(Pb__StackGeneration *const *)b;
+
+	return (x->generation < y->generation) - (x->generation > y->generation);
+}
+
+static json_t *generation_row(const Pb__StackGeneration *g, const Pb__Stack *s)
+{
+	const char *note = g->generation == s->generation ? "current" : g->failed ? "failed" : "";
+	char number[24], services[24], ago[48];
+
+	snprintf(number, sizeof number, "%llu", (unsigned long long)g->generation);
+	snprintf(services, sizeof services, "%zu", g->spec->n_services);
+	return json_pack("{ssssssss}", "ID", number, "Services", services, "Created",
+			 human_ago(g->created_ms, sw_wall_ms(), ago), "Note", note);
+}
+
+CMD(stack_history)
+{
+	static const char *const headers[] = { "ID", "GENERATION", NULL };
+	struct objects kept = { 0 };
+	json_t *rows = json_array();
+	Pb__Stack *s = NULL;
+	int rc = find_stack(cli, cli->args[0], &s, err);
+
+	if (rc == 0)
+		rc = cmd_list_of(cli, PB__KIND__KIND_STACK_GENERATION, s->id, 0, 0, &kept, err);
+	if (kept.n > 0)
+		qsort(kept.v, kept.n, sizeof *kept.v, newest_first);
+	for (size_t i = 0; rc == 0 && i < kept.n; i++)
+		json_array_append_new(rows,
+				      generation_row((const Pb__StackGeneration *)kept.v[i], s));
+	if (rc == 0)
+		rc = cmd_print_rows(cli, rows,
+				    "table {{.ID}}\t{{.Services}}\t{{.Created}}\t{{.Note}}",
+				    headers, err);
+	json_decref(rows);
+	objects_fini(&kept);
+	msg_free(s != NULL ? &s->base : NULL);
+	return rc;
 }
 
 CMD(stack_ps)

@@ -184,25 +184,3 @@ json_t *describe_object(const ProtobufCMessage *m)
 {
 	return object(m, 0);
 }
-
-char *describe_name(const ProtobufCMessage *m)
-{
-	const ProtobufCMessageDescriptor *d = m->descriptor;
-
-	if (d == &pb__task__descriptor) {
-		const Pb__Task *t = (const Pb__Task *)m;
-
-		return sw_asprintf("slot %u: %s, wanted %s%s%s", t->slot,
-				   task_state_of(t->state)->name, task_state_of(t->desired)->name,
-				   t->message[0] != 0 ? ": " : "", t->message);
-	}
-	if (d == &pb__service__descriptor)
-		return sw_strdup(((const Pb__Service *)m)->spec->name);
-	if (d == &pb__stack__descriptor)
-		return sw_strdup(((const Pb__Stack *)m)->name);
-	if (d == &pb__network__descriptor)
-		return sw_strdup(((const Pb__Network *)m)->spec->name);
-	if (d == &pb__node__descriptor && ((const Pb__Node *)m)->description != NULL)
-		return sw_strdup(((const Pb__Node *)m)->description->hostname);
-	return sw_strdup("");
-}

@@ -6,5 +6,3 @@
 
 /** Fields that are not set are left out; names are Docker's style ("CreatedAt", "Spec"). */
 json_t *describe_object(const ProtobufCMessage *m);
-/** "web.1: running", "shop_web": for events. The caller frees. */
-char *describe_name(const ProtobufCMessage *m);

@@ -43,7 +43,13 @@
 	X(ImagePull, image_pull_request, image_progress, RPC_SERVER_STREAM) \
 	X(ImageLoad, image_load_request, image_progress, RPC_BIDI)          \
 	X(ImageInspect, image_ref, image_inspect_reply, RPC_UNARY)          \
-	X(ImageRemove, image_ref, image_remove_reply, RPC_UNARY)
+	X(ImageRemove, image_ref, image_remove_reply, RPC_UNARY)            \
+	X(ImageBuild, build_request, build_event, RPC_BIDI)                 \
+	X(ImageTag, image_tag_request, image_tag_reply, RPC_UNARY)          \
+	X(ImageSave, image_save_request, image_data, RPC_SERVER_STREAM)     \
+	X(ImagePush, image_push_request, image_progress, RPC_SERVER_STREAM) \
+	X(ImageHistory, image_ref, image_inspect_reply, RPC_UNARY)          \
+	X(ImagePrune, image_prune_request, image_prune_reply, RPC_UNARY)
 
 /** Which socket a row belongs to is asked of its place: Control comes first. */
 enum cli_method {

@@ -15,6 +15,8 @@ int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollb
 		   struct sw_error *err) SW_MUST_CHECK;
 /** Sleeps for the next delay of a back-off: what failed may work in a moment. */
 void wait_pause(struct sw_backoff *b);
+/** Until the node runs nothing any more, for `node update --availability drain --wait`. */
+int wait_drained(struct cli *cli, const char *node, struct sw_error *err) SW_MUST_CHECK;
 /** Until the stack's row, or the service's, is gone. */
 int wait_gone(struct cli *cli, Pb__Kind kind, uint64_t id, const char *name,
 	      struct sw_error *err) SW_MUST_CHECK;

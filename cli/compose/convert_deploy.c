@@ -1,4 +1,5 @@
 /* deploy: mode, updates, restarts, resources, placement. */
+#include "base/cron.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/convert.h"
@@ -20,17 +21,74 @@ static void convert_mode(struct convert *c, Pb__ServiceSpec *out, const struct y
 	const char *key = deployed ? "replicas" : "scale";
 
 	out->mode = (Pb__ServiceMode)convert_choice(c, d, "mode", modes, path);
+	if (out->schedule != NULL && yaml_get_text(d, "mode") == NULL)
+		out->mode = PB__SERVICE_MODE__REPLICATED_JOB;
 	if (out->mode == PB__SERVICE_MODE__REPLICATED ||
 	    out->mode == PB__SERVICE_MODE__REPLICATED_JOB) {
 		out->replicas = convert_count(c, from, key, 1, 1000000,
 					      deployed ? path : up.up);
 		if (out->mode == PB__SERVICE_MODE__REPLICATED_JOB)
-			out->max_concurrent = out->replicas;
+			out->max_concurrent =
+				convert_count(c, d, "max_concurrent", out->replicas, 1000000, path);
 	} else if (yaml_get_text(from, key)) {
 		convert_fault(c, yaml_get(from, key), deployed ? path : up.up, key,
 			      "goes with mode replicated or replicated-job, this is %s",
 			      modes[out->mode]);
 	}
+}
+
+static void convert_history(struct convert *c, Pb__Schedule *out, const struct yaml_node *s,
+			    const struct compose_path *path)
+{
+	const struct yaml_node *h = yaml_get(s, "history");
+	struct compose_path at = {path, "history", 0};
+
+	if (yaml_get_text(h, "success")) {
+		out->_keep_good_case = PB__SCHEDULE___KEEP_GOOD_KEEP_GOOD;
+		out->keep_good = (uint32_t)convert_count(c, h, "success", 0, 1000, &at);
+	}
+	if (yaml_get_text(h, "failure")) {
+		out->_keep_bad_case = PB__SCHEDULE___KEEP_BAD_KEEP_BAD;
+		out->keep_bad = (uint32_t)convert_count(c, h, "failure", 0, 1000, &at);
+	}
+}
+
+/* deploy.schedule, or x-cron of the service. The expression is read here too, for its position. */
+static Pb__Schedule *convert_schedule(struct convert *c, const struct yaml_node *s, const char *key,
+				      const struct compose_path *path)
+{
+	static const char *const overlaps[] = {"allow", "forbid", "replace", NULL};
+	const struct yaml_node *n = yaml_get(s, key);
+	const char *cron = yaml_get_text(n, "cron"), *zone = yaml_get_text(n, "timezone");
+	struct compose_path at = {path, key, 0};
+	struct sw_error err = {0};
+	struct sw_cron parsed;
+	Pb__Schedule *out;
+
+	if (n == NULL)
+		return NULL;
+	out = CONVERT_NEW(Pb__Schedule, PB__SCHEDULE__INIT);
+	msg_set_str(&out->cron, cron ? cron : "");
+	msg_set_str(&out->timezone, zone ? zone : "");
+	out->overlap = (Pb__Overlap)convert_choice(c, n, "overlap", overlaps, &at);
+	out->suspend = convert_bool(n, "suspend");
+	out->start_deadline_ms = convert_ms(n, "start_deadline");
+	convert_history(c, out, n, &at);
+	if (cron && sw_cron_parse(cron, &parsed, &err) != 0)
+		convert_fault(c, yaml_get(n, "cron"), &at, "cron", "%s", err.msg);
+	return out;
+}
+
+static void convert_rebalance(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
+			      const struct yaml_node *d, const struct compose_path *path)
+{
+	static const char *const words[] = {"never", "on-join", NULL};
+
+	if (yaml_get_text(d, "rebalance"))
+		out->rebalance = (Pb__Rebalance)convert_choice(c, d, "rebalance", words, path);
+	else
+		out->rebalance =
+			(Pb__Rebalance)convert_choice(c, s, "x-rebalance", words, path->up);
 }
 
 static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_node *d, const char *key,
@@ -252,7 +310,10 @@ void convert_deploy(struct convert *c, Pb__ServiceSpec *out, const struct yaml_n
 	const struct yaml_node *d = yaml_get(s, "deploy"), *policy = yaml_get(d, "restart_policy");
 	struct compose_path at = { path, "deploy", 0 };
 
+	out->schedule = yaml_get(d, "schedule") ? convert_schedule(c, d, "schedule", &at)
+						: convert_schedule(c, s, "x-cron", path);
 	convert_mode(c, out, s, d, &at);
+	convert_rebalance(c, out, s, d, &at);
 	convert_pairs(d, "labels", &out->labels, &out->n_labels);
 	out->update = convert_update(c, d, "update_config", &at);
 	out->rollback = convert_update(c, d, "rollback_config", &at);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "manager/store/events.h"
 #include "proto/msg.h"
 #include "proto/pki/pki.h"
 
@@ -227,6 +228,7 @@ static void on_issue(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 		issue_done(is, NULL);
 	} else {
 		rpc_stream_set_ops(s, &issue_ops, is);
+		events_note(tx, c->env.proposer.rand);
 		c->env.proposer.propose(c->env.proposer.arg, tx, issue_on_proposed, is);
 	}
 	store_tx_free(tx);

@@ -89,17 +89,17 @@ static void put_labels(struct store_tx *tx, Pb__Kind kind, uint64_t id,
 
 enum ctl_file_change ctl_put_file(struct control *c, struct store_tx *tx, Pb__Kind kind,
 				  const ProtobufCMessage *spec, uint64_t stack_id,
-				  uint64_t *ret_old, uint64_t *ret_new)
+				  uint64_t *ret_id)
 {
 	const Pb__SecretSpec *s = (const Pb__SecretSpec *)spec;
 	const Pb__Secret *old;
 	uint64_t id;
 
 	if (ctl_find_named(tx, kind, s->name, &id) != 0) {
-		*ret_new = create(c, tx, kind, spec, stack_id);
+		*ret_id = create(c, tx, kind, spec, stack_id);
 		return CTL_FILE_CREATED;
 	}
-	*ret_old = *ret_new = id;
+	*ret_id = id;
 	old = store_tx_get(tx, kind, id);
 	if (msg_equal(&old->spec->base, spec))
 		return CTL_FILE_SAME;
@@ -109,7 +109,7 @@ enum ctl_file_change ctl_put_file(struct control *c, struct store_tx *tx, Pb__Ki
 	}
 	stack_id = old->stack_id;
 	ctl_retire_file(tx, kind, id);
-	*ret_new = create(c, tx, kind, spec, stack_id);
+	*ret_id = create(c, tx, kind, spec, stack_id);
 	return CTL_FILE_REPLACED;
 }
 
@@ -136,7 +136,7 @@ static int build_update(struct control *c, struct store_tx *tx, Pb__Kind kind, c
 	const struct store_head *o;
 	const Pb__Secret *old;
 	Pb__SecretSpec *next;
-	uint64_t old_id, new_id;
+	uint64_t id;
 	int rc;
 
 	if (spec == NULL)
@@ -155,10 +155,10 @@ static int build_update(struct control *c, struct store_tx *tx, Pb__Kind kind, c
 	}
 	rc = ctl_check_file(kind, &next->base, err);
 	if (rc == 0) {
-		if (ctl_put_file(c, tx, kind, &next->base, old->stack_id, &old_id, &new_id) ==
+		if (ctl_put_file(c, tx, kind, &next->base, old->stack_id, &id) ==
 		    CTL_FILE_REPLACED)
-			ctl_roll_users(c, tx, kind, old_id, new_id);
-		((Pb__IdReply *)reply)->id = new_id;
+			ctl_roll_users(c, tx, kind, id);
+		((Pb__IdReply *)reply)->id = id;
 	}
 	explicit_bzero(next->data.data, next->data.len);
 	msg_free(&next->base);

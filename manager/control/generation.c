@@ -75,7 +75,7 @@ static void restore_data(const struct store *s, Pb__Kind kind, uint64_t id, Prot
 	b->data = sw_memdup(o->spec->data.data, b->len);
 }
 
-/* The generation before is the newest kept one below the current. */
+/* The generation before is the newest kept one below the current that did not fail. */
 static const Pb__StackGeneration *find(const struct store *s, const Pb__Stack *stack,
 				       uint64_t generation)
 {
@@ -84,7 +84,7 @@ static const Pb__StackGeneration *find(const struct store *s, const Pb__Stack *s
 
 	for (const Pb__StackGeneration *g; (g = store_next_generation(s, stack->id, &it)) != NULL;)
 		if (generation != 0 ? g->generation == generation
-				    : g->generation < stack->generation &&
+				    : g->generation < stack->generation && !g->failed &&
 					      (best == NULL || g->generation > best->generation))
 			best = g;
 	return best;

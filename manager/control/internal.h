@@ -66,7 +66,7 @@ enum ctl_file_change {
 int ctl_check_file(Pb__Kind kind, const ProtobufCMessage *spec, struct sw_error *err) SW_MUST_CHECK;
 enum ctl_file_change ctl_put_file(struct control *c, struct store_tx *tx, Pb__Kind kind,
 				  const ProtobufCMessage *spec, uint64_t stack_id,
-				  uint64_t *ret_old, uint64_t *ret_new);
+				  uint64_t *ret_id);
 /** The object is to go when nothing uses it any more; its name is free at once. */
 void ctl_retire_file(struct store_tx *tx, Pb__Kind kind, uint64_t id);
 
@@ -89,9 +89,8 @@ void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *ta
 		     uint64_t stack_id, int *ret_changed);
 int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next,
 			struct sw_error *err) SW_MUST_CHECK;
-/** Every service that names the old object gets a revision that names the new one. */
-void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t old_id,
-		    uint64_t new_id);
+/** Every service that names the secret or config gets a revision with this version of it. */
+void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t id);
 int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id);
 
 /* build functions, one a write method */

@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "base/mem.h"
+#include "manager/store/events.h"
 #include "proto/msg.h"
 
 enum { MAX_TRIES = 20 };
@@ -86,6 +87,7 @@ static void attempt(struct op *op)
 		finish(op, rc != 0 ? &err : NULL);
 	} else {
 		op->proposed = true;
+		events_note(tx, c->env.proposer.rand);
 		c->env.proposer.propose(c->env.proposer.arg, tx, on_proposed, op);
 	}
 	store_tx_free(tx);

@@ -1,6 +1,7 @@
 /* What operators read: the cluster, lists of objects, explanations. */
 #include "manager/control/internal.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -105,6 +106,9 @@ static bool wanted(const Pb__ListRequest *r, const struct store_head *o)
 		break;
 	case PB__KIND__KIND_REVISION:
 		service = ((const Pb__Revision *)o)->service_id;
+		break;
+	case PB__KIND__KIND_STACK_GENERATION:
+		stack = ((const Pb__StackGeneration *)o)->stack_id;
 		break;
 	case PB__KIND__KIND_NETWORK:
 		stack = ((const Pb__Network *)o)->stack_id;
@@ -329,6 +333,20 @@ static void explain_task(struct control *c, Pb__ExplainReply *r, const Pb__Task 
 		sched_explain(leader_sched(c->env.leader), t, explain_node, r);
 }
 
+static void explain_job(Pb__ExplainReply *r, const Pb__Service *s)
+{
+	char time[32];
+
+	if (s->job == NULL)
+		return;
+	add_line(r, "  %llu runs begun, %llu ticks missed", (unsigned long long)s->job->runs,
+		 (unsigned long long)s->job->missed);
+	if (s->job->message[0] != 0)
+		add_line(r, "  last missed: %s", s->job->message);
+	if (s->job->next_ms != 0 && s->job->next_ms != INT64_MAX)
+		add_line(r, "  next run at %s", sw_time_rfc3339(s->job->next_ms, time));
+}
+
 static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Service *s)
 {
 	struct store_iter it = { 0 };
@@ -338,8 +356,11 @@ static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Se
 		running += task_is_live(t) && t->state == PB__TASK_STATE__TASK_RUNNING;
 	add_line(r, "service %s: %zu of %llu tasks run%s", s->spec->name, running,
 		 (unsigned long long)s->spec->replicas, s->removing ? ", being removed" : "");
+	if (s->blocked[0] != 0)
+		add_line(r, "  %s", s->blocked);
 	if (s->update != NULL && s->update->message[0] != 0)
 		add_line(r, "  %s", s->update->message);
+	explain_job(r, s);
 	it = (struct store_iter){ 0 };
 	for (const Pb__Task *t; (t = store_next_of_service(c->env.store, s->id, &it)) != NULL;)
 		if (!task_is_live(t) ? task_state_of(t->state)->failed

@@ -252,30 +252,29 @@ void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *ta
 	*ret_changed = 2;
 }
 
-static size_t rename_refs(Pb__FileRef **refs, size_t n, uint64_t old_id, uint64_t new_id)
+static size_t rename_refs(Pb__FileRef **refs, size_t n, const char *name, uint64_t id)
 {
 	size_t changed = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (refs[i]->object_id != old_id)
+		if (!sw_streq(refs[i]->name, name) || refs[i]->object_id == id)
 			continue;
-		refs[i]->object_id = new_id;
+		refs[i]->object_id = id;
 		changed++;
 	}
 	return changed;
 }
 
-static size_t rename_in(Pb__ContainerSpec *c, Pb__Kind kind, uint64_t old_id, uint64_t new_id)
+static size_t rename_in(Pb__ContainerSpec *c, Pb__Kind kind, const char *name, uint64_t id)
 {
-	return kind == PB__KIND__KIND_SECRET
-		       ? rename_refs(c->secrets, c->n_secrets, old_id, new_id)
-		       : rename_refs(c->configs, c->n_configs, old_id, new_id);
+	return kind == PB__KIND__KIND_SECRET ? rename_refs(c->secrets, c->n_secrets, name, id)
+					     : rename_refs(c->configs, c->n_configs, name, id);
 }
 
-void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t old_id,
-		    uint64_t new_id)
+void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t id)
 {
-	struct store_iter it = {0};
+	const char *name = store_name_of(kind, store_tx_get(tx, kind, id));
+	struct store_iter it = { 0 };
 
 	for (const struct store_head *o;
 	     (o = store_next(c->env.store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
@@ -285,7 +284,7 @@ void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint6
 		if (s == NULL || s->removing || s->one_off)
 			continue;
 		next = msg_clone_of(Pb__ServiceSpec, s->spec);
-		if (rename_in(next->task->container, kind, old_id, new_id) > 0)
+		if (rename_in(next->task->container, kind, name, id) > 0)
 			begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id), next);
 		else
 			msg_free(&next->base);

@@ -18,7 +18,7 @@ struct apply {
 	uint64_t stack_id;
 	struct replaced { /* secrets and configs with new content */
 		Pb__Kind kind;
-		uint64_t old_id, new_id;
+		uint64_t id; /* the new version */
 	} * replaced;
 	size_t n_replaced, cap_replaced;
 };
@@ -95,7 +95,7 @@ static int apply_file(struct apply *a, Pb__Kind kind, const ProtobufCMessage *sp
 	}
 	if (rc != 0)
 		return rc;
-	change = ctl_put_file(a->c, a->tx, kind, spec, a->stack_id, &r.old_id, &r.new_id);
+	change = ctl_put_file(a->c, a->tx, kind, spec, a->stack_id, &r.id);
 	if (change == CTL_FILE_REPLACED) {
 		sw_grow(a->replaced, a->cap_replaced, a->n_replaced + 1);
 		a->replaced[a->n_replaced++] = r;
@@ -322,8 +322,7 @@ static int apply_parts(struct apply *a, struct sw_error *err)
 		rc = apply_service(a, s->services[i], err);
 	/* Services of other stacks may use them too. */
 	for (size_t i = 0; rc == 0 && i < a->n_replaced; i++)
-		ctl_roll_users(a->c, a->tx, a->replaced[i].kind, a->replaced[i].old_id,
-			       a->replaced[i].new_id);
+		ctl_roll_users(a->c, a->tx, a->replaced[i].kind, a->replaced[i].id);
 	return rc;
 }
 

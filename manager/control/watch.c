@@ -61,6 +61,9 @@ static bool wanted(const struct watch *w, Pb__Kind kind, const struct store_head
 		return false;
 	if (r->service_id != 0 && service != r->service_id)
 		return false;
+	if (r->node_id != 0)
+		return kind == PB__KIND__KIND_TASK ? ((const Pb__Task *)o)->node_id == r->node_id
+						   : o->id == r->node_id;
 	if (r->stack_id == 0 || kind == PB__KIND__KIND_NODE)
 		return true;
 	if (kind == PB__KIND__KIND_STACK)

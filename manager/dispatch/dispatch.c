@@ -316,6 +316,7 @@ void dispatch_logs_start(struct dispatch *d, struct dispatch_logs *l, const uint
 
 		o.request = l->id;
 		o.follow = r->follow;
+		o.until_end = r->until_end;
 		o.tail = r->tail;
 		o.since_ms = r->since_ms;
 		o.task_ids = ids;

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "manager/leader/drain.h"
 #include "manager/orch/orch.h"
+#include "manager/store/events.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -336,6 +337,8 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 		store_tx_free(tx);
 		return NULL;
 	}
+	events_note(tx, &l->rand);
+	events_trim(tx);
 	l->in_flight = true;
 	return tx;
 }

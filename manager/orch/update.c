@@ -254,12 +254,29 @@ static Pb__UpdateStatus *edit_status(struct view *v)
 		->update;
 }
 
+/* So that nobody goes back to it without meaning to. */
+static void mark_generation(struct view *v)
+{
+	const Pb__StackGeneration *last = NULL;
+	struct store_iter it = { 0 };
+
+	for (const Pb__StackGeneration *g;
+	     (g = store_next_generation(v->o->store, v->service->stack_id, &it)) != NULL;)
+		if (last == NULL || g->generation > last->generation)
+			last = g;
+	if (last != NULL && v->service->stack_id != 0 && !last->failed)
+		((Pb__StackGeneration *)store_tx_edit(v->tx, PB__KIND__KIND_STACK_GENERATION,
+						      last->id))
+			->failed = true;
+}
+
 /* A rollback has no further one behind it: what failed is not gone back to. */
 static void roll_back(struct view *v, const char *why)
 {
 	Pb__Service *s = store_tx_edit(v->tx, PB__KIND__KIND_SERVICE, v->service->id);
 	sw_autofree char *text = sw_asprintf("rolling back: %s", why);
 
+	mark_generation(v);
 	msg_free(&s->spec->base);
 	s->spec = take_ptr(&s->prev_spec);
 	s->revision_id = s->prev_revision_id;

@@ -41,6 +41,7 @@ void group_fini(struct group *g)
 static bool node_takes_tasks(const Pb__Node *n)
 {
 	return n->state == PB__NODE_STATE__NODE_READY &&
+	       (n->description == NULL || n->description->trouble[0] == 0) &&
 	       (n->spec == NULL || n->spec->availability == PB__AVAILABILITY__ACTIVE);
 }
 

@@ -362,20 +362,3 @@ bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 	free(p.placed);
 	return done < n;
 }
-
-void sched_explain(const struct sched *s, const Pb__Task *t,
-		   void (*line)(void *arg, const Pb__Node *n, const char *why), void *arg)
-{
-	struct omap_iter it = omap_begin(&s->nodes);
-	struct group g;
-
-	group_init(&g, s, NULL, t);
-	for (struct node_info *n; (n = omap_next(&it)) != NULL;) {
-		int no = filter_first_refusal(s, &g, n);
-		const char *text = no < 0 ? "fits" : sched_filters[no].text;
-		sw_autofree char *why = sw_strndup(text, strcspn(text, "%"));
-
-		line(arg, n->node, why);
-	}
-	group_fini(&g);
-}

@@ -182,29 +182,34 @@ static int decode_row(const Pb__Row *r, uint64_t index, struct store_obj **ret,
 	return 0;
 }
 
-static bool is_removed_by(const Pb__Command *c, Pb__Kind kind, uint64_t id)
+/* The command removes the other bearer of the name, or gives it another one. */
+static bool is_freed_by(const Pb__Command *c, const struct plan *p, Pb__Kind kind, uint64_t id,
+			const char *name)
 {
 	for (size_t i = 0; i < c->n_rows; i++)
 		if (c->rows[i]->kind == kind && c->rows[i]->id == id)
-			return c->rows[i]->object.len == 0;
+			return p->new[i] == NULL ||
+			       strcmp(store_kinds[kind].name_of(p->new[i]->head), name) != 0;
 	return false;
 }
 
-static int check_name(const struct store *s, const Pb__Command *c, const struct store_obj *o,
-		      struct sw_error *err)
+static int check_name(const struct store *s, const Pb__Command *c, const struct plan *p,
+		      const struct store_obj *o, struct sw_error *err)
 {
 	const char *name = store_kinds[o->kind].name_of(o->head);
 	const struct store_head *other = store_find_name(s, o->kind, name);
 
-	if (other == NULL || other->id == o->head->id || is_removed_by(c, o->kind, other->id))
+	if (other == NULL || other->id == o->head->id ||
+	    is_freed_by(c, p, o->kind, other->id, name))
 		return 0;
 	return sw_fail(err, SW_EEXIST, "%s %s already exists", store_kinds[o->kind].name, name);
 }
 
-static int check_row(const struct store *s, const Pb__Command *c, const Pb__Row *r,
-		     const struct store_obj *old, const struct store_obj *new,
+static int check_row(const struct store *s, const Pb__Command *c, const struct plan *p, size_t i,
 		     struct sw_error *err)
 {
+	const Pb__Row *r = c->rows[i];
+	const struct store_obj *old = p->old[i], *new = p->new[i];
 	const char *kind = store_kinds[r->kind].name;
 
 	if (old == NULL && r->expect != 0)
@@ -214,7 +219,7 @@ static int check_row(const struct store *s, const Pb__Command *c, const Pb__Row 
 			       "%s %s has changed: version %" PRIu64 " was read, it is %" PRIu64,
 			       kind, sw_id(r->id).s, r->expect, old->head->version);
 	if (new != NULL && store_kinds[r->kind].name_of != NULL)
-		return check_name(s, c, new, err);
+		return check_name(s, c, p, new, err);
 	return 0;
 }
 
@@ -233,7 +238,10 @@ static int make_plan(const struct store *s, uint64_t index, const Pb__Command *c
 		p->old[i] = get_obj(s, r->kind, r->id);
 		if (p->old[i] != NULL)
 			p->old[i]->refs++;
-		rc = check_row(s, c, r, p->old[i], p->new[i], err);
+	}
+	for (size_t i = 0; i < c->n_rows; i++) {
+		int rc = check_row(s, c, p, i, err);
+
 		if (rc != 0)
 			return rc;
 	}

@@ -80,7 +80,6 @@ static int load_layer(const struct load *l, const char *path, const char *digest
 	struct img_unpack_result r;
 	sw_autofree char *tmp = NULL;
 	sw_autoclose int fd = -1;
-	struct sw_error ignored;
 	int rc;
 
 	if (img_store_has_layer(l->s, diff_id))
@@ -97,7 +96,7 @@ static int load_layer(const struct load *l, const char *path, const char *digest
 		rc = sw_fail(err, SW_ECORRUPT, "unpacks to %s, the image says %s", r.diff_id,
 			     diff_id);
 	if (rc < 0) {
-		(void)!sw_remove_tree(tmp, &ignored);
+		img_store_drop_tmp(tmp);
 		return sw_wrap(err, "layer %s", path);
 	}
 	return img_store_add_layer(l->s, diff_id, tmp, r.size, err);
@@ -307,7 +306,6 @@ int img_load(struct img_store *s, int fd, char ***ret_ids, struct sw_error *err)
 	struct load l = {.s = s, .dir = -1};
 	struct img_unpack_result r;
 	sw_autofree char *tmp = NULL;
-	struct sw_error ignored;
 	int rc = img_store_tmp(s, &tmp, err);
 
 	if (rc < 0)
@@ -327,7 +325,7 @@ int img_load(struct img_store *s, int fd, char ***ret_ids, struct sw_error *err)
 				     "plain file system use image import");
 		sw_close_p(&l.dir);
 	}
-	(void)!sw_remove_tree(tmp, &ignored);
+	img_store_drop_tmp(tmp);
 	if (rc < 0) {
 		sw_strv_free(l.ids);
 		return sw_wrap(err, "image load");
@@ -354,7 +352,6 @@ int img_import(struct img_store *s, int fd, const char *name, char **ret_id, str
 	struct img_unpack_result r;
 	sw_autofree char *tmp = NULL, *config = NULL, *full = normal_name(name);
 	char *names[2] = {full, NULL};
-	struct sw_error ignored;
 	int rc;
 
 	if (name != NULL && full == NULL)
@@ -364,7 +361,7 @@ int img_import(struct img_store *s, int fd, const char *name, char **ret_id, str
 		return rc;
 	rc = img_unpack_fd(fd, tmp, IMG_UNPACK_LAYER, NULL, &r, err);
 	if (rc < 0) {
-		(void)!sw_remove_tree(tmp, &ignored);
+		img_store_drop_tmp(tmp);
 		return sw_wrap(err, "image import");
 	}
 	config = import_config(r.diff_id);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -89,4 +90,43 @@ char *img_image_json(const struct img_image *i)
 	out = json_dumps(o, JSON_INDENT(4));
 	json_decref(o);
 	return out;
+}
+
+int img_history_json(struct img_store *s, const char *name, char **ret, struct sw_error *err)
+{
+	sw_autofree char *config = NULL, *manifest = NULL;
+	struct img_image *i = NULL;
+	json_t *doc, *entries, *out = json_array();
+	size_t n, manifest_n, layer = 0;
+	int rc = img_store_get(s, name, &i, err);
+
+	if (rc == 0)
+		rc = img_store_documents(s, i->id, &config, &n, &manifest, &manifest_n, err);
+	doc = rc == 0 ? json_loadb(config, n, 0, NULL) : NULL;
+	entries = json_object_get(doc, "history");
+	for (size_t k = 0; rc == 0 && k < json_array_size(entries); k++) {
+		json_t *h = json_array_get(entries, k);
+		const char *by = json_string_value(json_object_get(h, "created_by"));
+		const char *at = json_string_value(json_object_get(h, "created"));
+		const char *comment = json_string_value(json_object_get(h, "comment"));
+		bool empty = json_is_true(json_object_get(h, "empty_layer"));
+		char *const *ids = i->config.diff_ids;
+		uint64_t size = 0;
+
+		if (!empty && layer < sw_strv_len(ids))
+			rc = img_store_layer(s, ids[layer++], NULL, &size, err);
+		json_array_insert_new(out, 0,
+				      json_pack("{s:s, s:s, s:I, s:s}", "CreatedBy",
+						by != NULL ? by : "", "Created",
+						at != NULL ? at : "", "Size", (json_int_t)size,
+						"Comment", comment != NULL ? comment : ""));
+	}
+	if (rc == 0 && json_array_size(out) > 0)
+		json_object_set_new(json_array_get(out, 0), "ID", json_string(i->id));
+	if (rc == 0)
+		*ret = json_dumps(out, JSON_COMPACT);
+	json_decref(doc);
+	json_decref(out);
+	img_image_free(i);
+	return rc;
 }

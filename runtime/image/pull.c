@@ -77,7 +77,6 @@ static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struc
 	const struct img_desc *d = &l->m.layers[i];
 	const char *diff_id = l->config.diff_ids[i];
 	struct img_unpack_result res;
-	struct sw_error ignored;
 	struct img_unpack *u;
 	sw_autofree char *tmp = NULL;
 	int rc;
@@ -101,7 +100,7 @@ static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struc
 		rc = sw_fail(err, SW_ECORRUPT, "unpacks to %s, the image says %s", res.diff_id,
 			     diff_id);
 	if (rc < 0) {
-		(void)!sw_remove_tree(tmp, &ignored);
+		img_store_drop_tmp(tmp);
 		return sw_wrap(err, "layer %.19s", d->digest);
 	}
 	return img_store_add_layer(l->p->store, diff_id, tmp, res.size, err);

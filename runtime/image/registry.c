@@ -1,4 +1,4 @@
-#include "runtime/image/registry.h"
+#include "runtime/image/registry_internal.h"
 
 #include "base/backoff.h"
 #include "base/buf.h"
@@ -12,39 +12,11 @@
 #include <poll.h>
 #include <stdio.h>
 
-enum { ATTEMPTS = 5, CONNECT_TIMEOUT_S = 10, STALL_S = 30, URLS_MAX = 16, RETRY_AFTER_MAX_S = 60 };
+enum { ATTEMPTS = 5, CONNECT_TIMEOUT_S = 10, STALL_S = 30, RETRY_AFTER_MAX_S = 60 };
 
 #define ACCEPT                                                                       \
 	"Accept: " IMG_MT_OCI_INDEX ", " IMG_MT_OCI_MANIFEST ", " IMG_MT_DOCKER_LIST \
 	", " IMG_MT_DOCKER_V2
-
-struct img_registry {
-	char *path;           /* repository */
-	char *urls[URLS_MAX]; /* bases, in the order to try */
-	size_t n_urls, last;  /* last: of those that answered */
-	size_t own; /* from here on it is the registry itself: credentials are for it only */
-	bool insecure;
-	char *auth;  /* base64 */
-	char *token; /* bearer, for urls[last] */
-	const atomic_bool *cancel;
-	CURL *curl;
-	struct sw_rand rand;
-};
-
-struct call {
-	struct img_registry *r;
-	const char *url;
-	img_sink sink;
-	void *ctx;
-	struct sw_buf body; /* of answers that are no success, and of documents */
-	char *type, *challenge;
-	int64_t retry_after, got;
-	long status;
-	int sink_rc;
-	struct sw_error sink_err;
-	bool resumed; /* a Range was asked for */
-	int64_t skip; /* bytes to drop when the server ignored it */
-};
 
 static bool is_local(const char *host)
 {
@@ -100,12 +72,23 @@ void img_registry_free(struct img_registry *r)
 	free(r->path);
 	free(r->auth);
 	free(r->token);
+	free(r->mount_from);
 	free(r);
+}
+
+void img_registry_call_fini(struct call *c)
+{
+	sw_buf_fini(&c->body);
+	free(c->type);
+	free(c->challenge);
+	free(c->location);
+	free(c->got_range);
 }
 
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
-	static const char *const names[] = {"content-type:", "www-authenticate:", "retry-after:"};
+	static const char *const names[] = {
+		"content-type:", "www-authenticate:", "retry-after:", "location:", "range:"};
 	struct call *c = ctx;
 	sw_autofree char *line = sw_strndup(p, size * n);
 
@@ -120,8 +103,10 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 			v++;
 		if (i == 2 && sw_parse_u64(v, RETRY_AFTER_MAX_S, &s))
 			c->retry_after = (int64_t)s;
-		if (i < 2) {
-			char **to = i == 0 ? &c->type : &c->challenge;
+		if (i != 2) {
+			char **const all[] = {&c->type, &c->challenge, NULL, &c->location,
+					      &c->got_range};
+			char **to = all[i];
 
 			free(*to);
 			*to = sw_strdup(v);
@@ -168,7 +153,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 {
 	CURL *h = c->r->curl;
 	struct curl_slist *headers = NULL;
-	char text[CURL_ERROR_SIZE] = "", range[32];
+	char message[CURL_ERROR_SIZE] = "", range[32];
 	CURLcode rc;
 
 	curl_easy_reset(h);
@@ -176,6 +161,19 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 		headers = curl_slist_append(headers, auth_header);
 	if (accept != NULL)
 		headers = curl_slist_append(headers, accept);
+	if (c->data != NULL || c->method != NULL) {
+		sw_autofree char *type = sw_asprintf(
+			"Content-Type: %s",
+			c->content_type != NULL ? c->content_type : "application/octet-stream");
+
+		headers = curl_slist_append(headers, type);
+		headers = curl_slist_append(headers, "Expect:");
+	}
+	if (c->range != NULL) {
+		sw_autofree char *text = sw_asprintf("Content-Range: %s", c->range);
+
+		headers = curl_slist_append(headers, text);
+	}
 	c->status = 0;
 	c->resumed = from > 0;
 	c->skip = from;
@@ -191,7 +189,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
 	curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
-	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
+	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, message);
 	curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
 	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
@@ -207,6 +205,13 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 		snprintf(range, sizeof range, "%lld-", (long long)from);
 		curl_easy_setopt(h, CURLOPT_RANGE, range);
 	}
+	if (c->method != NULL && !sw_streq(c->method, "HEAD")) {
+		curl_easy_setopt(h, CURLOPT_POSTFIELDS, c->data != NULL ? c->data : "");
+		curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->data_n);
+		curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, c->method);
+	} else if (c->method != NULL) {
+		curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+	}
 	rc = curl_easy_perform(h);
 	curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->status);
 	curl_slist_free_all(headers);
@@ -221,7 +226,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 		return sw_fail(err, SW_ETOOBIG, "%s: the answer is too large", c->url);
 	if (rc != CURLE_OK)
 		return sw_fail(err, SW_EUNAVAIL, "registry %s: %s", c->url,
-			       *text != 0 ? text : curl_easy_strerror(rc));
+			       *message != 0 ? message : curl_easy_strerror(rc));
 	return 0;
 }
 
@@ -252,8 +257,11 @@ static int get_token(struct img_registry *r, const char *challenge, bool with_au
 
 	if (realm == NULL)
 		return sw_fail(err, SW_EAUTH, "registry asks for a token but names no realm");
-	url = sw_asprintf("%s%cservice=%s&scope=repository:%s:pull", realm,
-			  strchr(realm, '?') != NULL ? '&' : '?', esc != NULL ? esc : "", r->path);
+	url = sw_asprintf("%s%cservice=%s&scope=repository:%s:pull%s%s%s%s", realm,
+			  strchr(realm, '?') != NULL ? '&' : '?', esc != NULL ? esc : "", r->path,
+			  r->push ? ",push" : "", r->mount_from != NULL ? "&scope=repository:" : "",
+			  r->mount_from != NULL ? r->mount_from : "",
+			  r->mount_from != NULL ? ":pull" : "");
 	curl_free(esc);
 	c.url = url;
 	if (with_auth && r->auth != NULL)
@@ -274,9 +282,7 @@ static int get_token(struct img_registry *r, const char *challenge, bool with_au
 			rc = sw_fail(err, SW_EAUTH, "token server %s gave no token", realm);
 		json_decref(j);
 	}
-	sw_buf_fini(&c.body);
-	free(c.type);
-	free(c.challenge);
+	img_registry_call_fini(&c);
 	return rc;
 }
 
@@ -300,8 +306,8 @@ static int answer_error(const struct call *c, const char *base, struct sw_error 
 	return sw;
 }
 
-/* One URL, with the authentication that it asks for. */
-static int ask(struct call *c, size_t i, const char *accept, int64_t from, struct sw_error *err)
+int img_registry_ask(struct call *c, size_t i, const char *accept, int64_t from,
+		     struct sw_error *err)
 {
 	struct img_registry *r = c->r;
 	bool own = i >= r->own;
@@ -320,11 +326,13 @@ static int ask(struct call *c, size_t i, const char *accept, int64_t from, struc
 		else if (round > 0 && own && r->auth != NULL)
 			header = sw_asprintf("Authorization: Basic %s", r->auth);
 		free(take_ptr(&c->challenge));
+		free(take_ptr(&c->location));
+		free(take_ptr(&c->got_range));
 		sw_buf_reset(&c->body);
 		rc = request(c, header, accept, from, err);
 		if (rc < 0)
 			return rc;
-		if (c->status == 200 || c->status == 206)
+		if (c->status >= 200 && c->status < 300)
 			return 0;
 		if (c->status != 401 || round == 1 || c->challenge == NULL)
 			return answer_error(c, r->urls[i], err);
@@ -340,7 +348,7 @@ static int ask(struct call *c, size_t i, const char *accept, int64_t from, struc
 }
 
 /* Waits, unless cancelled. */
-static void pause_ms(const struct img_registry *r, uint64_t ms)
+void img_registry_pause(const struct img_registry *r, uint64_t ms)
 {
 	while (ms > 0 && !(r->cancel != NULL && atomic_load(r->cancel))) {
 		uint64_t step = ms < 100 ? ms : 100;
@@ -367,7 +375,7 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 			struct sw_error e = {0};
 
 			c->url = url;
-			rc = ask(c, i, accept, c->got, &e);
+			rc = img_registry_ask(c, i, accept, c->got, &e);
 			if (rc == 0)
 				return 0;
 			*err = e;
@@ -382,8 +390,9 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 		if (!again)
 			return rc;
 		if (attempt + 1 < ATTEMPTS)
-			pause_ms(r, c->retry_after > 0 ? (uint64_t)c->retry_after * 1000
-						       : sw_backoff_next(&backoff, &r->rand));
+			img_registry_pause(r, c->retry_after > 0
+						      ? (uint64_t)c->retry_after * 1000
+						      : sw_backoff_next(&backoff, &r->rand));
 	}
 	return rc;
 }
@@ -406,9 +415,7 @@ int img_registry_manifest(struct img_registry *r, const char *which, char **ret,
 		*ret = c.body.data != NULL ? sw_buf_take(&c.body) : sw_strdup("");
 		*ret_type = take_ptr(&c.type);
 	}
-	sw_buf_fini(&c.body);
-	free(c.type);
-	free(c.challenge);
+	img_registry_call_fini(&c);
 	return rc;
 }
 
@@ -421,8 +428,6 @@ int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, 
 	if (rc == 0 && size >= 0 && c.got != size)
 		rc = sw_fail(err, SW_ECORRUPT, "registry %s: blob %s has %lld bytes, expected %lld",
 			     r->urls[r->last], digest, (long long)c.got, (long long)size);
-	sw_buf_fini(&c.body);
-	free(c.type);
-	free(c.challenge);
+	img_registry_call_fini(&c);
 	return rc;
 }

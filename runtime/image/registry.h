@@ -31,3 +31,17 @@ int img_registry_manifest(struct img_registry *r, const char *which, char **ret,
 /** Streams a blob; what was cut off is resumed. The caller checks the digest. */
 int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, img_sink sink,
 		      void *ctx, struct sw_error *err) SW_MUST_CHECK;
+
+/* ---- sending ---- */
+
+/** Says that this object is for pushing; layers may be mounted from `mount_from` (or NULL). */
+void img_registry_for_push(struct img_registry *r, const char *mount_from);
+/** True when the registry has the blob; false also when it can't be asked. */
+bool img_registry_has_blob(struct img_registry *r, const char *digest);
+/** Makes a blob of another repository one of this. False: it has to be sent. */
+bool img_registry_mount(struct img_registry *r, const char *digest);
+/** Sends the file from its beginning, in pieces; what was cut off goes on where the registry is. */
+int img_registry_send_blob(struct img_registry *r, const char *digest, int fd, uint64_t size,
+			   struct sw_error *err) SW_MUST_CHECK;
+int img_registry_send_manifest(struct img_registry *r, const char *which, const char *media_type,
+			       const void *p, size_t n, struct sw_error *err) SW_MUST_CHECK;

@@ -8,12 +8,15 @@
 #include "base/str.h"
 #include "base/strmap.h"
 #include "runtime/image/reference.h"
+#include "runtime/image/split.h"
 #include "runtime/image/store_db.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 struct img_store {
@@ -51,10 +54,45 @@ const char *img_store_dir(const struct img_store *s)
 	return s->dir;
 }
 
+/* Split files whose layer is gone. */
+static int sweep_splits(const char *dir, struct sw_error *err)
+{
+	sw_autofree char *splits = sw_asprintf("%s/s", dir);
+	DIR *d = opendir(splits);
+
+	if (d == NULL)
+		return sw_fail_sys(err, errno, "open %s", splits);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		sw_autofree char *layer = sw_asprintf("%s/l/%s", dir, e->d_name);
+
+		if (*e->d_name != '.' && !sw_path_exists(layer))
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+	return 0;
+}
+
+/* What a killed process had mounted there, to put an image's layers together. */
+static void unmount_all(const char *tmp)
+{
+	DIR *d = opendir(tmp);
+
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		sw_autofree char *path = sw_asprintf("%s/%s", tmp, e->d_name);
+
+		if (*e->d_name != '.')
+			while (umount2(path, MNT_DETACH) == 0)
+				;
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err)
 {
 	struct img_store *s = sw_new(struct img_store);
 	sw_autofree char *layers = sw_asprintf("%s/l", dir);
+	sw_autofree char *splits = sw_asprintf("%s/s", dir);
 	sw_autofree char *tmp = sw_asprintf("%s/tmp", dir);
 	sw_autofree char *db = sw_asprintf("%s/images.db", dir);
 	sw_autofree char *lock = sw_asprintf("%s/lock", dir);
@@ -65,7 +103,11 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 	pthread_mutex_init(&s->lock, NULL);
 	rc = sw_mkdir_p(layers, 0700, err);
 	if (rc == 0)
+		rc = sw_mkdir_p(splits, 0700, err);
+	if (rc == 0)
 		rc = sw_lock_file(lock, &s->lock_fd, err);
+	if (rc == 0)
+		unmount_all(tmp);
 	if (rc == 0)
 		rc = sw_remove_tree(tmp, err);
 	if (rc == 0)
@@ -74,6 +116,8 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 		rc = img_db_open(db, &s->db, err);
 	if (rc == 0)
 		rc = img_db_sweep(s->db, layers, err);
+	if (rc == 0)
+		rc = sweep_splits(dir, err);
 	if (rc < 0) {
 		img_store_close(s);
 		return sw_wrap(err, "image store %s", dir);
@@ -194,29 +238,41 @@ int img_store_tag(struct img_store *s, const char *id, const char *name, struct 
 	return rc;
 }
 
-/* The rows go first: a crash in between leaves folders that the sweep removes. */
-static int remove_image(struct img_store *s, const char *id, struct sw_error *err)
+/* Layers that no image and no step of a build has any more. The rows go first: a crash in between
+ * leaves folders that the sweep removes. */
+static int drop_unused(struct img_store *s, struct sw_error *err)
 {
 	char **layers = NULL, **diff_ids = NULL;
-	int rc;
+	int rc = img_db_unused_layers(s->db, &layers, &diff_ids, err);
 
-	if (sw_strmap_has(&s->pins, id))
-		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
-	rc = img_db_drop_image(s->db, id, &layers, &diff_ids, err);
 	for (size_t i = 0; rc == 0 && layers != NULL && layers[i] != NULL; i++) {
-		sw_autofree char *path = NULL, *trash = NULL;
+		sw_autofree char *path = NULL, *trash = NULL, *split = NULL;
 
 		if (sw_strmap_has(&s->holds, diff_ids[i]))
 			continue;
 		rc = img_db_drop_layer(s->db, layers[i], err);
 		path = sw_asprintf("%s/l/%s", s->dir, layers[i]);
+		split = sw_asprintf("%s/s/%s", s->dir, layers[i]);
 		trash = sw_asprintf("%s/tmp/old-%s", s->dir, layers[i]);
-		if (rc == 0 && rename(path, trash) == 0)
-			rc = sw_remove_tree(trash, err);
+		if (rc == 0) {
+			unlink(split);
+			if (rename(path, trash) == 0)
+				rc = sw_remove_tree(trash, err);
+		}
 	}
 	sw_strv_free(layers);
 	sw_strv_free(diff_ids);
 	return rc;
+}
+
+static int remove_image(struct img_store *s, const char *id, struct sw_error *err)
+{
+	int rc;
+
+	if (sw_strmap_has(&s->pins, id))
+		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
+	rc = img_db_drop_image(s->db, id, err);
+	return rc == 0 ? drop_unused(s, err) : rc;
 }
 
 int img_store_remove(struct img_store *s, const char *name, struct sw_error *err)
@@ -305,6 +361,15 @@ int img_store_tmp(struct img_store *s, char **ret_dir, struct sw_error *err)
 	return 0;
 }
 
+void img_store_drop_tmp(const char *dir)
+{
+	sw_autofree char *split = sw_asprintf("%s.split", dir);
+	struct sw_error ignored; /* what is left goes at the next open */
+
+	(void)!sw_remove_tree(dir, &ignored);
+	unlink(split);
+}
+
 bool img_store_has_layer(struct img_store *s, const char *diff_id)
 {
 	bool has;
@@ -318,7 +383,6 @@ bool img_store_has_layer(struct img_store *s, const char *diff_id)
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
 			struct sw_error *err)
 {
-	struct sw_error ignored;
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
@@ -326,10 +390,68 @@ int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tm
 		     ? SW_EEXIST
 		     : img_db_add_layer(s->db, s->dir, diff_id, tmp, size, err);
 	pthread_mutex_unlock(&s->lock);
-	/* The folder is gone from `tmp` when it was taken in. */
-	if (rc < 0 && sw_remove_tree(tmp, &ignored) < 0)
-		return sw_wrap(&ignored, "after a failed layer");
+	if (rc < 0)
+		img_store_drop_tmp(tmp);
 	return rc == SW_EEXIST ? 0 : rc;
+}
+
+int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, uint64_t *ret_size,
+		    struct sw_error *err)
+{
+	sw_autofree char *name = NULL;
+	uint64_t size;
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_layer(s->db, diff_id, &name, &size, err);
+	pthread_mutex_unlock(&s->lock);
+	if (rc == 0 && ret_dir != NULL)
+		*ret_dir = sw_asprintf("%s/l/%s", s->dir, name);
+	if (rc == 0 && ret_size != NULL)
+		*ret_size = size;
+	return rc;
+}
+
+struct export
+{
+	struct sw_sha256 *hash;
+	img_sink sink;
+	void *ctx;
+};
+
+static int to_export(void *ctx, const void *p, size_t n, struct sw_error *err)
+{
+	struct export *x = ctx;
+
+	sw_sha256_add(x->hash, p, n);
+	return x->sink(x->ctx, p, n, err);
+}
+
+int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink sink, void *ctx,
+			   struct sw_error *err)
+{
+	struct export x = {.hash = sw_sha256_new(), .sink = sink, .ctx = ctx};
+	sw_autofree char *name = NULL, *dir = NULL, *split = NULL;
+	uint8_t digest[SW_SHA256_SIZE];
+	char hex[SW_SHA256_HEX];
+	uint64_t size;
+	int rc;
+
+	img_store_hold_layer(s, diff_id);
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_layer(s->db, diff_id, &name, &size, err);
+	pthread_mutex_unlock(&s->lock);
+	if (rc == 0) {
+		dir = sw_asprintf("%s/l/%s", s->dir, name);
+		split = sw_asprintf("%s/s/%s", s->dir, name);
+		rc = img_split_join(split, dir, to_export, &x, err);
+	}
+	img_store_release_layer(s, diff_id);
+	sw_sha256_end(x.hash, digest);
+	if (rc == 0 && !sw_streq(sw_hex(digest, SW_SHA256_SIZE, hex), diff_id + strlen("sha256:")))
+		rc = sw_fail(err, SW_ECORRUPT, "layer %.19s on this node has become sha256:%.12s",
+			     diff_id, hex);
+	return rc;
 }
 
 int img_store_add_image(struct img_store *s, const void *config, size_t config_n,
@@ -360,5 +482,57 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 	img_config_fini(&c);
 	if (rc == 0 && ret_id != NULL)
 		*ret_id = take_ptr(&id);
+	return rc;
+}
+
+int img_store_documents(struct img_store *s, const char *id, char **ret_config,
+			size_t *ret_config_n, char **ret_manifest, size_t *ret_manifest_n,
+			struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_documents(s->db, id, ret_config, ret_config_n, ret_manifest, ret_manifest_n,
+			      err);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+/* ---- steps of builds ---- */
+
+int img_store_step_find(struct img_store *s, const char *key, char **ret_diff_id,
+			struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_step_find(s->db, key, ret_diff_id, err);
+	if (rc == 0 && *ret_diff_id != NULL)
+		count_add(&s->holds, *ret_diff_id, 1);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+int img_store_step_add(struct img_store *s, const char *key, const char *diff_id,
+		       struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_step_add(s->db, key, diff_id, err);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+			 struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_step_prune(s->db, before_ms, keep_bytes, ret_n, err);
+	if (rc == 0)
+		rc = drop_unused(s, err);
+	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "runtime/image/inflate.h"
 #include "runtime/image/manifest.h"
 
 #include <stddef.h>
@@ -56,18 +57,49 @@ void img_store_unpin(struct img_store *s, const char *id);
 
 /* ---- For those who bring images in ---- */
 
-/** An empty folder on the store's file system; the caller renames it in or removes it. */
+/** An empty folder on the store's file system, for img_store_add_layer or img_store_drop_tmp. */
 int img_store_tmp(struct img_store *s, char **ret_dir, struct sw_error *err) SW_MUST_CHECK;
+/** Removes it, and the split file beside it. */
+void img_store_drop_tmp(const char *dir);
 
 /** Keeps a layer (there or not yet) from being removed with the image that it belonged to. */
 void img_store_hold_layer(struct img_store *s, const char *diff_id);
 void img_store_release_layer(struct img_store *s, const char *diff_id);
 bool img_store_has_layer(struct img_store *s, const char *diff_id);
-/** Takes the folder over, also when it fails or when the layer is there already. */
+/** Takes the folder and its split file (DIR.split) over, also when it fails or when the layer is
+ *  there already. */
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
 			struct sw_error *err) SW_MUST_CHECK;
+
+/** Folder of a layer's files, in the form for an overlay mount, and the size of its archive (both
+ * may be NULL). Hold the layer first. The caller frees. */
+int img_store_layer(struct img_store *s, const char *diff_id, char **ret_dir, uint64_t *ret_size,
+		    struct sw_error *err) SW_MUST_CHECK;
+/** The layer as the uncompressed archive that its diff id names; the digest is checked, so what the
+ *  sink got is right when this returns 0. */
+int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink sink, void *ctx,
+			   struct sw_error *err) SW_MUST_CHECK;
 
 /** Registers an image whose layers are all there, durable on return. `manifest` may be NULL. */
 int img_store_add_image(struct img_store *s, const void *config, size_t config_n,
 			const void *manifest, size_t manifest_n, char *const *names, char **ret_id,
 			struct sw_error *err) SW_MUST_CHECK;
+
+/** The image's documents; the caller frees. *ret_manifest is NULL when it has none. */
+int img_store_documents(struct img_store *s, const char *id, char **ret_config,
+			size_t *ret_config_n, char **ret_manifest, size_t *ret_manifest_n,
+			struct sw_error *err) SW_MUST_CHECK;
+
+/* ---- Steps of builds: what a step with this key gave. They keep their layers. ---- */
+
+/** SW_ENOTFOUND when the step is not known. *ret_diff_id: the caller frees; NULL = no layer. The
+ *  layer is held: img_store_release_layer when done. */
+int img_store_step_find(struct img_store *s, const char *key, char **ret_diff_id,
+			struct sw_error *err) SW_MUST_CHECK;
+/** `diff_id` NULL: the step changed no file. */
+int img_store_step_add(struct img_store *s, const char *key, const char *diff_id,
+		       struct sw_error *err) SW_MUST_CHECK;
+/** Forgets steps not used since `before_ms`, then the longest unused until their layers are at most
+ *  `keep_bytes`. */
+int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+			 struct sw_error *err) SW_MUST_CHECK;

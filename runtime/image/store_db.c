@@ -30,9 +30,15 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS names("
 	" name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE);"
 	"CREATE INDEX IF NOT EXISTS by_image ON names(image);"
+	"CREATE TABLE IF NOT EXISTS steps("
+	" key TEXT PRIMARY KEY, layer INTEGER REFERENCES layers(n), used_ms INTEGER NOT NULL)"
+	" WITHOUT ROWID;"
+	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);"
 	"PRAGMA user_version=1;";
 
-#define UNUSED_LAYERS "SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers)"
+#define UNUSED_LAYERS                                                              \
+	"SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers) AND" \
+	" n NOT IN (SELECT layer FROM steps WHERE layer IS NOT NULL)"
 
 static int fail(struct img_db *db, struct sw_error *err)
 {
@@ -311,23 +317,27 @@ int img_db_other_names(struct img_db *db, const char *id, const char *full, size
 	return rc;
 }
 
-int img_db_drop_image(struct img_db *db, const char *id, char ***ret_layers, char ***ret_diff_ids,
-		      struct sw_error *err)
+int img_db_drop_image(struct img_db *db, const char *id, struct sw_error *err)
 {
-	sqlite3_stmt *st;
-	int rc = run(db, query(db, "DELETE FROM images WHERE id = ?", "s", id), err);
+	return run(db, query(db, "DELETE FROM images WHERE id = ?", "s", id), err);
+}
 
-	if (rc < 0)
-		return rc;
-	st = query(db, "SELECT n, diff_id FROM layers WHERE n IN (" UNUSED_LAYERS ")", "");
-	while (st != NULL && sqlite3_step(st) == SQLITE_ROW) {
+int img_db_unused_layers(struct img_db *db, char ***ret_layers, char ***ret_diff_ids,
+			 struct sw_error *err)
+{
+	sqlite3_stmt *st =
+		query(db, "SELECT n, diff_id FROM layers WHERE n IN (" UNUSED_LAYERS ")", "");
+	int rc = SQLITE_ERROR;
+
+	while (st != NULL && (rc = sqlite3_step(st)) == SQLITE_ROW) {
 		sw_autofree char *name = short_name(sqlite3_column_int64(st, 0));
 
 		*ret_layers = sw_strv_add(*ret_layers, name);
 		*ret_diff_ids = sw_strv_add(*ret_diff_ids, text(st, 1));
 	}
+	rc = rc == SQLITE_DONE ? 0 : fail(db, err);
 	sqlite3_finalize(st);
-	return 0;
+	return rc;
 }
 
 bool img_db_has_layer(struct img_db *db, const char *diff_id)
@@ -352,12 +362,37 @@ int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, co
 		       (int64_t)size),
 		 err);
 	if (rc == 0) {
+		sw_autofree char *from = sw_asprintf("%s.split", tmp), *to = NULL;
+
 		name = short_name(sqlite3_last_insert_rowid(db->sql));
 		path = sw_asprintf("%s/l/%s", dir, name);
+		to = sw_asprintf("%s/s/%s", dir, name);
+		if (rename(from, to) < 0)
+			rc = sw_fail_sys(err, errno, "rename %s to %s", from, to);
+	}
+	if (rc == 0) {
 		if (rename(tmp, path) < 0)
 			rc = sw_fail_sys(err, errno, "rename %s to %s", tmp, path);
 	}
 	return commit(db, rc, err);
+}
+
+int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64_t *ret_size,
+		 struct sw_error *err)
+{
+	sqlite3_stmt *st = query(db, "SELECT n, size FROM layers WHERE diff_id = ?", "s", diff_id);
+	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
+
+	if (rc == SQLITE_ROW) {
+		*ret_name = short_name(sqlite3_column_int64(st, 0));
+		*ret_size = (uint64_t)sqlite3_column_int64(st, 1);
+	}
+	rc = rc == SQLITE_ROW ? 0
+	     : rc == SQLITE_DONE
+		     ? sw_fail(err, SW_ENOTFOUND, "no layer %.19s on this node", diff_id)
+		     : fail(db, err);
+	sqlite3_finalize(st);
+	return rc;
 }
 
 int img_db_drop_layer(struct img_db *db, const char *name, struct sw_error *err)
@@ -395,4 +430,92 @@ int img_db_add_image(struct img_db *db, const char *id, const char *digest, cons
 	for (size_t i = 0; rc == 0 && names != NULL && names[i] != NULL; i++)
 		rc = img_db_set_name(db, names[i], id, err);
 	return commit(db, rc, err);
+}
+
+static char *blob(sqlite3_stmt *st, int col, size_t *ret_n)
+{
+	size_t n = (size_t)sqlite3_column_bytes(st, col);
+	const void *p = sqlite3_column_blob(st, col);
+	char *copy = p != NULL ? sw_alloc(n + 1) : NULL;
+
+	if (p != NULL)
+		memcpy(copy, p, n);
+	*ret_n = n;
+	return copy;
+}
+
+int img_db_documents(struct img_db *db, const char *id, char **ret_config, size_t *ret_config_n,
+		     char **ret_manifest, size_t *ret_manifest_n, struct sw_error *err)
+{
+	sqlite3_stmt *st = query(db, "SELECT config, manifest FROM images WHERE id = ?", "s", id);
+	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
+
+	if (rc == SQLITE_ROW) {
+		*ret_config = blob(st, 0, ret_config_n);
+		*ret_manifest = blob(st, 1, ret_manifest_n);
+		rc = 0;
+	} else {
+		rc = rc == SQLITE_DONE ? sw_fail(err, SW_ENOTFOUND, "no image %.19s", id)
+				       : fail(db, err);
+	}
+	sqlite3_finalize(st);
+	return rc;
+}
+
+/* ---- steps of builds ---- */
+
+int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, struct sw_error *err)
+{
+	sqlite3_stmt *st = query(db,
+				 "SELECT l.diff_id FROM steps LEFT JOIN layers l ON l.n = layer"
+				 " WHERE key = ?",
+				 "s", key);
+	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
+
+	if (rc == SQLITE_ROW) {
+		*ret_diff_id = sw_strdup((const char *)sqlite3_column_text(st, 0));
+		rc = 0;
+	} else {
+		rc = rc == SQLITE_DONE ? sw_fail(err, SW_ENOTFOUND, "this step is not cached")
+				       : fail(db, err);
+	}
+	sqlite3_finalize(st);
+	/* Whole hours: a build of a hundred cached steps then writes nothing. */
+	if (rc == 0)
+		rc = run(db,
+			 query(db,
+			       "UPDATE steps SET used_ms = ?2 WHERE key = ?1 AND used_ms < ?2 - "
+			       "3600000",
+			       "si", key, sw_wall_ms()),
+			 err);
+	return rc;
+}
+
+int img_db_step_add(struct img_db *db, const char *key, const char *diff_id, struct sw_error *err)
+{
+	return run(
+		db,
+		query(db,
+		      "INSERT OR REPLACE INTO steps(key, layer, used_ms) VALUES(?1, (SELECT n FROM"
+		      " layers WHERE diff_id = ?2), ?3)",
+		      "ssi", key, diff_id != NULL ? diff_id : "", sw_wall_ms()),
+		err);
+}
+
+int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+		      struct sw_error *err)
+{
+	int before = sqlite3_total_changes(db->sql);
+	int rc = run(db, query(db, "DELETE FROM steps WHERE used_ms < ?", "i", before_ms), err);
+
+	if (rc == 0)
+		rc = run(db,
+			 query(db,
+			       "DELETE FROM steps WHERE key IN (SELECT key FROM (SELECT key, sum("
+			       "coalesce(size, 0)) OVER (ORDER BY used_ms DESC, key) AS total FROM"
+			       " steps LEFT JOIN layers ON n = layer) WHERE total > ?)",
+			       "i", (int64_t)keep_bytes),
+			 err);
+	*ret_n = (size_t)(sqlite3_total_changes(db->sql) - before);
+	return rc;
 }

@@ -19,14 +19,23 @@ int img_db_set_name(struct img_db *db, const char *full, const char *id, struct 
 int img_db_drop_name(struct img_db *db, const char *full, struct sw_error *err);
 int img_db_other_names(struct img_db *db, const char *id, const char *full, size_t *ret,
 		       struct sw_error *err);
-/** Also gives the short names and diff ids of layers that no image has any more. */
-int img_db_drop_image(struct img_db *db, const char *id, char ***ret_layers, char ***ret_diff_ids,
-		      struct sw_error *err);
+int img_db_drop_image(struct img_db *db, const char *id, struct sw_error *err);
+/** Short names and diff ids of layers that neither an image nor a step has. */
+int img_db_unused_layers(struct img_db *db, char ***ret_layers, char ***ret_diff_ids,
+			 struct sw_error *err);
 bool img_db_has_layer(struct img_db *db, const char *diff_id);
-/** Renames `tmp` to dir/l/SHORT and commits its row. */
+/** Renames `tmp` to dir/l/SHORT, its split file to dir/s/SHORT, and commits the row. */
 int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, const char *tmp,
 		     uint64_t size, struct sw_error *err);
+int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64_t *ret_size,
+		 struct sw_error *err);
 int img_db_drop_layer(struct img_db *db, const char *short_name, struct sw_error *err);
 int img_db_add_image(struct img_db *db, const char *id, const char *digest, const void *config,
 		     size_t config_n, const void *manifest, size_t manifest_n,
 		     char *const *diff_ids, char *const *names, struct sw_error *err);
+int img_db_documents(struct img_db *db, const char *id, char **ret_config, size_t *ret_config_n,
+		     char **ret_manifest, size_t *ret_manifest_n, struct sw_error *err);
+int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, struct sw_error *err);
+int img_db_step_add(struct img_db *db, const char *key, const char *diff_id, struct sw_error *err);
+int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
+		      struct sw_error *err);

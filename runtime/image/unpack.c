@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "runtime/image/inflate.h"
+#include "runtime/image/split.h"
 #include "runtime/image/unpack_child.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ struct img_unpack {
 	int sock;
 	struct img_unpack_limits limits;
 	struct img_inflate *inflate;
+	struct img_split *split; /* of a layer */
 	struct sw_sha256 *packed_hash, *plain_hash;
 	uint64_t packed, plain;
 };
@@ -81,6 +83,8 @@ static int to_child(void *ctx, const void *p, size_t n, struct sw_error *err)
 	const char *c = p;
 
 	sw_sha256_add(u->plain_hash, p, n);
+	if (u->split != NULL)
+		img_split_add(u->split, p, n);
 	u->plain += n;
 	if (u->plain > u->limits.bytes)
 		return sw_fail(err, SW_ETOOBIG, "unpack: more than %llu bytes when decompressed",
@@ -125,11 +129,24 @@ int img_unpack_start(const char *dir, enum img_unpack_mode mode,
 {
 	struct img_unpack *u;
 	struct timeval stall = {.tv_sec = STALL_SECONDS};
+	struct img_split *split = NULL;
 	int fds[2], size = SOCKET_BUFFER;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+	if (mode == IMG_UNPACK_LAYER) {
+		sw_autofree char *path = sw_asprintf("%s.split", dir);
+		int rc;
+
+		unlink(path); /* of an attempt before */
+		rc = img_split_new(path, &split, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+		img_split_abort(split);
 		return sw_fail_sys(err, errno, "socketpair for the unpacker");
+	}
 	setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	setsockopt(fds[0], SOL_SOCKET, SO_SNDTIMEO, &stall, sizeof stall);
 	setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &stall, sizeof stall);
@@ -149,11 +166,13 @@ int img_unpack_start(const char *dir, enum img_unpack_mode mode,
 		int sys = errno;
 
 		close(fds[0]);
+		img_split_abort(split);
 		free(u);
 		return sw_fail_sys(err, sys, "fork the unpacker");
 	}
 	u->child = pid;
 	u->sock = fds[0];
+	u->split = split;
 	u->packed_hash = sw_sha256_new();
 	u->plain_hash = sw_sha256_new();
 	u->inflate = img_inflate_new(to_child, u);
@@ -184,6 +203,7 @@ static void finish(struct img_unpack *u, bool abort, struct img_unpack_result *r
 		r->size = u->plain;
 	}
 	img_inflate_free(u->inflate);
+	img_split_abort(u->split);
 	if (abort)
 		kill(u->child, SIGKILL);
 	close(u->sock);
@@ -197,7 +217,8 @@ int img_unpack_end(struct img_unpack *u, struct img_unpack_result *ret, struct s
 	struct img_unpack_result r;
 	int rc = img_inflate_end(u->inflate, err);
 
-	/* Some writers (umoci) leave the last block unpadded; tar readers take that, libarchive not. */
+	/* Some writers (umoci) leave the last block unpadded; tar readers take that, libarchive
+	 * not. */
 	if (rc == 0 && u->plain % 512 != 0) {
 		static const char zeros[512];
 
@@ -207,6 +228,8 @@ int img_unpack_end(struct img_unpack *u, struct img_unpack_result *ret, struct s
 		shutdown(u->sock, SHUT_WR);
 		rc = child_error(u, err);
 	}
+	if (rc == 0 && u->split != NULL)
+		rc = img_split_end(take_ptr(&u->split), err);
 	finish(u, rc < 0, &r);
 	if (rc == 0)
 		*ret = r;

@@ -19,9 +19,10 @@ struct img_unpack_limits {
 };
 
 enum img_unpack_mode {
-	IMG_UNPACK_LAYER, /* whiteouts become overlayfs's; owners, modes, xattrs, devices are kept
-			   */
-	IMG_UNPACK_FILES, /* plain files, folders, links; nothing else, no owners */
+	IMG_UNPACK_LAYER,   /* whiteouts become overlayfs's; owners, modes, xattrs, devices are kept
+			     */
+	IMG_UNPACK_ARCHIVE, /* as a layer, but every name means itself; also bzip2 and xz */
+	IMG_UNPACK_FILES,   /* plain files, folders, links; nothing else, no owners */
 };
 
 struct img_unpack_result {
@@ -32,7 +33,8 @@ struct img_unpack_result {
 
 struct img_unpack;
 
-/** `dir` must exist and be empty. Blocks; for worker threads. */
+/** `dir` must exist and be empty. A layer's split file (runtime/image/split.h) is written to
+ *  DIR.split. Blocks; for worker threads. */
 int img_unpack_start(const char *dir, enum img_unpack_mode mode,
 		     const struct img_unpack_limits *limits, struct img_unpack **ret,
 		     struct sw_error *err) SW_MUST_CHECK;

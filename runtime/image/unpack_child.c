@@ -209,7 +209,7 @@ static int take_entry(struct child *c, struct archive_entry *e)
 		return 0;
 	if (c->mode == IMG_UNPACK_FILES && type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK)
 		return fail(c, "%s: neither file, folder nor link", c->path);
-	if (c->mode == IMG_UNPACK_LAYER && make_parents(c, c->path) < 0)
+	if (c->mode != IMG_UNPACK_FILES && make_parents(c, c->path) < 0)
 		return -1;
 	archive_entry_copy_pathname(e, c->path);
 	if (link_target(c, e) < 0)
@@ -253,7 +253,7 @@ int img_unpack_child(int sock, const char *dir, enum img_unpack_mode mode,
 	int flags = ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_UNLINK |
 		    ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
 
-	if (mode == IMG_UNPACK_LAYER)
+	if (mode != IMG_UNPACK_FILES)
 		flags |= ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_XATTR | ARCHIVE_EXTRACT_ACL;
 	else
 		flags |= ARCHIVE_EXTRACT_SECURE_SYMLINKS;
@@ -267,7 +267,12 @@ int img_unpack_child(int sock, const char *dir, enum img_unpack_mode mode,
 	c.in = archive_read_new();
 	c.out = archive_write_disk_new();
 	archive_read_support_format_tar(c.in);
-	archive_read_support_format_empty(c.in);
+	if (mode == IMG_UNPACK_ARCHIVE) {
+		archive_read_support_filter_bzip2(c.in);
+		archive_read_support_filter_xz(c.in);
+	} else {
+		archive_read_support_format_empty(c.in);
+	}
 	archive_write_disk_set_options(c.out, flags);
 	if (archive_read_open_fd(c.in, sock, 128 << 10) != ARCHIVE_OK) {
 		fail(&c, "not a readable tar archive: %s", archive_error_string(c.in));

@@ -12,7 +12,7 @@ failed=0 passed=0
 
 clean_up() {
 	local n
-	[ $failed = 0 ] || for n in $(cd "$run" 2>/dev/null && ls -d n[0-9]* 2>/dev/null); do
+	[ $failed = 0 ] || for n in $(cd "$run" 2>/dev/null && ls -d n[0-9]* 2>/dev/null || true); do
 		echo "--- log of $n"
 		tail -n 8 "$run/$n/agent.log"
 	done
@@ -25,7 +25,25 @@ start() { # NODES MANAGERS
 	echo "== lab of $1 nodes, $2 managers"
 	"$lab" up --nodes "$1" --managers "$2" || { echo "FAIL lab up"; failed=1; exit 1; }
 }
+# What a lab that is down has left behind; nothing is wanted.
+leftovers() { # CGROUP-PREFIX...
+	local p
+	ip netns list | grep -E "^swl-$LAB( |\$|-)"
+	grep -F "/swarm-lab/$LAB/" /proc/self/mountinfo
+	ls -d "$run" "/var/lib/swarm-lab/$LAB" 2>/dev/null
+	for p; do ls -d /sys/fs/cgroup/*/"$p" /sys/fs/cgroup/"$p" 2>/dev/null; done
+	for p in /proc/[0-9]*; do
+		grep -qs -aF "/swarm-lab/$LAB/" "$p/cmdline" && [ "$p" != "/proc/$$" ] && tr '\0' ' ' <"$p/cmdline"
+	done
+	true
+}
 finish() {
+	local prefixes
+	[ $failed = 0 ] || exit 1 # the trap shows logs and takes the lab down
+	prefixes=$(cat "$run"/n*/run/cgroup 2>/dev/null | tr '\n' ' ')
+	"$lab" down
+	# shellcheck disable=SC2086
+	check "nothing is left behind" is "" leftovers $prefixes
 	if [ $failed = 0 ]; then echo "$passed checks passed"; else echo "some of $passed checks failed"; fi
 	exit $failed
 }

@@ -1,0 +1,31 @@
+/** The files of a build's context, as they are sent: a list with digests. */
+#pragma once
+
+#include "base/error.h"
+#include "runtime/build/front/ignore.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct build_file {
+	char *path;   /* in the context */
+	char *target; /* of a link; NULL = none */
+	mode_t mode;
+	uint64_t size;
+	uint8_t digest[32]; /* of a file */
+};
+
+struct build_files {
+	char *root; /* the folder */
+	struct build_file *v;
+	size_t n, cap;
+};
+
+/** Walks the folder, without what `ignore` (may be NULL) leaves out, and reads every file once. */
+int build_files_read(const char *root, const struct bld_ignore *ignore, struct build_files *ret,
+		     struct sw_error *err) SW_MUST_CHECK;
+void build_files_fini(struct build_files *f);
+/** The ignore file that belongs to a Dockerfile in a context; NULL where there is none. */
+int build_ignore_read(const char *root, const char *dockerfile, struct bld_ignore **ret,
+		      struct sw_error *err) SW_MUST_CHECK;
