@@ -39,6 +39,7 @@ struct agent {
 	struct session *session;
 	struct worker *worker;
 	struct child *child;
+	struct peers *peers;
 	struct renewal *renewal;
 	struct sw_timer renew_timer;
 	int64_t renew_at_ms;

@@ -292,6 +292,7 @@ static void say_hello(struct session *s)
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels, s->a->o.generic);
+	h.description->peer_port = s->a->o.peer_port;
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
@@ -318,7 +319,8 @@ static void dial(struct session *s)
 		.tls = s->a->tls,
 		.max_message = 16 << 20,
 		.connect_ms = 2000,
-		.keepalive_ms = 5000,
+		/* A manager whose host died must be left before this node counts as down. */
+		.keepalive_ms = 1000,
 		.fail_fast = true, /* the next try is with another manager */
 	};
 	s->channel = rpc_channel_new(s->a->loop, &o);

@@ -508,6 +508,7 @@ static int open_server(struct manager *m, struct sw_error *err)
 		{dispatch_methods, m->dispatch},
 		{ca_methods, m->ca},
 		{raft_methods, m},
+		{control_image_methods, m->control},
 		{0},
 	};
 	const struct rpc_server_options o = {

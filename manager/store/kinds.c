@@ -103,6 +103,7 @@ const struct store_kind store_kinds[STORE_KIND_NR] = {
 					     &pb__stack_generation__descriptor,
 					     NULL,
 					     {{generation_stack}}},
+	[PB__KIND__KIND_IMAGE] = {"image", &pb__image__descriptor, NULL},
 };
 
 #define X(KIND, name, type) \

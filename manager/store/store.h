@@ -35,9 +35,10 @@
 	X(OPERATOR, operator, Pb__Operator)       \
 	X(REVOCATION, revocation, Pb__Revocation) \
 	X(EVENT, event, Pb__Event)                \
-	X(STACK_GENERATION, stack_generation, Pb__StackGeneration)
+	X(STACK_GENERATION, stack_generation, Pb__StackGeneration) \
+	X(IMAGE, image, Pb__Image)
 
-#define STORE_KIND_NR (PB__KIND__KIND_STACK_GENERATION + 1)
+#define STORE_KIND_NR (PB__KIND__KIND_IMAGE + 1)
 
 /** What every object begins with (checked against each type at compile time). */
 struct store_head {

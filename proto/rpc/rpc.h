@@ -154,10 +154,13 @@ struct rpc_channel_options {
 	struct rpc_tls *tls;   /* referenced; NULL for unix sockets */
 	size_t max_message;    /* 0 = 4 MiB */
 	uint64_t connect_ms;   /* 0 = 5000 */
-	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; 10 s to answer */
+	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; half as long again,
+				 10 s at most, to answer */
 	/** A call does not wait for another try when the connection can't be made: it ends with the
 	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
 	bool fail_fast;
+	/** The server may be any node of the cluster (an agent), not only a manager. */
+	bool any_node;
 	/** The connection came up or broke; for failure detection. May be NULL. */
 	void (*on_state)(struct rpc_channel *c, bool up, const struct sw_error *why, void *arg);
 	void *arg;
