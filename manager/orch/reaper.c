@@ -16,7 +16,8 @@ static int64_t history_of(const struct view *v)
 
 	if (keep >= 0 && p != NULL && p->max_attempts > 0 && keep < (int64_t)p->max_attempts + 1)
 		keep = (int64_t)p->max_attempts + 1;
-	return keep;
+	/* As Docker counts: the live one is of the number. */
+	return keep > 1 ? keep - 1 : keep;
 }
 
 /* Ended, or never begun, or on a node that is not there to end it: a node that comes back is told

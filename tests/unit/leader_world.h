@@ -33,6 +33,7 @@ struct world {
 	const char *short_image; /* tasks of it end after `short_ms` */
 	uint64_t short_ms;
 	bool short_fails; /* … and not well */
+	bool never_stops; /* what is told to stop does not say that it did */
 };
 
 static inline int64_t wall(const struct world *w)
@@ -104,7 +105,7 @@ static inline Pb__TaskState next_state(const struct world *w, const Pb__Task *t)
 	const Pb__Revision *r = store_revision(w->store, t->revision_id);
 
 	if (t->desired > PB__TASK_STATE__TASK_RUNNING)
-		return PB__TASK_STATE__TASK_SHUTDOWN;
+		return w->never_stops ? t->state : PB__TASK_STATE__TASK_SHUTDOWN;
 	if (w->fail_image != NULL && w->reject && t->state == PB__TASK_STATE__TASK_PREPARING &&
 	    strcmp(r->task->container->image, w->fail_image) == 0)
 		return PB__TASK_STATE__TASK_REJECTED;
