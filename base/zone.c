@@ -226,12 +226,16 @@ static int64_t rule_at(const struct rule *r, int64_t year)
 
 static int32_t footer_offset(const struct sw_zone *z, int64_t at)
 {
-	struct sw_date d = sw_date_of(at + z->standard);
-	int64_t begins = rule_at(&z->begins, d.year) - z->standard;
-	int64_t ends = rule_at(&z->ends, d.year) - z->summer;
-	bool summer = begins < ends ? at >= begins && at < ends : at >= begins || at < ends;
+	int64_t begins, ends, year;
+	bool summer;
 
-	return z->has_dst && summer ? z->summer : z->standard;
+	if (!z->has_dst)
+		return z->standard;
+	year = sw_date_of(at + z->standard).year;
+	begins = rule_at(&z->begins, year) - z->standard;
+	ends = rule_at(&z->ends, year) - z->summer;
+	summer = begins < ends ? at >= begins && at < ends : at >= begins || at < ends;
+	return summer ? z->summer : z->standard;
 }
 
 int32_t sw_zone_offset(const struct sw_zone *z, int64_t at)

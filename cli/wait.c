@@ -103,10 +103,19 @@ static struct tally count_job(const struct wait *w, const Pb__Service *s)
 	return t;
 }
 
+static bool in_state(const Pb__Service *s, Pb__UpdateState a, Pb__UpdateState b)
+{
+	return s->update != NULL && (s->update->state == a || s->update->state == b);
+}
+
 static struct tally count(const struct wait *w, const Pb__Service *s)
 {
 	struct tally t = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
+
+	/* Behind an update tasks of an earlier revision count too: it differs in placement only. */
+	bool rolling = in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING,
+				PB__UPDATE_STATE__ROLLBACK_RUNNING);
 
 	if (is_job(s))
 		return count_job(w, s);
@@ -117,17 +126,13 @@ static struct tally count(const struct wait *w, const Pb__Service *s)
 		if (k->message[0] != 0 && (k->down || k->state != PB__TASK_STATE__TASK_RUNNING) &&
 		    (t.failing == NULL || k->state_ms > t.failing->state_ms))
 			t.failing = k;
-		if (k->desired > PB__TASK_STATE__TASK_RUNNING || k->revision_id != s->revision_id)
+		if (k->desired > PB__TASK_STATE__TASK_RUNNING ||
+		    (rolling && k->revision_id != s->revision_id))
 			continue;
 		t.wanted += is_global(s);
 		t.running += k->state == PB__TASK_STATE__TASK_RUNNING && !k->down;
 	}
 	return t;
-}
-
-static bool in_state(const Pb__Service *s, Pb__UpdateState a, Pb__UpdateState b)
-{
-	return s->update != NULL && (s->update->state == a || s->update->state == b);
 }
 
 static bool is_converged(const struct wait *w, const Pb__Service *s)
