@@ -799,6 +799,7 @@ static void receive_simple(struct cons_core *c, uint64_t from, const char *addre
 
 	switch (f->type) {
 	case CONS_F_APPEND_RESULT:
+		guard_lost_snapshot(c, from, f);
 		guard_stale_rejection(c, from, f);
 		m.type = RAFT_APPEND_ENTRIES_RESULT;
 		m.append_entries_result.version = 1;

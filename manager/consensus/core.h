@@ -166,5 +166,6 @@ enum {
 	CONS_S13 = 1 << 13,
 	CONS_S14 = 1 << 14,
 	CONS_S16 = 1 << 16,
+	CONS_S17 = 1 << 17,
 };
 void cons_core_disable_guards(struct cons_core *c, uint32_t mask);

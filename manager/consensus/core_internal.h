@@ -106,6 +106,12 @@ struct cons_core {
 	struct transfer *transfers;
 	struct sw_buf out;
 
+	/* S17: the snapshot that raft takes to be on its way to a member. From `over` on, when no
+	 * transfer carries it, it is lost. index 0 = none. */
+	struct asked {
+		uint64_t id, index, over;
+	} asked[CONS_MEMBERS_MAX];
+
 	/* When each member was last heard, for `reachable`. */
 	struct {
 		uint64_t id, at;
@@ -139,6 +145,7 @@ bool guard_stale_term(struct cons_core *c, uint64_t from, const char *address,
 bool guard_trim_append(struct cons_core *c, struct cons_frame *f);
 uint32_t guard_piece(const struct cons_core *c, const struct cons_span *rows, uint32_t n);
 void guard_cut_writes(struct cons_core *c, uint64_t from);
+void guard_lost_snapshot(struct cons_core *c, uint64_t from, struct cons_frame *f);
 void guard_stale_rejection(struct cons_core *c, uint64_t from, struct cons_frame *f);
 void guard_outgoing(struct cons_core *c, struct raft_message *m);
 bool guard_change_allowed(struct cons_core *c, uint64_t about);
@@ -155,6 +162,10 @@ void transfer_ack(struct cons_core *c, uint64_t from, const struct cons_frame *f
 void transfer_tick(struct cons_core *c);
 uint64_t transfer_next(const struct cons_core *c);
 void transfer_stop_all(struct cons_core *c);
+/** The snapshot that raft has in mind for this member and that will not arrive, or 0; told once. */
+uint64_t transfer_lost(struct cons_core *c, uint64_t peer);
+/** The member has everything up to here. */
+void transfer_matched(struct cons_core *c, uint64_t peer, uint64_t index);
 void incoming_chunk(struct cons_core *c, uint64_t from, const char *address,
 		    const struct cons_frame *f);
 void incoming_free(struct incoming *in);

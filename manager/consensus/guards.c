@@ -73,6 +73,28 @@ void guard_cut_writes(struct cons_core *c, uint64_t from)
 		c->stored = from - 1;
 }
 
+/*
+ * S17: raft waits for the outcome of the snapshot that it asked to send, by that snapshot's index;
+ * its heartbeats meanwhile stand on the newest one. When ours overtakes a transfer, or its result is
+ * lost, no rejection ever names the index that raft waits for, and nothing is sent until
+ * install_snapshot_timeout. The next rejection is handed over as one of that snapshot.
+ */
+void guard_lost_snapshot(struct cons_core *c, uint64_t from, struct cons_frame *f)
+{
+	uint64_t lost;
+
+	if (raft_state(&c->raft) != RAFT_LEADER || f->term != raft_current_term(&c->raft) ||
+	    !guard(c, CONS_S17))
+		return;
+	if (f->append_result.rejected == 0) {
+		transfer_matched(c, from, f->append_result.last);
+		return;
+	}
+	lost = transfer_lost(c, from);
+	if (lost != 0)
+		f->append_result.rejected = lost;
+}
+
 /* S13: a rejection of what is known to match, or with less than what matches, is late or doubled.
  */
 void guard_stale_rejection(struct cons_core *c, uint64_t from, struct cons_frame *f)

@@ -8,7 +8,27 @@
 
 #include <string.h>
 
-enum { CHUNK_RETRY_MS = 400 };
+enum {
+	CHUNK_RETRY_MS = 400,
+	RESULT_MS = 2000, /* from the last chunk to raft's own answer: the install is in between */
+};
+
+static struct asked *asked_find(struct cons_core *c, uint64_t peer)
+{
+	struct asked *free_one = NULL;
+
+	for (size_t i = 0; i < CONS_MEMBERS_MAX; i++) {
+		if (c->asked[i].id == peer)
+			return &c->asked[i];
+		/* Members that are gone give their place. */
+		if (c->asked[i].id == 0 ||
+		    core_server(&c->raft.configuration, c->asked[i].id) == NULL)
+			free_one = &c->asked[i];
+	}
+	if (free_one != NULL)
+		*free_one = (struct asked){.id = peer};
+	return free_one;
+}
 
 static void transfer_free(struct cons_core *c, struct transfer *t)
 {
@@ -25,10 +45,13 @@ static struct transfer **transfer_find(struct cons_core *c, uint64_t peer)
 	return t;
 }
 
-static void transfer_stop(struct cons_core *c, struct transfer **at)
+static void transfer_stop(struct cons_core *c, struct transfer **at, uint64_t patience_ms)
 {
 	struct transfer *t = *at;
+	struct asked *a = asked_find(c, t->peer);
 
+	if (a != NULL)
+		a->over = c->now + patience_ms;
 	*at = t->next;
 	transfer_free(c, t);
 }
@@ -36,7 +59,28 @@ static void transfer_stop(struct cons_core *c, struct transfer **at)
 void transfer_stop_all(struct cons_core *c)
 {
 	while (c->transfers != NULL)
-		transfer_stop(c, &c->transfers);
+		transfer_stop(c, &c->transfers, 0);
+	memset(c->asked, 0, sizeof c->asked);
+}
+
+uint64_t transfer_lost(struct cons_core *c, uint64_t peer)
+{
+	struct asked *a = asked_find(c, peer);
+	uint64_t index;
+
+	if (a == NULL || a->index == 0 || c->now < a->over || *transfer_find(c, peer) != NULL)
+		return 0;
+	index = a->index;
+	a->index = 0;
+	return index;
+}
+
+void transfer_matched(struct cons_core *c, uint64_t peer, uint64_t index)
+{
+	struct asked *a = asked_find(c, peer);
+
+	if (a != NULL && index >= a->index)
+		a->index = 0;
 }
 
 static void transfer_send(struct cons_core *c, struct transfer *t)
@@ -65,13 +109,16 @@ static void transfer_send(struct cons_core *c, struct transfer *t)
 void transfer_begin(struct cons_core *c, uint64_t peer, const char *address, uint64_t index)
 {
 	struct transfer **at = transfer_find(c, peer);
+	struct asked *a = asked_find(c, peer);
 	struct transfer *t;
 
+	if (a != NULL)
+		*a = (struct asked){peer, index, c->now};
 	/* S9: each heartbeat that the peer refuses meanwhile asks again. */
 	if (*at != NULL && guard(c, CONS_S9))
 		return;
 	if (*at != NULL)
-		transfer_stop(c, at);
+		transfer_stop(c, at, 0);
 	if (c->snap.index != index)
 		return;
 	t = sw_new(struct transfer);
@@ -97,7 +144,7 @@ void transfer_ack(struct cons_core *c, uint64_t from, const struct cons_frame *f
 	if (t == NULL || t->index != f->ack.index || f->term != raft_current_term(&c->raft))
 		return;
 	if (f->ack.have >= t->size) {
-		transfer_stop(c, at);
+		transfer_stop(c, at, RESULT_MS);
 		return;
 	}
 	/* A late acknowledgement of an earlier chunk is no reason to send again; one that is behind
@@ -120,7 +167,7 @@ void transfer_tick(struct cons_core *c)
 		if (raft_state(&c->raft) != RAFT_LEADER || c->snap.index != t->index ||
 		    core_server(&c->raft.configuration, t->peer) == NULL ||
 		    c->now >= t->begun + c->o.install_ms) {
-			transfer_stop(c, at);
+			transfer_stop(c, at, 0);
 			continue;
 		}
 		if (c->now >= t->sent + CHUNK_RETRY_MS) {

@@ -215,7 +215,7 @@ static void boot(struct node *nd)
 	struct cons_core_options o = {.id = (uint64_t)nd->at + 1,
 				      .address = "m",
 				      .seed = sw_rand_u64(&nd->cl->sim.rand),
-				      .install_ms = 3000,
+				      .install_ms = 600000,
 				      .snapshot_every = 60,
 				      .snapshot_keep = 20,
 				      .chunk = 5};
