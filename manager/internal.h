@@ -62,6 +62,8 @@ struct manager {
 	struct rpc_channel *join_channel;
 	size_t join_at;
 	struct sw_timer join_timer;
+	struct sw_timer removal_timer; /* a member that could not be removed is tried again */
+	struct sw_backoff removal_backoff;
 	struct sw_backoff join_backoff;
 	bool joining, removing_member;
 

@@ -211,9 +211,12 @@ static void in_on_message(struct rpc_stream *s, const ProtobufCMessage *msg, voi
 			link_add(in->m, in->raft_id, in->address);
 		return;
 	}
-	if (!in->m->closer.closing)
-		cons_receive(in->m->cons, in->raft_id, in->address, f->message.data,
-			     f->message.len);
+	if (in->m->closer.closing)
+		return;
+	/* Who was removed has no link any more, and is to be told so. */
+	if (link_of(in->m, in->raft_id) == NULL && in->raft_id != in->m->raft_id)
+		link_add(in->m, in->raft_id, in->address);
+	cons_receive(in->m->cons, in->raft_id, in->address, f->message.data, f->message.len);
 }
 
 static void in_on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
@@ -413,10 +416,14 @@ void members_join(struct manager *m)
 	rpc_unary(m->join_channel, &raft_methods[RAFT_JOIN], &r.base, JOIN_MS, on_joined, m);
 }
 
+static void on_removal_timer(struct sw_timer *t);
+
 void members_init(struct manager *m)
 {
 	m->join_backoff = (struct sw_backoff){.first_ms = 200, .max_ms = 5000};
 	sw_timer_init(&m->join_timer, m->loop, &m->closer, on_join_timer);
+	m->removal_backoff = (struct sw_backoff){.first_ms = 100, .max_ms = 5000};
+	sw_timer_init(&m->removal_timer, m->loop, &m->closer, on_removal_timer);
 }
 
 void members_close(struct manager *m)
@@ -431,6 +438,7 @@ void members_close(struct manager *m)
 	}
 	drop_join_channel(m);
 	sw_timer_close(&m->join_timer);
+	sw_timer_close(&m->removal_timer);
 }
 
 /* ---- leaving ---- */
@@ -468,11 +476,20 @@ static void on_member_gone(void *arg, int rc, const struct sw_error *err)
 	struct manager *m = arg;
 
 	m->removing_member = false;
-	if (rc != 0)
-		sw_warn("member not removed yet", SW_ERR(err));
-	/* A change of leader or of a node asks again; so does the next due timer of this one. */
-	if (rc == 0)
+	if (m->closer.closing)
+		return;
+	if (rc == 0) {
+		sw_backoff_reset(&m->removal_backoff);
 		members_reconcile(m);
+		return;
+	}
+	sw_warn("member not removed yet", SW_ERR(err));
+	sw_timer_set(&m->removal_timer, sw_backoff_next(&m->removal_backoff, &m->rand));
+}
+
+static void on_removal_timer(struct sw_timer *t)
+{
+	members_reconcile(container_of(t, struct manager, removal_timer));
 }
 
 static void forget_member(struct manager *m, const Pb__Node *n)

@@ -934,6 +934,32 @@ static void tick_election(struct cons_core *c)
 		step_timeout(c);
 }
 
+/* The newest configuration that came here leaves us out, committed or not: whoever leads sends us
+ * nothing more, and we may not campaign. A newcomer has no configuration at all. */
+static bool is_left_out(const struct cons_core *c)
+{
+	return c->up && !c->failed && !c->restarting && c->raft.configuration.n > 0 &&
+	       core_server(&c->raft.configuration, c->o.id) == NULL;
+}
+
+/* Then a leader is asked, by a request for a vote before the election: it moves no term, and the
+ * answer is that we are gone (tell_gone). */
+static void tick_left_out(struct cons_core *c)
+{
+	struct cons_frame f = {.type = CONS_F_VOTE, .term = raft_current_term(&c->raft)};
+
+	if (!is_left_out(c) || c->now < c->next_ask)
+		return;
+	c->next_ask = c->now + c->o.election_ms;
+	f.vote.candidate = c->o.id;
+	f.vote.last = raft_last_index(&c->raft);
+	f.vote.last_term = mlog_term(&c->log, f.vote.last);
+	f.vote.pre = true;
+	for (unsigned i = 0; i < c->raft.configuration.n; i++)
+		core_send(c, c->raft.configuration.servers[i].id,
+			  c->raft.configuration.servers[i].address, &f);
+}
+
 /* Quick fail-over: the leader's connection broke, so campaign without waiting out the timer. */
 static void tick_lost(struct cons_core *c)
 {
@@ -976,6 +1002,8 @@ void cons_core_tick(struct cons_core *c, uint64_t now)
 	}
 	if (c->up && !c->restarting && !c->stalled)
 		tick_lost(c);
+	if (!c->stalled)
+		tick_left_out(c);
 	if (c->up && !c->restarting && !c->stalled) {
 		transfer_tick(c);
 		members_tick(c);
@@ -1007,6 +1035,8 @@ uint64_t cons_core_next(const struct cons_core *c)
 		next = c->lost_due;
 	if (c->hold_from != 0 && c->hold_deadline < next)
 		next = c->hold_deadline;
+	if (is_left_out(c) && c->next_ask < next)
+		next = c->next_ask;
 	t = transfer_next(c);
 	next = t < next ? t : next;
 	t = members_next(c);

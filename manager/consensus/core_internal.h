@@ -99,6 +99,7 @@ struct cons_core {
 
 	uint64_t next_beat;
 	uint64_t next_election; /* not before */
+	uint64_t next_ask;      /* whether we were removed */
 	uint64_t lost_due;      /* quick fail-over: next try; 0 = none */
 	unsigned lost_tries;
 
