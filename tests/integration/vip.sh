@@ -77,7 +77,6 @@ export lab here LAB work
 
 stack() { # VERSION ORDER REPLICAS
 	cat >"$work/stack.yml" <<YML
-version: "3.9"
 services:
   web:
     image: busybox
