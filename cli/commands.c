@@ -164,6 +164,7 @@ static const struct cli_option logs_options[] = {
 static const struct cli_option deploy_options[] = {
 	{"compose-file", 'c', "FILE", "Stack file, - for standard input (several)"},
 	{"prune", 0, NULL, "Remove services that the file no longer has"},
+	{"build", 0, NULL, "Build the images that the file says how to build, first"},
 	{"resolve-image", 0, "WHEN", "always, changed or never"},
 	{"with-registry-auth", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
