@@ -319,7 +319,8 @@ static void dial(struct session *s)
 		.tls = s->a->tls,
 		.max_message = 16 << 20,
 		.connect_ms = 2000,
-		.keepalive_ms = 5000,
+		/* A manager whose host died must be left before this node counts as down. */
+		.keepalive_ms = 1000,
 		.fail_fast = true, /* the next try is with another manager */
 	};
 	s->channel = rpc_channel_new(s->a->loop, &o);

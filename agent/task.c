@@ -20,6 +20,7 @@
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 enum { MAX_RESOLV = 64 * 1024 };
@@ -210,6 +211,14 @@ static void on_joined(void *arg, const char *netns, const struct sw_error *err)
 	task_go(t);
 }
 
+/* "" is every address; what is no IPv4 address was refused by the managers. */
+static uint32_t parse_ip(const char *s)
+{
+	struct in_addr in;
+
+	return inet_pton(AF_INET, s, &in) == 1 ? ntohl(in.s_addr) : 0;
+}
+
 /* Fills what points into the task; ports are the caller's to free. */
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 {
@@ -235,6 +244,7 @@ bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 				.published = (uint16_t)(r->ports[i]->published != 0
 								? r->ports[i]->published
 								: r->ports[i]->target),
+				.host_ip = parse_ip(r->ports[i]->host_ip),
 			};
 	return true;
 }

@@ -10,24 +10,27 @@
 struct search {
 	const struct lb_flow *flows;
 	size_t n;
-	uint32_t mark, mask;
 	struct nf_conntrack **found;
 	size_t n_found, cap_found;
 };
 
+static bool matches(const struct lb_flow *f, const struct nf_conntrack *ct)
+{
+	bool datagram = nfct_get_attr_u8(ct, ATTR_L4PROTO) == IPPROTO_UDP;
+
+	/* Addresses of the other family read as 0: they match no flow that names one. */
+	return (datagram || f->all) &&
+	       (f->vip == 0 || ntohl(nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST)) == f->vip) &&
+	       (f->backend == 0 ||
+		ntohl(nfct_get_attr_u32(ct, ATTR_REPL_IPV4_SRC)) == f->backend) &&
+	       (nfct_get_attr_u32(ct, ATTR_MARK) & f->mask) == f->mark &&
+	       (f->port == 0 || ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)) == f->port);
+}
+
 static bool is_wanted(const struct search *s, const struct nf_conntrack *ct)
 {
-	uint32_t vip, backend;
-	bool udp;
-
-	if (s->mask != 0)
-		return (nfct_get_attr_u32(ct, ATTR_MARK) & s->mask) == s->mark;
-	vip = ntohl(nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST));
-	backend = ntohl(nfct_get_attr_u32(ct, ATTR_REPL_IPV4_SRC));
-	udp = nfct_get_attr_u8(ct, ATTR_L4PROTO) == IPPROTO_UDP;
 	for (size_t i = 0; i < s->n; i++)
-		if (s->flows[i].vip == vip && s->flows[i].backend == backend &&
-		    (udp || s->flows[i].all))
+		if (matches(&s->flows[i], ct))
 			return true;
 	return false;
 }
@@ -71,18 +74,11 @@ static int end_all(struct search *s, uint8_t family, struct sw_error *err)
 
 int flows_end(const struct lb_flow *flows, size_t n, struct sw_error *err)
 {
-	struct search s = {.flows = flows, .n = n};
-
-	return n > 0 ? end_all(&s, AF_INET, err) : 0;
-}
-
-int flows_end_marked(uint32_t value, uint32_t mask, struct sw_error *err)
-{
 	static const uint8_t families[] = {AF_INET, AF_INET6};
 	int r = 0;
 
-	for (size_t i = 0; i < SW_COUNT(families) && r == 0; i++) {
-		struct search s = {.mark = value, .mask = mask};
+	for (size_t i = 0; i < SW_COUNT(families) && r == 0 && n > 0; i++) {
+		struct search s = {.flows = flows, .n = n};
 
 		r = end_all(&s, families[i], err);
 	}

@@ -96,7 +96,8 @@ static size_t members_of(const struct view *v, uint64_t service, struct member *
 static void log_flow(struct lb *b, uint32_t vip, uint32_t backend, bool all)
 {
 	sw_grow(b->log, b->cap_log, b->n_log + 1);
-	b->log[b->n_log++] = (struct left){b->state + 1, {vip, backend, all}};
+	b->log[b->n_log++] =
+		(struct left){b->state + 1, {.vip = vip, .backend = backend, .all = all}};
 }
 
 /** Notes the connections to end; true when anything differs. */

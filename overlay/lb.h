@@ -29,8 +29,10 @@ void lb_text(const struct lb *b, uint64_t since, struct sw_buf *out);
 
 /** Connections that must not go on after that. */
 struct lb_flow {
-	uint32_t vip, backend;
-	bool all; /* the backend is gone: TCP as well; else it drains: UDP only */
+	uint32_t vip, backend; /* 0 = any */
+	uint32_t mark, mask;   /* of the connection's mark; mask 0 = any */
+	uint16_t port;         /* 0 = any */
+	bool all;              /* the backend is gone: TCP as well; else it drains: UDP only */
 };
 /** Grows *flows (count *n, room *cap). */
 void lb_flows(const struct lb *b, uint64_t since, struct lb_flow **flows, size_t *n, size_t *cap);

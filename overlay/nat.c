@@ -47,8 +47,32 @@ static void add_port(const struct nat_port *p, struct sw_buf *out)
 		    ip(p->address).s, p->target);
 }
 
+/** Ports taken on every node, as elements of one set each: no rule more, however many there are. */
+static void add_entries(const struct gate_port *e, size_t n, struct sw_buf *out)
+{
+	static const char *const set_types[] = {"inet_proto . inet_service",
+						"ipv4_addr . inet_proto . inet_service"};
+
+	for (int bound = 0; bound < 2; bound++) {
+		bool first = true;
+
+		sw_buf_addf(out, "set %s { type %s;", bound ? "bound" : "ports", set_types[bound]);
+		for (size_t i = 0; i < n; i++) {
+			if ((size_t)e[i].protocol >= SW_COUNT(protocols) ||
+			    (e[i].host_ip != 0) != bound)
+				continue;
+			sw_buf_adds(out, first ? " elements = { " : ", ");
+			first = false;
+			if (bound)
+				sw_buf_addf(out, "%s . ", ip(e[i].host_ip).s);
+			sw_buf_addf(out, "%s . %u", protocols[e[i].protocol].name, e[i].published);
+		}
+		sw_buf_adds(out, first ? " }\n" : " }; }\n");
+	}
+}
+
 void nat_text(const char *prefix, const struct plan_host *h, const struct nat_port *ports, size_t n,
-	      struct sw_buf *out)
+	      const struct gate_port *entries, size_t n_entries, struct sw_buf *out)
 {
 	uint32_t subnet = h->address & (UINT32_MAX << (32 - h->prefix));
 	char range[32];
@@ -56,31 +80,39 @@ void nat_text(const char *prefix, const struct plan_host *h, const struct nat_po
 	snprintf(range, sizeof range, "%s/%u", ip(subnet).s, h->prefix);
 	nat_none_text(prefix, out);
 	sw_buf_addf(out, "table ip %s_net {\n", prefix);
+	add_entries(entries, n_entries, out);
 	sw_buf_adds(out, "chain published {\n");
 	for (size_t i = 0; i < n; i++)
 		add_port(&ports[i], out);
+	if (h->number != 0)
+		sw_buf_addf(out,
+			    "meta l4proto . th dport @ports dnat to %s\n"
+			    "ip daddr . meta l4proto . th dport @bound dnat to %s\n",
+			    ip(plan_identity(h->number)).s, ip(plan_identity(h->number)).s);
 	sw_buf_adds(out, "}\n");
-	/* Loopback is routable from the bridge (for answers to the host's own connections through a
-	 * published port), so what comes in with such an address is dropped before that. */
+	/* Loopback is routable from the gate (for answers to the host's own connections through a
+	 * published port), so what comes in with such an address is dropped before that. Identities
+	 * are for what was translated here: asked for from outside they would pass by host_ip. */
 	sw_buf_addf(out,
 		    "chain raw { type filter hook prerouting priority raw;\n"
-		    "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n}\n"
+		    "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n"
+		    "iifname != { \"lo\", \"%s\" } ip daddr 198.18.0.0/15 drop\n}\n"
 		    "chain pre { type nat hook prerouting priority dstnat;\n"
 		    "fib daddr type local jump published\n}\n"
 		    "chain out { type nat hook output priority -100;\n"
 		    "fib daddr type local jump published\n}\n",
-		    h->bridge);
-	/* Containers meet on their networks, not on the bridge to the outside: only what goes to a
-	 * published port may turn around there, and then the answer must come back this way. */
+		    h->up, h->up);
+	/* Only what was sent to a published port may enter the gate; the client keeps its address,
+	 * unless the answer would not come by here: that of loopback, and of this node's own
+	 * containers. */
 	sw_buf_addf(out,
 		    "chain forward { type filter hook forward priority filter;\n"
-		    "iifname \"%s\" oifname \"%s\" ct status & dnat == 0 drop\n"
 		    "oifname \"%s\" ct state new ct status & dnat == 0 drop\n}\n"
 		    "chain post { type nat hook postrouting priority srcnat;\n"
-		    "oifname != \"%s\" ip saddr %s masquerade\n"
-		    "oifname \"%s\" ip saddr %s ct status & dnat != 0 masquerade\n"
-		    "oifname \"%s\" ip saddr 127.0.0.0/8 masquerade\n}\n}\n",
-		    h->bridge, h->bridge, h->bridge, h->bridge, range, h->bridge, range, h->bridge);
+		    "oifname \"%s\" ip saddr 127.0.0.0/8 snat to %s\n"
+		    "oifname \"%s\" ip saddr %s snat to %s\n"
+		    "ip saddr %s masquerade\n}\n}\n",
+		    h->up, h->up, ip(h->underlay).s, h->up, range, ip(h->underlay).s, range);
 }
 
 int nat_probe(const struct nat_port *p, struct sw_error *err)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "overlay/gate.h"
 #include "overlay/plan.h"
 #include "proto/types.pb-c.h"
 
@@ -10,12 +11,13 @@ struct nat_port {
 	Pb__Protocol protocol;
 	uint16_t published, target;
 	uint32_t host_ip; /* 0 = all */
-	uint32_t address; /* of the container at the egress bridge */
+	uint32_t address; /* of the container at the gate's bridge */
 };
 
-/** The whole table as one transaction that replaces what was there. Pure. */
+/** The whole table (`entries`: ports of the ingress network) as one transaction that replaces what
+ * was there. Pure. */
 void nat_text(const char *prefix, const struct plan_host *host, const struct nat_port *ports,
-	      size_t n, struct sw_buf *out);
+	      size_t n, const struct gate_port *entries, size_t n_entries, struct sw_buf *out);
 /** The transaction that removes it. */
 void nat_none_text(const char *prefix, struct sw_buf *out);
 

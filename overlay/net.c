@@ -122,7 +122,8 @@ static void order_networks(struct net *n, struct sync *s)
 		w->dirty = false;
 		if (view_is_real(w->view))
 			network_plan(n, w->view, s);
-		else
+		else if (w->view->network_id != PB__NETWORK_ID__NETWORK_INGRESS ||
+			 n->host.number == 0)
 			n->on_applied(n->arg, w->view->network_id, w->view->version, NULL);
 	}
 }
@@ -165,6 +166,7 @@ static void maybe_order(struct net *n)
 	n->n_drops = n->cap_drops = 0;
 	order_networks(n, s);
 	order_boxes(n, s);
+	gate_order(n, s);
 	move_all(&n->in_order, &n->removing);
 	n->ordered = true;
 	doer_order(n->doer, s);
@@ -191,6 +193,7 @@ static void net_on_done(void *arg, struct sync *s)
 		if (s->drops[i].box && s->drops[i].id != 0)
 			omap_remove(&n->offsets, (struct omap_key){s->drops[i].id, 0});
 	balance_results(n, s);
+	gate_result(n, s);
 	for (size_t i = 0; i < s->n_nets && !n->closing; i++)
 		n->on_applied(n->arg, s->nets[i].plan.id, s->nets[i].version,
 			      s->nets[i].err.code != 0 ? &s->nets[i].err : NULL);
@@ -248,9 +251,13 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 
 	if (!view_merge(w->view, v))
 		return;
-	lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
 	w->dirty = true;
 	w->found = false;
+	if (v->network_id == PB__NETWORK_ID__NETWORK_INGRESS) {
+		n->gate_stored = false;
+		gate_changed(n);
+	} else
+		lb_refresh(w->lb, w->view, sw_rand_u64(&n->rand));
 	net_kick(n);
 }
 
@@ -319,6 +326,7 @@ static void net_free(struct net *n)
 	for (size_t i = 0; i < n->n_drops; i++)
 		free(n->drops[i].path);
 	free(n->drops);
+	gate_free(n->gate);
 	free(n->run_dir);
 	free(n->prefix);
 	free(n);
@@ -332,8 +340,12 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 	n->mtu = o->underlay_mtu;
 	if (r == 0 && n->mtu == 0)
 		r = find_underlay_mtu(o->underlay, &n->mtu, err);
-	n->host.mtu = n->mtu;
-	snprintf(n->host.bridge, sizeof n->host.bridge, "%.5sbr", n->prefix);
+	/* Sandboxes' way out is as narrow as the way between gates, so that an answer to a
+	 * connection that came by another node passes at once. */
+	n->host.underlay = n->underlay;
+	n->host.underlay_mtu = n->mtu;
+	n->host.mtu = view_overlay_mtu(n->mtu);
+	snprintf(n->host.up, sizeof n->host.up, "%.5sup", n->prefix);
 	if (r == 0)
 		r = find_earlier(n, err);
 	return r < 0 ? r : doer_start(n->loop, net_on_done, n, &n->doer, err);
@@ -356,6 +368,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	n->on_applied = o->on_applied;
 	n->arg = o->arg;
 	sw_rand_init(&n->rand, sw_rand_seed());
+	n->gate = gate_new(gate_local, n);
 	r = net_setup(n, o, err);
 	if (r < 0) {
 		free_all(n);
@@ -369,6 +382,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	sw_timer_init(&n->tick, loop, &n->closer, net_on_tick);
 	sw_timer_set(&n->tick, TICK_MS);
 	n->dns = dns_server_new(loop, &n->closer, o->upstream_dns, box_views, n);
+	gate_load(n);
 	*ret = n;
 	return 0;
 }
@@ -404,6 +418,7 @@ static void order_all_away(struct net *n)
 	it = omap_begin(&n->networks);
 	while ((w = omap_next(&it)) != NULL)
 		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id), 0, false);
+	gate_unsave(n);
 	s->host = n->host;
 	s->all_away = true;
 	s->drops = take_ptr(&n->drops);

@@ -72,7 +72,7 @@ static void box_copy(struct box *b, const struct net_sandbox *s)
 /** Goes round, so that an address rests before it is given again. */
 static int take_offset(struct net *n, uint32_t *ret, struct sw_error *err)
 {
-	uint32_t size = n->host.prefix >= 17 ? (1u << (32 - n->host.prefix)) - 2 : OFFSET_LAST;
+	uint32_t size = n->host.prefix >= 17 ? (1u << (32 - n->host.prefix)) - 6 : OFFSET_LAST;
 	uint32_t o = n->last_offset;
 
 	for (uint32_t i = OFFSET_FIRST; i <= size; i++) {
@@ -171,8 +171,11 @@ void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg)
 		end_create(n, b, &err);
 	}
 	if (b != NULL) {
+		uint64_t id = b->task_id;
+
 		endpoint_gone(n, b);
 		box_drop(n, b);
+		gate_task_changed(n, id);
 	}
 	if (done != NULL) {
 		struct ending *e = sw_new(struct ending);
@@ -200,6 +203,7 @@ bool net_keep(struct net *n, const struct net_sandbox *s)
 	}
 	b->state = BOX_READY;
 	b->dirty = true;
+	gate_task_changed(n, b->task_id);
 	net_kick(n);
 	return true;
 }
@@ -302,6 +306,8 @@ void box_result(struct net *n, struct sync_box *r)
 			done(arg, NULL, &r->err);
 		return;
 	}
+	if (b->state != BOX_READY)
+		gate_task_changed(n, b->task_id);
 	b->state = BOX_READY;
 	if (r->err.code != 0)
 		sw_warn("sandbox not repaired", SW_ID("task", b->task_id), SW_ERR(&r->err));

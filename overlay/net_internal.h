@@ -6,6 +6,7 @@
 #include "base/omap.h"
 #include "base/rand.h"
 #include "overlay/dns_server.h"
+#include "overlay/gate.h"
 #include "overlay/lb.h"
 #include "overlay/net.h"
 #include "overlay/sync.h"
@@ -51,7 +52,11 @@ struct net {
 	struct sw_closer closer;
 	char *run_dir, *prefix;
 	uint32_t underlay, mtu;
-	struct plan_host host;
+	struct plan_host host; /* without peers */
+	struct gate *gate;
+	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
+	uint64_t gate_saved;            /* layout that was stored */
+	uint64_t gate_shown, gate_told; /* state that the gate shows; version that was told */
 	uint32_t last_offset;
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
 			   const struct sw_error *err);
@@ -87,6 +92,17 @@ char *box_path(const struct net *n, uint64_t task_id, uint32_t offset);
 void box_plan(const struct net *n, const struct box *b, struct sync *s);
 void box_ports(const struct net *n, const struct box *b, struct sync *s);
 void box_result(struct net *n, struct sync_box *r);
+
+/* net_gate.c: the ingress network */
+uint32_t gate_local(void *arg, uint64_t task_id);
+/** The view of the ingress network changed, or what this node has of a task. */
+void gate_changed(struct net *n);
+void gate_task_changed(struct net *n, uint64_t task_id);
+/** What an earlier run knew of it: ports go on answering while no manager has been heard. */
+void gate_load(struct net *n);
+void gate_unsave(const struct net *n);
+void gate_order(struct net *n, struct sync *s);
+void gate_result(struct net *n, const struct sync *s);
 
 /* net_lb.c: virtual addresses in the sandboxes */
 /** After the box is in the order: what its namespace lacks. */

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -21,7 +22,14 @@
 #include <sys/time.h>
 
 /* An answer takes about 800 bytes of the receive buffer's 200 KB: a batch must fit. */
-enum { BATCH = 64, BATCH_BYTES = 64 << 10, RECV = 64 << 10, ANSWER_S = 10, DUMP_TRIES = 5 };
+enum {
+	BATCH = 64,
+	BATCH_BYTES = 64 << 10,
+	RECV = 64 << 10,
+	ANSWER_S = 10,
+	DUMP_TRIES = 5,
+	RULE_PRIORITY = 100
+};
 
 struct nlx {
 	struct nl_sock *sk;
@@ -118,12 +126,15 @@ static struct nl_msg *put_bridge(const struct plan_step *s)
 /** Sent on the host's socket: the device appears in `at`, its UDP socket stays here. */
 static struct nl_msg *put_vxlan(const struct plan_step *s, const struct nlx_places *at)
 {
+	static const uint8_t none[6];
 	struct nl_msg *m =
 		link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->index, s->name, false);
 	struct nlattr *data, *info;
 
 	nla_put_u32(m, IFLA_MTU, s->mtu);
 	nla_put_u32(m, IFLA_NET_NS_FD, (uint32_t)at->bridge);
+	if (memcmp(s->mac, none, 6) != 0)
+		nla_put(m, IFLA_ADDRESS, 6, s->mac);
 	info = begin_kind(m, "vxlan", &data);
 	nla_put_u32(m, IFLA_VXLAN_ID, s->vni);
 	nla_put_u32(m, IFLA_VXLAN_LOCAL, htonl(s->address));
@@ -136,22 +147,23 @@ static struct nl_msg *put_vxlan(const struct plan_step *s, const struct nlx_plac
 	return m;
 }
 
+/** Sent on the sandbox's socket: only the end that is made where the request comes from surely gets
+ *  the index that was asked for. */
 static struct nl_msg *put_veth(const struct plan_step *s, const struct nlx_places *at)
 {
-	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, s->name, true);
-	struct ifinfomsg h = {.ifi_family = AF_UNSPEC, .ifi_index = s->inner_index};
+	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, s->inner_index,
+					s->inner, false);
+	struct ifinfomsg h = {.ifi_family = AF_UNSPEC};
 	struct nlattr *data, *info, *peer;
 
+	nla_put(m, IFLA_ADDRESS, 6, s->mac);
 	nla_put_u32(m, IFLA_MTU, s->mtu);
-	if (s->master != 0)
-		nla_put_u32(m, IFLA_MASTER, (uint32_t)s->master);
 	info = begin_kind(m, "veth", &data);
 	peer = nla_nest_start(m, VETH_INFO_PEER);
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
-	nla_put_string(m, IFLA_IFNAME, s->inner);
-	nla_put(m, IFLA_ADDRESS, 6, s->mac);
+	nla_put_string(m, IFLA_IFNAME, s->name);
 	nla_put_u32(m, IFLA_MTU, s->mtu);
-	nla_put_u32(m, IFLA_NET_NS_FD, (uint32_t)at->box);
+	nla_put_u32(m, IFLA_NET_NS_FD, (uint32_t)at->bridge);
 	nla_nest_end(m, peer);
 	nla_nest_end(m, data);
 	nla_nest_end(m, info);
@@ -192,17 +204,42 @@ static struct nl_msg *put_addr(const struct plan_step *s)
 	return m;
 }
 
-static struct nl_msg *put_gateway(const struct plan_step *s)
+/** A default route is one without a destination. On a device: the gateway need not be reachable. */
+static struct nl_msg *put_route(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
 	struct rtmsg h = {.rtm_family = AF_INET,
+			  .rtm_dst_len = s->prefix,
 			  .rtm_table = RT_TABLE_MAIN,
 			  .rtm_protocol = RTPROT_STATIC,
 			  .rtm_scope = RT_SCOPE_UNIVERSE,
-			  .rtm_type = RTN_UNICAST};
+			  .rtm_type = RTN_UNICAST,
+			  .rtm_flags = s->index != 0 ? RTNH_F_ONLINK : 0};
+
+	if (s->table != 0)
+		h.rtm_table = (uint8_t)s->table;
+	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
+	if (s->prefix != 0)
+		nla_put_u32(m, RTA_DST, htonl(s->address));
+	nla_put_u32(m, RTA_GATEWAY, htonl(s->gateway));
+	if (s->index != 0)
+		nla_put_u32(m, RTA_OIF, (uint32_t)s->index);
+	return m;
+}
+
+/** Whatever has any mark: "not fwmark 0". */
+static struct nl_msg *put_rule(const struct plan_step *s)
+{
+	struct nl_msg *m = message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+	struct fib_rule_hdr h = {.family = AF_INET,
+				 .table = (uint8_t)s->table,
+				 .action = FR_ACT_TO_TBL,
+				 .flags = FIB_RULE_INVERT};
 
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
-	nla_put_u32(m, RTA_GATEWAY, htonl(s->address));
+	nla_put_u32(m, FRA_PRIORITY, RULE_PRIORITY);
+	nla_put_u32(m, FRA_FWMARK, 0);
+	nla_put_u32(m, FRA_FWMASK, UINT32_MAX);
 	return m;
 }
 
@@ -240,7 +277,10 @@ static struct nl_msg *compose(const struct plan_step *s, const struct nlx_places
 	case PLAN_PUT_ADDR:
 		return put_addr(s);
 	case PLAN_PUT_GATEWAY:
-		return put_gateway(s);
+	case PLAN_PUT_ROUTE:
+		return put_route(s);
+	case PLAN_PUT_RULE:
+		return put_rule(s);
 	default:
 		return neigh(s);
 	}
@@ -278,7 +318,8 @@ static bool is_fine(enum plan_op op, int error)
 {
 	bool del = op == PLAN_DEL_LINK || op == PLAN_DEL_FDB || op == PLAN_DEL_NEIGH;
 
-	return error == 0 || (del && (error == -ENODEV || error == -ENOENT));
+	return error == 0 || (op == PLAN_PUT_RULE && error == -EEXIST) ||
+	       (del && (error == -ENODEV || error == -ENOENT));
 }
 
 static ssize_t receive(struct nlx *x, struct sw_error *err)
@@ -411,7 +452,8 @@ static void read_neigh(struct plan_state *st, struct nlmsghdr *h)
 	struct ndmsg *m = nlmsg_data(h);
 	struct nlattr *a[NDA_MAX + 1];
 
-	if (nlmsg_parse(h, sizeof *m, a, NDA_MAX, NULL) < 0 || m->ndm_ifindex != PLAN_VX_INDEX ||
+	if (nlmsg_parse(h, sizeof *m, a, NDA_MAX, NULL) < 0 ||
+	    (m->ndm_ifindex != PLAN_VX_INDEX && m->ndm_ifindex != PLAN_MESH_INDEX) ||
 	    a[NDA_DST] == NULL || nla_len(a[NDA_DST]) != 4 || a[NDA_LLADDR] == NULL ||
 	    nla_len(a[NDA_LLADDR]) != 6)
 		return;

@@ -26,6 +26,7 @@ const char *plan_op_name(enum plan_op op)
 		[PLAN_DEL_LINK] = "remove interface",    [PLAN_ADD_BRIDGE] = "make bridge",
 		[PLAN_ADD_VXLAN] = "make VXLAN device",  [PLAN_SET_LINK] = "set up interface",
 		[PLAN_PUT_ADDR] = "add address",         [PLAN_PUT_GATEWAY] = "add default route",
+		[PLAN_PUT_ROUTE] = "add route",          [PLAN_PUT_RULE] = "add routing rule",
 		[PLAN_PUT_FDB] = "add forwarding entry", [PLAN_DEL_FDB] = "remove forwarding entry",
 		[PLAN_PUT_NEIGH] = "add neighbour",      [PLAN_DEL_NEIGH] = "remove neighbour",
 		[PLAN_ADD_VETH] = "make veth pair",
@@ -61,8 +62,7 @@ static bool has_addr(const struct plan_state *s, int index, uint32_t address, ui
 	return false;
 }
 
-static struct plan_step *step(struct plan *p, enum plan_op op, enum plan_where where,
-			      const char *name)
+struct plan_step *plan_put(struct plan *p, enum plan_op op, enum plan_where where, const char *name)
 {
 	struct plan_step *s;
 
@@ -74,34 +74,6 @@ static struct plan_step *step(struct plan *p, enum plan_op op, enum plan_where w
 	return s;
 }
 
-void plan_host_diff(const struct plan_host *want, const struct plan_state *have, struct plan *p)
-{
-	const struct plan_link *l = plan_find(have, want->bridge);
-	struct plan_step *s;
-
-	if (l != NULL && l->kind != PLAN_BRIDGE) {
-		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, want->bridge);
-		l = NULL;
-	}
-	if (l == NULL) {
-		/* The kernel numbers it: its address can be given only in the next round. */
-		s = step(p, PLAN_ADD_BRIDGE, PLAN_AT_BRIDGE, want->bridge);
-		s->mtu = want->mtu;
-		plan_mac(want->address, s->mac);
-		return;
-	}
-	if (l->mtu != want->mtu || !l->up) {
-		s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, want->bridge);
-		s->mtu = want->mtu;
-	}
-	if (!has_addr(have, l->index, want->address, want->prefix)) {
-		s = step(p, PLAN_PUT_ADDR, PLAN_AT_BRIDGE, want->bridge);
-		s->index = l->index;
-		s->address = want->address;
-		s->prefix = want->prefix;
-	}
-}
-
 static void bridge_diff(const struct plan_net *w, const struct plan_state *have, struct plan *p)
 {
 	const struct plan_link *br = plan_find(have, "br0");
@@ -109,12 +81,12 @@ static void bridge_diff(const struct plan_net *w, const struct plan_state *have,
 
 	if (br != NULL && br->kind == PLAN_BRIDGE && br->index == PLAN_BR_INDEX) {
 		if (br->mtu != w->mtu || !br->up)
-			step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "br0")->mtu = w->mtu;
+			plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "br0")->mtu = w->mtu;
 		return;
 	}
 	if (br != NULL)
-		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "br0");
-	s = step(p, PLAN_ADD_BRIDGE, PLAN_AT_BRIDGE, "br0");
+		plan_put(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "br0");
+	s = plan_put(p, PLAN_ADD_BRIDGE, PLAN_AT_BRIDGE, "br0");
 	s->index = PLAN_BR_INDEX;
 	s->mtu = w->mtu;
 }
@@ -129,23 +101,23 @@ static bool vxlan_diff(const struct plan_net *w, const struct plan_state *have, 
 	if (vx != NULL && w->vxlan && vx->kind == PLAN_VXLAN && vx->vni == w->vni &&
 	    vx->port == w->port && vx->local == w->local && vx->index == PLAN_VX_INDEX) {
 		if (vx->mtu != w->mtu || !vx->up || vx->master != PLAN_BR_INDEX || br == NULL) {
-			s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
+			s = plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
 			s->mtu = w->mtu;
 			s->master = PLAN_BR_INDEX;
 		}
 		return true;
 	}
 	if (vx != NULL)
-		step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "vxlan0");
+		plan_put(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, "vxlan0");
 	if (!w->vxlan)
 		return false;
-	s = step(p, PLAN_ADD_VXLAN, PLAN_AT_BRIDGE, "vxlan0");
+	s = plan_put(p, PLAN_ADD_VXLAN, PLAN_AT_BRIDGE, "vxlan0");
 	s->index = PLAN_VX_INDEX;
 	s->vni = w->vni;
 	s->port = w->port;
 	s->address = w->local;
 	s->mtu = w->mtu;
-	s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
+	s = plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "vxlan0");
 	s->mtu = w->mtu;
 	s->master = PLAN_BR_INDEX;
 	return false;
@@ -169,18 +141,19 @@ static int by_address(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void fdb_step(struct plan *p, enum plan_op op, const uint8_t mac[6], uint32_t node)
+static void fdb_step(struct plan *p, enum plan_op op, const char *device, const uint8_t mac[6],
+		     uint32_t node)
 {
-	struct plan_step *s = step(p, op, PLAN_AT_BRIDGE, "vxlan0");
+	struct plan_step *s = plan_put(p, op, PLAN_AT_BRIDGE, device);
 
-	s->index = PLAN_VX_INDEX;
+	s->index = strcmp(device, "vx") == 0 ? PLAN_MESH_INDEX : PLAN_VX_INDEX;
 	memcpy(s->mac, mac, 6);
 	s->node = node;
 }
 
 static void neigh_step(struct plan *p, enum plan_op op, uint32_t address)
 {
-	struct plan_step *s = step(p, op, PLAN_AT_BRIDGE, "vxlan0");
+	struct plan_step *s = plan_put(p, op, PLAN_AT_BRIDGE, "vxlan0");
 
 	s->index = PLAN_VX_INDEX;
 	s->address = address;
@@ -188,31 +161,42 @@ static void neigh_step(struct plan *p, enum plan_op op, uint32_t address)
 }
 
 /** Our MACs sort as their addresses do, so one merge walks both sorted lists. */
-static void fdb_diff(const struct plan_net *w, const struct plan_fdb *have, size_t n,
-		     struct plan *p)
+static void fdb_merge(const struct plan_peer *peers, size_t n_peers, const char *device,
+		      const struct plan_fdb *have, size_t n, struct plan *p)
 {
 	static const uint8_t ours[2] = {0x02, 0x42};
 	size_t i = 0, j = 0;
 	uint8_t mac[6];
 
-	while (i < w->n_peers || j < n) {
+	while (i < n_peers || j < n) {
 		int c;
 
 		if (j < n && memcmp(have[j].mac, ours, 2) != 0) {
-			fdb_step(p, PLAN_DEL_FDB, have[j].mac, have[j].node);
+			fdb_step(p, PLAN_DEL_FDB, device, have[j].mac, have[j].node);
 			j++;
 			continue;
 		}
-		if (i < w->n_peers)
-			plan_mac(w->peers[i].address, mac);
-		c = i >= w->n_peers ? 1 : j >= n ? -1 : memcmp(mac, have[j].mac, 6);
-		if (c < 0 || (c == 0 && have[j].node != w->peers[i].node))
-			fdb_step(p, PLAN_PUT_FDB, mac, w->peers[i].node);
+		if (i < n_peers)
+			plan_mac(peers[i].address, mac);
+		c = i >= n_peers ? 1 : j >= n ? -1 : memcmp(mac, have[j].mac, 6);
+		if (c < 0 || (c == 0 && have[j].node != peers[i].node))
+			fdb_step(p, PLAN_PUT_FDB, device, mac, peers[i].node);
 		if (c > 0)
-			fdb_step(p, PLAN_DEL_FDB, have[j].mac, have[j].node);
+			fdb_step(p, PLAN_DEL_FDB, device, have[j].mac, have[j].node);
 		i += c <= 0;
 		j += c >= 0;
 	}
+}
+
+void plan_fdb_diff(const struct plan_peer *peers, size_t n, const char *device,
+		   const struct plan_state *have, bool kept, struct plan *p)
+{
+	struct plan_fdb *fdb = sw_memdup(have->fdb, have->n_fdb * sizeof *fdb);
+
+	if (have->n_fdb > 0)
+		qsort(fdb, have->n_fdb, sizeof *fdb, by_mac);
+	fdb_merge(peers, n, device, fdb, kept ? have->n_fdb : 0, p);
+	free(fdb);
 }
 
 static void neigh_diff(const struct plan_net *w, const struct plan_neigh *have, size_t n,
@@ -237,7 +221,6 @@ static void neigh_diff(const struct plan_net *w, const struct plan_neigh *have, 
 
 void plan_net_diff(const struct plan_net *want, const struct plan_state *have, struct plan *p)
 {
-	struct plan_fdb *fdb;
 	struct plan_neigh *neighs;
 	bool kept;
 
@@ -245,15 +228,11 @@ void plan_net_diff(const struct plan_net *want, const struct plan_state *have, s
 	kept = vxlan_diff(want, have, p);
 	if (!want->vxlan)
 		return;
-	fdb = sw_memdup(have->fdb, have->n_fdb * sizeof *fdb);
+	plan_fdb_diff(want->peers, want->n_peers, "vxlan0", have, kept, p);
 	neighs = sw_memdup(have->neighs, have->n_neighs * sizeof *neighs);
-	if (have->n_fdb > 0)
-		qsort(fdb, have->n_fdb, sizeof *fdb, by_mac);
 	if (have->n_neighs > 0)
 		qsort(neighs, have->n_neighs, sizeof *neighs, by_address);
-	fdb_diff(want, fdb, kept ? have->n_fdb : 0, p);
 	neigh_diff(want, neighs, kept ? have->n_neighs : 0, p);
-	free(fdb);
 	free(neighs);
 }
 
@@ -274,32 +253,34 @@ void plan_if_diff(const struct plan_box *box, size_t i, const char *bridge,
 	in = plan_find(have, name);
 	if (in == NULL || out == NULL || in->index != index || memcmp(in->mac, mac, 6) != 0) {
 		if (in != NULL)
-			step(p, PLAN_DEL_LINK, PLAN_IN_BOX, name);
+			plan_put(p, PLAN_DEL_LINK, PLAN_IN_BOX, name);
 		else if (out != NULL)
-			step(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, w->outer)->network_id =
+			plan_put(p, PLAN_DEL_LINK, PLAN_AT_BRIDGE, w->outer)->network_id =
 				w->network_id;
-		s = step(p, PLAN_ADD_VETH, PLAN_AT_BRIDGE, w->outer);
+		s = plan_put(p, PLAN_ADD_VETH, PLAN_AT_BRIDGE, w->outer);
 		s->network_id = w->network_id;
 		snprintf(s->inner, sizeof s->inner, "%s", name);
 		s->inner_index = index;
-		s->master = master;
 		s->mtu = w->mtu;
 		memcpy(s->mac, mac, 6);
 		out = in = NULL;
 	}
-	if (out == NULL ? isolated
-			: out->mtu != w->mtu || !out->up || out->master != master ||
-				  out->isolated != isolated) {
-		s = step(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, w->outer);
+	if (out == NULL || out->mtu != w->mtu || !out->up || out->master != master) {
+		s = plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, w->outer);
 		s->network_id = w->network_id;
 		s->mtu = w->mtu;
 		s->master = master;
+	}
+	/* A setting of the bridge's port: only once it is one. */
+	if (out == NULL ? isolated : out->isolated != isolated) {
+		s = plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, w->outer);
+		s->network_id = w->network_id;
 		s->isolated = isolated;
 	}
 	if (in == NULL || in->mtu != w->mtu || !in->up)
-		step(p, PLAN_SET_LINK, PLAN_IN_BOX, name)->mtu = w->mtu;
+		plan_put(p, PLAN_SET_LINK, PLAN_IN_BOX, name)->mtu = w->mtu;
 	if (in == NULL || !has_addr(have, index, w->address, w->prefix)) {
-		s = step(p, PLAN_PUT_ADDR, PLAN_IN_BOX, name);
+		s = plan_put(p, PLAN_PUT_ADDR, PLAN_IN_BOX, name);
 		s->index = index;
 		s->address = w->address;
 		s->prefix = w->prefix;
@@ -316,9 +297,9 @@ void plan_box_diff(const struct plan_box *box, const struct plan_state *have, st
 		anew = anew || p->steps[i].op == PLAN_ADD_VETH ||
 		       (p->steps[i].op == PLAN_SET_LINK && p->steps[i].where == PLAN_IN_BOX);
 	if (lo == NULL || !lo->up)
-		step(p, PLAN_SET_LINK, PLAN_IN_BOX, "lo");
+		plan_put(p, PLAN_SET_LINK, PLAN_IN_BOX, "lo");
 	if (box->gateway == 0 || (have->gateway == box->gateway && !anew))
 		return;
-	s = step(p, PLAN_PUT_GATEWAY, PLAN_IN_BOX, NULL);
-	s->address = box->gateway;
+	s = plan_put(p, PLAN_PUT_GATEWAY, PLAN_IN_BOX, NULL);
+	s->gateway = box->gateway;
 }

@@ -1,8 +1,10 @@
 /**
  * What the kernel should show, what it shows, and the steps from one to the other. Pure: no kernel.
  *
- * Three kinds of namespace: the host's (egress bridge), one per network (bridge "br0", VXLAN device
- * "vxlan0", one veth end a container), one per sandbox (eth0, eth1, …).
+ * Four kinds of namespace: the host's; the gate, the way out and in (bridge "gw0" that sandboxes
+ * have their default route by, VXLAN device "vx" to the gates of other nodes, "up0" to the host);
+ * one per network (bridge "br0", VXLAN device "vxlan0", one veth end a container); one per sandbox
+ * (eth0, eth1, …).
  */
 #pragma once
 
@@ -10,7 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_NAME = 16, PLAN_BR_INDEX = 2, PLAN_VX_INDEX = 3, PLAN_ETH_INDEX = 2 };
+enum {
+	PLAN_NAME = 16,
+	PLAN_BR_INDEX = 2,
+	PLAN_VX_INDEX = 3,
+	PLAN_UP_INDEX = 4,
+	PLAN_MESH_INDEX = 1000000, /* comes late: low ones are taken by sandboxes by then */
+	PLAN_ETH_INDEX = 2,
+	PLAN_GATE_TABLE = 100, /* routes of what goes to another node's gate */
+};
 
 /* ---- what is ---- */
 
@@ -85,11 +95,24 @@ struct plan_box {
 	uint32_t gateway; /* 0 = no way out */
 };
 
+/** The gate and the host's end of the link into it. */
 struct plan_host {
-	char bridge[PLAN_NAME];
-	uint32_t address, mtu; /* of the bridge: the containers' gateway */
+	uint32_t address; /* of gw0: the sandboxes' gateway; the same on every node */
 	uint8_t prefix;
+	uint32_t mtu, underlay, underlay_mtu;
+	char up[PLAN_NAME]; /* the host's end */
+	uint32_t number;    /* of this node in the ingress network; 0 = it has none (yet) */
+	uint32_t vni;
+	uint16_t port;
+	struct plan_peer *peers; /* the other gates: identity, underlay; sorted by identity */
+	size_t n_peers;
 };
+
+/** What a node is known by in the ingress network; routed into its gate, assigned to nobody. */
+uint32_t plan_identity(uint32_t number);
+/** Ends of the link between host and gate: the last four addresses of the sandboxes' subnet. */
+uint32_t plan_link_host(const struct plan_host *h);
+uint32_t plan_link_gate(const struct plan_host *h);
 
 /* ---- steps ---- */
 
@@ -100,11 +123,14 @@ enum plan_op {
 	PLAN_SET_LINK, /* mtu, master, isolated, up */
 	PLAN_PUT_ADDR,
 	PLAN_PUT_GATEWAY,
+	PLAN_PUT_ROUTE, /* address/prefix by gateway, index (on link), table */
+	PLAN_PUT_RULE,  /* what is marked looks into the table */
 	PLAN_PUT_FDB,
 	PLAN_DEL_FDB,
 	PLAN_PUT_NEIGH,
 	PLAN_DEL_NEIGH,
-	PLAN_ADD_VETH, /* made at the bridge (name, master), its other end put into the sandbox */
+	PLAN_ADD_VETH, /* made in the sandbox (inner, its index), its other end (name) put at the
+			  bridge */
 	PLAN_OP_NR,
 };
 
@@ -116,7 +142,7 @@ struct plan_step {
 	uint64_t network_id; /* of the bridge, 0 = host */
 	char name[PLAN_NAME], inner[PLAN_NAME];
 	int index, inner_index, master;
-	uint32_t mtu, address, node, vni;
+	uint32_t mtu, address, node, vni, gateway, table;
 	uint16_t port;
 	uint8_t prefix, mac[6];
 	bool isolated;
@@ -133,7 +159,17 @@ const char *plan_op_name(enum plan_op op);
 /** 02:42 and the address. */
 void plan_mac(uint32_t address, uint8_t mac[6]);
 
-void plan_host_diff(const struct plan_host *want, const struct plan_state *have, struct plan *p);
+/** Appends a step of this kind; name may be NULL. */
+struct plan_step *plan_put(struct plan *p, enum plan_op op, enum plan_where where,
+			   const char *name);
+void plan_fdb_diff(const struct plan_peer *peers, size_t n, const char *device,
+		   const struct plan_state *have, bool kept, struct plan *p);
+
+/** plan_gate.c. Steps within the gate; then those between it and the host (PLAN_AT_BRIDGE = the
+ *  host, PLAN_IN_BOX = the gate). Routes and rules are put each time: that is no change to them. */
+void plan_gate_diff(const struct plan_host *want, const struct plan_state *gate, struct plan *p);
+void plan_link_diff(const struct plan_host *want, const struct plan_state *host,
+		    const struct plan_state *gate, struct plan *p);
 void plan_net_diff(const struct plan_net *want, const struct plan_state *have, struct plan *p);
 /** One interface of the sandbox: `have` is inside it, `outer` the namespace of the bridge. */
 void plan_if_diff(const struct plan_box *box, size_t i, const char *bridge,

@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
@@ -46,6 +45,10 @@ void sync_free(struct sync *s)
 		free(s->lbs[i].states);
 	}
 	free(s->lbs);
+	free(s->host.peers);
+	free(s->gate.text);
+	free(s->gate.flows);
+	free(s->entries);
 	free(s->nets);
 	free(s->boxes);
 	free(s->drops);
@@ -58,9 +61,14 @@ char *sync_net_path(const char *run_dir, uint64_t network_id)
 	return sw_asprintf("%s/netns/n-%s", run_dir, sw_id(network_id).s);
 }
 
+char *sync_gate_path(const char *run_dir)
+{
+	return sw_asprintf("%s/netns/gate", run_dir);
+}
+
 /* ---- one namespace ---- */
 
-static void place_fini(struct place *p)
+void place_fini(struct place *p)
 {
 	nlx_close(p->x);
 	plan_state_fini(&p->state);
@@ -68,15 +76,14 @@ static void place_fini(struct place *p)
 	*p = (struct place){.fd = -1};
 }
 
-static int place_load(struct place *p, struct sw_error *err)
+int place_load(struct place *p, struct sw_error *err)
 {
 	plan_state_fini(&p->state);
 	return nlx_read(p->x, &p->state, err);
 }
 
 /** Opens what is at path, or makes it. */
-static int place_open(struct worker *w, struct place *p, const char *path, bool make,
-		      struct sw_error *err)
+int place_open(struct worker *w, struct place *p, const char *path, bool make, struct sw_error *err)
 {
 	struct sw_error why;
 	int r = ns_open(path, &p->fd, &why);
@@ -94,8 +101,8 @@ static int place_open(struct worker *w, struct place *p, const char *path, bool 
 }
 
 /** Carries out steps; those at the bridge on its socket, a VXLAN device on the host's. */
-static int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
-		   struct sw_error *err)
+int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
+	    struct sw_error *err)
 {
 	struct nlx_places at = {bridge != NULL ? bridge->fd : -1, box != NULL ? box->fd : -1};
 	struct nlx *last = NULL;
@@ -103,9 +110,8 @@ static int perform(struct worker *w, struct place *bridge, struct place *box, co
 
 	for (size_t i = 0; i < p->n && r == 0; i++) {
 		const struct plan_step *s = &p->steps[i];
-		struct nlx *x = s->op == PLAN_ADD_VXLAN   ? w->host.x
-				: s->where == PLAN_IN_BOX ? box->x
-							  : bridge->x;
+		bool in_box = s->where == PLAN_IN_BOX || s->op == PLAN_ADD_VETH;
+		struct nlx *x = s->op == PLAN_ADD_VXLAN ? w->host.x : in_box ? box->x : bridge->x;
 
 		if (last != NULL && x != last)
 			r = nlx_flush(last, err);
@@ -122,39 +128,6 @@ static int perform(struct worker *w, struct place *bridge, struct place *box, co
 }
 
 /* ---- the host's part ---- */
-
-static void write_setting(const char *path, const char *value)
-{
-	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		return; /* what needed it fails by itself, with a better reason */
-}
-
-static int do_host(struct worker *w, const struct plan_host *want, struct sw_error *err)
-{
-	char path[96];
-	int r = 0;
-
-	for (int round = 0; round < 2 && r == 0; round++) {
-		struct plan p = {0};
-
-		r = place_load(&w->host, err);
-		if (r == 0)
-			plan_host_diff(want, &w->host.state, &p);
-		if (r == 0 && p.n > 0)
-			r = perform(w, &w->host, NULL, &p, err);
-		else
-			round = 2;
-		plan_fini(&p);
-	}
-	if (r == 0)
-		r = place_load(&w->host, err);
-	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/route_localnet", want->bridge);
-	write_setting(path, "1");
-	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
-	return r;
-}
 
 static bool box_failed(const struct sync *s, uint64_t task_id)
 {
@@ -176,7 +149,7 @@ static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 		if (!box_failed(s, s->ports[i].task_id))
 			s->ports[n++] = s->ports[i];
 	s->n_ports = n;
-	nat_text(s->prefix, &s->host, s->ports, s->n_ports, &text);
+	nat_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &text);
 	sw_buf_addf(&list, "list table ip %s_net\n", s->prefix);
 	if (w->loaded != NULL && sw_streq(w->loaded, sw_buf_str(&text)) &&
 	    nat_run(w->nft, list.data, &now, NULL) == 0 && sw_streq(now, w->shown))
@@ -200,7 +173,7 @@ out:
 static struct place *find_place(struct worker *w, uint64_t id)
 {
 	if (id == 0)
-		return &w->host;
+		return &w->gate;
 	for (size_t i = 0; i < w->n_places; i++)
 		if (w->places[i].id == id)
 			return &w->places[i];
@@ -282,8 +255,7 @@ static int do_interfaces(struct worker *w, const struct sync *s, const struct pl
 
 		if (at == NULL)
 			return SW_EIO;
-		plan_if_diff(want, i, id == 0 ? s->host.bridge : "br0", &box->state, &at->state,
-			     &p);
+		plan_if_diff(want, i, id == 0 ? "gw0" : "br0", &box->state, &at->state, &p);
 		r = perform(w, at, box, &p, err);
 		if (p.n > 0)
 			all.n = 1;
@@ -379,15 +351,9 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 static void do_all_away(struct worker *w, const struct sync *s, struct sw_error *err)
 {
 	struct sw_buf text = SW_BUF_INIT(256);
-	struct plan plan = {0};
-	struct plan_step step = {.op = PLAN_DEL_LINK};
 
-	snprintf(step.name, sizeof step.name, "%s", s->host.bridge);
-	plan.steps = &step;
-	plan.n = 1;
 	nat_none_text(s->prefix, &text);
-	if (perform(w, &w->host, NULL, &plan, err) == 0 &&
-	    nat_run(w->nft, text.data, NULL, err) == 0)
+	if (do_gate_away(w, s, err) == 0 && nat_run(w->nft, text.data, NULL, err) == 0)
 		err->code = 0;
 	sw_buf_fini(&text);
 }
@@ -406,8 +372,8 @@ void sync_run(struct worker *w, struct sync *s)
 		do_all_away(w, s, &s->err);
 		return;
 	}
-	if (do_host(w, &s->host, &s->err) < 0)
-		sw_wrap(&s->err, "bridge to the outside");
+	if (do_gate(w, s, &s->err) < 0)
+		sw_wrap(&s->err, "the way to the outside");
 	for (size_t i = 0; i < s->n_nets; i++)
 		if (do_net(w, s, &s->nets[i].plan, &s->nets[i].err) < 0)
 			sw_wrap(&s->nets[i].err, "network %s", sw_id(s->nets[i].plan.id).s);
@@ -423,6 +389,8 @@ void sync_run(struct worker *w, struct sync *s)
 		if (!box_failed(s, b->task_id) && do_balance(w, b, &b->err) < 0)
 			sw_wrap(&b->err, "virtual addresses of task %s", sw_id(b->task_id).s);
 	}
+	if (s->gate.text != NULL && do_gate_ports(w, &s->gate, &s->gate.err) < 0)
+		sw_wrap(&s->gate.err, "published ports in the gate");
 	if (do_nat(w, s, &s->err) < 0)
 		sw_wrap(&s->err, "published ports");
 	for (size_t i = 0; i < w->n_places; i++)
@@ -434,7 +402,7 @@ int worker_init(struct worker *w, struct sw_error *err)
 {
 	int r;
 
-	*w = (struct worker){.host.fd = -1};
+	*w = (struct worker){.host.fd = -1, .gate.fd = -1};
 	w->home = ns_self();
 	if (w->home < 0)
 		return sw_fail_sys(err, errno, "open the own network namespace");
@@ -449,6 +417,7 @@ int worker_init(struct worker *w, struct sw_error *err)
 void worker_fini(struct worker *w)
 {
 	place_fini(&w->host);
+	place_fini(&w->gate);
 	free(w->places);
 	free(w->loaded);
 	free(w->shown);

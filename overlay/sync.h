@@ -36,6 +36,14 @@ struct sync_lb { /* a sandbox's balancing, brought up to date */
 	struct sw_error err;
 };
 
+struct sync_gate {  /* published ports in the gate, brought up to date */
+	char *text; /* owned; NULL = nothing to do */
+	struct lb_flow *flows;
+	size_t n_flows, cap_flows;
+	uint64_t state, version; /* what it shows if this succeeds */
+	struct sw_error err;
+};
+
 struct sync_drop {
 	char *path; /* owned */
 	uint64_t id;
@@ -43,7 +51,10 @@ struct sync_drop {
 };
 
 struct sync {
-	struct plan_host host;
+	struct plan_host host; /* its peers are owned */
+	struct sync_gate gate;
+	struct gate_port *entries; /* owned: ports that this node takes for all */
+	size_t n_entries;
 	const char *run_dir, *prefix; /* outlive the order */
 	struct sync_net *nets;
 	struct sync_box *boxes;
@@ -52,15 +63,16 @@ struct sync {
 	struct nat_port *ports; /* of all sandboxes, in the order or not */
 	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_lbs, cap_lbs, n_drops, cap_drops, n_ports,
 		cap_ports;
-	bool all_away;       /* remove the bridge and the table as well, after the drops */
+	bool all_away;       /* remove the gate and the table as well, after the drops */
 	struct sw_error err; /* of the host's part */
 };
 
 struct sync *sync_new(const char *run_dir, const char *prefix);
 void sync_free(struct sync *s);
 
-/** Path of a network's mount; the caller frees. */
+/** Path of a network's mount; of the gate's. The caller frees. */
 char *sync_net_path(const char *run_dir, uint64_t network_id);
+char *sync_gate_path(const char *run_dir);
 
 struct doer;
 

@@ -11,9 +11,27 @@ struct place { /* a namespace with a bridge, or a sandbox, opened for work */
 	struct plan_state state;
 };
 
+/** sync_gate.c: makes the gate and its links as they should be. */
+struct worker;
+int do_gate(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+/** Its published ports, after the sandboxes are there. */
+int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *err) SW_MUST_CHECK;
+int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+
+/* sync.c */
+void place_fini(struct place *p);
+int place_load(struct place *p, struct sw_error *err) SW_MUST_CHECK;
+/** Opens what is at path, or makes it. */
+int place_open(struct worker *w, struct place *p, const char *path, bool make,
+	       struct sw_error *err) SW_MUST_CHECK;
+/** Carries out steps; those at the bridge on its socket, a VXLAN device on the host's. */
+int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
+	    struct sw_error *err) SW_MUST_CHECK;
+
 struct worker {
 	int home;
 	struct place host;
+	struct place gate;    /* open while there is one */
 	struct place *places; /* networks, for the length of one order */
 	size_t n_places, cap_places;
 	struct nft_ctx *nft;

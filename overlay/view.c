@@ -259,6 +259,11 @@ bool view_is_real(const struct view *v)
 	return view_is_overlay(v) || sw_streq(v->network->spec->driver, "bridge");
 }
 
+uint32_t view_overlay_mtu(uint32_t underlay_mtu)
+{
+	return underlay_mtu - VXLAN_OVERHEAD;
+}
+
 uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu)
 {
 	const Pb__NetworkSpec *s = v->network != NULL ? v->network->spec : NULL;
@@ -269,7 +274,7 @@ uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu)
 		opt = msg_kv_get(s->driver_opts, s->n_driver_opts, "com.docker.network.driver.mtu");
 	if (opt != NULL && sw_parse_i64(opt, MTU_MIN, MTU_MAX, &mtu))
 		return (uint32_t)mtu;
-	return view_is_overlay(v) ? underlay_mtu - VXLAN_OVERHEAD : underlay_mtu;
+	return view_is_overlay(v) ? view_overlay_mtu(underlay_mtu) : underlay_mtu;
 }
 
 static bool differs(void *arg, const char *name)

@@ -149,6 +149,10 @@ static int publish_field(void *arg, const char *key, const char *value, struct s
 		return sw_fail(err, SW_EINVAL, "publish mode \"%s\" is neither ingress nor host",
 			       value);
 	}
+	if (sw_streq(key, "host_ip")) {
+		msg_set_str(&p->host_ip, value);
+		return 0;
+	}
 	if (!sw_streq(key, "target") && !sw_streq(key, "published"))
 		return sw_fail(err, SW_EINVAL, "unknown field \"%s\"", key);
 	if (!sw_parse_u64(value, 65535, &port))
@@ -173,5 +177,6 @@ int spec_publish(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error 
 		rc = sw_fail(err, SW_EINVAL, "missing mandatory field \"target\" in \"%s\"", s);
 	if (rc == 0)
 		add_port(v, n, &p, p.target, p.published);
+	msg_set_str(&p.host_ip, "");
 	return rc;
 }

@@ -299,6 +299,31 @@ void give_service(struct alloc *a, struct store_tx *tx, uint64_t id)
 
 /* ---- checks ---- */
 
+static bool is_same_port(const Pb__PortConfig *a, const Pb__PortConfig *b)
+{
+	return a->published != 0 && a->published == b->published && a->protocol == b->protocol;
+}
+
+/* The other one may be on one node only: the port would be its there, and ours elsewhere. */
+static int check_host_ports(const struct alloc *a, uint64_t self, const Pb__PortConfig *p,
+			    struct sw_error *err)
+{
+	struct store_iter it = {0};
+
+	for (const struct store_head *o;
+	     (o = store_next(a->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
+		const Pb__Service *s = (const Pb__Service *)o;
+
+		for (size_t i = 0; s->id != self && i < s->spec->n_ports; i++)
+			if (!is_ingress(s->spec->ports[i]) && is_same_port(s->spec->ports[i], p))
+				return sw_fail(err, SW_EPRECOND,
+					       "port %u is already published in mode host by "
+					       "service %s: it can't be taken on every node",
+					       p->published, s->spec->name);
+	}
+	return 0;
+}
+
 int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
 		      struct sw_error *err)
 {
@@ -306,13 +331,16 @@ int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *cons
 		uint64_t owner = (uint64_t)(uintptr_t)omap_get(
 			&a->ports, alloc_key(port_key(ports[i]->protocol, ports[i]->published)));
 		const Pb__Service *s = owner != 0 ? store_service(a->store, owner) : NULL;
+		int rc;
 
-		if (ports[i]->published == 0 || !is_ingress(ports[i]))
+		if (ports[i]->published == 0)
 			continue;
 		if (s != NULL && owner != self)
 			return sw_fail(err, SW_EPRECOND,
 				       "port %u is already published by service %s",
 				       ports[i]->published, s->spec->name);
+		if (is_ingress(ports[i]) && (rc = check_host_ports(a, self, ports[i], err)) != 0)
+			return rc;
 	}
 	return 0;
 }

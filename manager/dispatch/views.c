@@ -231,6 +231,11 @@ static const char *address_of(const Pb__Node *n)
 	return n != NULL && n->description != NULL ? n->description->address : "";
 }
 
+static bool is_down(const Pb__Node *n)
+{
+	return n != NULL && n->state == PB__NODE_STATE__NODE_DOWN;
+}
+
 static const char *key_of(const Pb__Node *n)
 {
 	return n != NULL && n->description != NULL ? n->description->wireguard_key : "";
@@ -241,11 +246,11 @@ void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *new)
 	const Pb__Node *n = new != NULL ? new : old;
 	struct store_iter it = {0};
 	bool moved = !sw_streq(address_of(old), address_of(new));
-	bool same = old != NULL && new != NULL && !moved &&
-		    old->number == new->number &&sw_streq(key_of(old), key_of(new));
+	bool same = old != NULL && new != NULL && !moved;
 	struct omap_iter use = omap_begin(&a->places);
 
-	if (same)
+	if (same && old->number == new->number &&is_down(old) == is_down(new) &&
+	    sw_streq(key_of(old), key_of(new)))
 		return;
 	mark(a, INGRESS, PEER, n->id);
 	while (omap_next(&use) != NULL)
@@ -374,6 +379,7 @@ static void add_peer(const struct assign *a, Pb__NetworkView *v, uint64_t node)
 	pb__node_peer__init(p);
 	p->node_id = node;
 	p->number = n->number;
+	p->down = is_down(n);
 	p->address = parse_ipv4(n->description->address);
 	msg_set_str(&p->wireguard_key, n->description->wireguard_key);
 	p->wireguard_port = n->description->wireguard_port;

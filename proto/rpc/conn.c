@@ -423,7 +423,7 @@ static void keepalive(struct conn *c)
 	uint64_t idle = uv_now(c->hub->loop) - c->heard_ms;
 
 	if (c->ping_open) {
-		fail_text(c, SW_EUNAVAIL, "no answer to a keepalive for 10 s");
+		fail_text(c, SW_EUNAVAIL, "no answer to a keepalive in time");
 		return;
 	}
 	if (idle < c->keepalive_ms) {
@@ -433,7 +433,10 @@ static void keepalive(struct conn *c)
 	c->ping_open = true;
 	nghttp2_submit_ping(c->h2, NGHTTP2_FLAG_NONE, NULL);
 	conn_mark_dirty(c);
-	sw_timer_set(&c->timer, RPC_PING_ANSWER_MS);
+	/* Who asks often wants to know soon. */
+	sw_timer_set(&c->timer, c->keepalive_ms * 3 / 2 < RPC_PING_ANSWER_MS
+					? c->keepalive_ms * 3 / 2
+					: RPC_PING_ANSWER_MS);
 }
 
 static void conn_on_timer(struct sw_timer *t)

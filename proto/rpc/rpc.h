@@ -154,7 +154,8 @@ struct rpc_channel_options {
 	struct rpc_tls *tls;   /* referenced; NULL for unix sockets */
 	size_t max_message;    /* 0 = 4 MiB */
 	uint64_t connect_ms;   /* 0 = 5000 */
-	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; 10 s to answer */
+	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; half as long again,
+				 10 s at most, to answer */
 	/** A call does not wait for another try when the connection can't be made: it ends with the
 	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
 	bool fail_fast;

@@ -16,12 +16,15 @@ family = socket.AF_INET6 if ":" in host else socket.AF_INET
 THREADS = 16
 failures, done, bodies = collections.Counter(), 0, collections.Counter()
 lock = threading.Lock()
+phase = threading.local()
 
 
 def request():
     with socket.socket(family, socket.SOCK_STREAM) as s:
         s.settimeout(5)
+        phase.what = "connect"
         s.connect((host, port))
+        phase.what = "answer"
         s.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
         data = b""
         while chunk := s.recv(65536):
@@ -44,11 +47,11 @@ def work(k):
         try:
             body, why = request(), None
         except (OSError, ValueError) as e:
-            why = f"{type(e).__name__}: {e}"
+            why = f"{phase.what}: {type(e).__name__}: {e}"
         with lock:
             done += 1
             if why:
-                failures[why] += 1
+                failures[f"{why} at {time.strftime('%T')}"] += 1
             else:
                 bodies[body] += 1
         i += 1
@@ -60,6 +63,6 @@ for t in threads:
 for t in threads:
     t.join()
 print(f"{done} requests, {sum(failures.values())} failed, {len(bodies)} answered")
-for why, n in failures.most_common(5):
+for why, n in failures.most_common(9):
     print(f"  {n} x {why}")
 sys.exit(1 if failures or not done else 0)

@@ -1,0 +1,164 @@
+/* The gate's part of an order: its namespace, devices, settings and rules. */
+#include "base/mem.h"
+#include "base/str.h"
+#include "overlay/flows.h"
+#include "overlay/ns.h"
+#include "overlay/sync_internal.h"
+
+#include <fcntl.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void write_setting(const char *path, const char *value)
+{
+	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
+		return; /* what needed it fails by itself, with a better reason */
+}
+
+/** In the gate. A new namespace filters by the way back and has bridges pass iptables: with either,
+ *  what comes from another gate, or goes between two containers, is lost. */
+static void write_gate_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"/proc/sys/net/ipv4/ip_forward", "1"},
+		{"/proc/sys/net/ipv4/fwmark_reflect", "1"},
+		{"/proc/sys/net/ipv4/conf/all/rp_filter", "0"},
+		{"/proc/sys/net/ipv4/conf/default/rp_filter", "0"},
+		{"/proc/sys/net/ipv4/conf/gw0/rp_filter", "0"},
+		{"/proc/sys/net/ipv4/conf/up0/rp_filter", "0"},
+		{"/proc/sys/net/ipv4/conf/vx/rp_filter", "0"},
+		{"/proc/sys/net/ipv4/conf/gw0/send_redirects", "0"},
+		{"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
+		{"/proc/sys/net/bridge/bridge-nf-call-iptables", "0"},
+		{"/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0"},
+	};
+
+	for (size_t i = 0; i < SW_COUNT(settings); i++)
+		write_setting(settings[i][0], settings[i][1]);
+}
+
+static int gate_settings(struct worker *w, struct sw_error *err)
+{
+	int r = ns_enter(w->gate.fd, err);
+
+	if (r < 0)
+		return r;
+	write_gate_settings();
+	ns_return(w->home);
+	return 0;
+}
+
+static void host_settings(const struct plan_host *h)
+{
+	char path[96];
+
+	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/route_localnet", h->up);
+	write_setting(path, "1");
+	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+}
+
+static int do_inside(struct worker *w, const struct plan_host *h, struct sw_error *err)
+{
+	struct plan p = {0};
+	int r;
+
+	plan_gate_diff(h, &w->gate.state, &p);
+	r = perform(w, &w->gate, NULL, &p, err);
+	plan_fini(&p);
+	return r == 0 ? place_load(&w->gate, err) : r;
+}
+
+/** Twice: the host's end has a number only when it is there. */
+static int do_link(struct worker *w, const struct plan_host *h, struct sw_error *err)
+{
+	int r = 0;
+
+	for (int round = 0; round < 2 && r == 0; round++) {
+		bool was = plan_find(&w->gate.state, "up0") != NULL &&
+			   plan_find(&w->host.state, h->up) != NULL;
+		struct plan p = {0};
+
+		plan_link_diff(h, &w->host.state, &w->gate.state, &p);
+		r = perform(w, &w->host, &w->gate, &p, err);
+		plan_fini(&p);
+		if (r == 0)
+			r = place_load(&w->gate, err);
+		if (r == 0)
+			r = place_load(&w->host, err);
+		if (was)
+			break;
+	}
+	return r;
+}
+
+int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
+{
+	sw_autofree char *path = sync_gate_path(s->run_dir);
+	int r = 0;
+
+	if (w->gate.fd < 0)
+		r = place_open(w, &w->gate, path, true, err);
+	else
+		r = place_load(&w->gate, err);
+	if (r == 0)
+		r = place_load(&w->host, err);
+	if (r == 0)
+		r = do_inside(w, &s->host, err);
+	if (r == 0)
+		r = do_link(w, &s->host, err);
+	if (r < 0) {
+		place_fini(&w->gate); /* opened, or made, afresh with the next order */
+		return r;
+	}
+	host_settings(&s->host);
+	return gate_settings(w, err);
+}
+
+static int ports_here(const struct sync_gate *g, struct sw_error *err)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int r;
+
+	if (ctx == NULL)
+		return sw_fail(err, SW_EIO, "libnftables does not start");
+	r = nat_run(ctx, g->text, NULL, err);
+	nft_ctx_free(ctx);
+	return r == 0 ? flows_end(g->flows, g->n_flows, err) : r;
+}
+
+int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *err)
+{
+	int r;
+
+	if (w->gate.fd < 0)
+		return sw_fail(err, SW_EUNAVAIL, "there is no gate");
+	r = ns_enter(w->gate.fd, err);
+	if (r < 0)
+		return r;
+	r = ports_here(g, err);
+	ns_return(w->home);
+	return r;
+}
+
+int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err)
+{
+	sw_autofree char *path = sync_gate_path(s->run_dir);
+	struct plan_step step = {.op = PLAN_DEL_LINK};
+	struct plan p = {.steps = &step, .n = 1};
+	int r;
+
+	/* The device first: its number is free only when it is gone, whoever keeps the namespace.
+	 */
+	snprintf(step.name, sizeof step.name, "vx");
+	if (w->gate.fd < 0 && place_open(w, &w->gate, path, false, NULL) < 0)
+		return ns_remove(path, err);
+	r = perform(w, &w->gate, NULL, &p, err);
+	snprintf(step.name, sizeof step.name, "%s", s->host.up);
+	if (r == 0)
+		r = perform(w, &w->host, NULL, &p, err);
+	place_fini(&w->gate);
+	return r == 0 ? ns_remove(path, err) : r;
+}

@@ -1,0 +1,243 @@
+#!/bin/bash
+# Ports on every node: what a client sees, and what the task sees of the client. 3 nodes in a lab; the
+# client is the lab's switch, which is none of them.
+set -uo pipefail
+
+top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
+export LAB=${LAB:-ingress}
+lab=$top/deploy/lab
+here=$top/tests/integration
+[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
+work=$(mktemp -d)
+failed=0
+servers=()
+me=192.168.77.254
+
+finish() {
+	[ $failed = 0 ] || for n in n1 n2 n3; do
+		echo "--- log of $n"
+		"$lab" logs $n 2>/dev/null | grep -v '"level":"info"' | tail -n 8
+	done
+	for p in "${servers[@]}"; do kill "$p" 2>/dev/null; done
+	"$lab" down >/dev/null 2>&1
+	rm -rf "$work"
+}
+trap finish EXIT
+
+ok() { printf 'ok   %s\n' "$*"; }
+bad() { printf 'FAIL %s\n' "$*"; failed=1; }
+check() { # WHAT COMMAND...
+	local what=$1
+	shift
+	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
+}
+within() { # SECONDS COMMAND...
+	local until=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $until ] || { "$@"; return 1; }
+		sleep 0.1
+	done
+}
+ctl() { timeout 60 "$lab" ctl "$@"; }
+outside() { nsenter --net="/run/netns/swl-$LAB" "$@"; }
+ask() { outside python3 "$here/echo.py" ask "$@"; } # tcp|udp HOST PORT [FROM [BYTES]]
+on() { # NODE COMMAND...: in the node's namespaces
+	"$lab" exec "$@"
+}
+# netns NODE SERVICE: of the service's (first) task there
+netns() {
+	local id
+	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
+		awk -v n="$1" '$1 == n { print $2; exit }')
+	ls -d "/run/swarm-lab/$LAB/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
+}
+# answers NODE SERVICE NAME PORT: the test's server in that task's network, asked from its node
+answers() {
+	local ns address
+	ns=$(netns "$1" "$2")
+	address=$(on "$1" nsenter --net="$ns" ip -o -4 addr show dev eth1 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }')
+	on "$1" python3 "$here/echo.py" ask tcp "${address:-0.0.0.0}" "$4" | grep -q "^$3 "
+}
+# serve_again …: until it answers: what `ps` says right after a crash may be of before it
+serve_again() {
+	local try
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		serve "$@"
+		within 2 answers "$@" && return 0
+		kill "${servers[-1]}" 2>/dev/null
+	done
+	return 1
+}
+# serve NODE SERVICE NAME PORT: the test's server in that task's network
+serve() {
+	local ns
+	ns=$(netns "$1" "$2")
+	on "$1" nsenter --net="$ns" python3 "$here/echo.py" serve "$3" "$4" >/dev/null 2>&1 &
+	servers+=($!)
+}
+export -f ctl outside ask on netns within
+export lab here LAB work
+
+cat >"$work/stack.yml" <<'YML'
+version: "3.9"
+services:
+  remote:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    ports: [ "9000:9000", "9001:9000/udp" ]
+    deploy: { placement: { constraints: [node.hostname == n2] } }
+  all:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    ports:
+      - { target: 9000, published: 9100, protocol: tcp, mode: ingress }
+      - { target: 9000, published: 9100, protocol: udp, mode: ingress }
+    deploy: { mode: global }
+  bound:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    ports: [ "127.0.0.1:5432:9000", "192.168.77.1:5433:9000" ]
+    deploy: { placement: { constraints: [node.hostname == n2] } }
+  host:
+    image: busybox
+    command: sleep 100000
+    ports:
+      - { target: 9000, published: 9300, mode: host }
+      - { target: 9000, published: 9301, mode: host, host_ip: 127.0.0.1 }
+    deploy: { placement: { constraints: [node.hostname == n3] } }
+  auto:
+    image: busybox
+    command: sleep 100000
+    ports: [ "9000" ]
+    deploy: { placement: { constraints: [node.hostname == n3] } }
+  empty:
+    image: busybox
+    command: sleep 100000
+    ports: [ "9500:9000", "9500:9000/udp" ]
+    deploy: { replicas: 0 }
+networks:
+  net:
+YML
+
+echo "== up"
+"$lab" up --nodes 3 || { bad "lab up"; exit 1; }
+check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" t
+serve n2 t_remote remote 9000
+for n in n1 n2 n3; do serve $n t_all $n 9000; done
+serve n2 t_bound bound 9000
+serve n3 t_host host 9000
+serve n3 t_auto auto 9000
+
+echo "== the client's address"
+for n in 1 2 3; do
+	check "TCP by n$n to a task on n2" within 5 bash -c "ask tcp 192.168.77.$n 9000 | grep -q '^remote $me '"
+	check "UDP by n$n to a task on n2, target port differs" within 5 bash -c "ask udp 192.168.77.$n 9001 | grep -q '^remote $me '"
+done
+check "the client's port too" bash -c "ask tcp 192.168.77.1 9000 40001 | grep -q '^remote $me 40001 ' && ask udp 192.168.77.1 9001 40002 | grep -q '^remote $me 40002 '"
+all_answer() { for i in 1 2 3 4 5 6; do ask "$1" 192.168.77.1 9100 | cut -d' ' -f1; done | sort | uniq -c | awk '{ print $1 $2 }' | tr '\n' ' '; }
+export -f all_answer
+check "TCP: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer tcp)\" = '2n1 2n2 2n3 ' ]"
+check "UDP: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer udp)\" = '2n1 2n2 2n3 ' ]"
+
+echo "== one client port at three entry nodes, held open"
+hold() { outside python3 "$here/echo.py" hold "$@"; }
+cat >"$work/three.py" <<'PY'
+import socket
+held = []
+for i in (1, 2, 3):
+    s = socket.socket()
+    s.settimeout(3)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(("0.0.0.0", 41000))
+    s.connect((f"192.168.77.{i}", 9000))
+    held.append(s)
+for _ in range(3):
+    for s in held:
+        s.sendall(b"x")
+        answer = s.recv(200).decode().split()
+        assert answer[0] == "remote" and answer[1] == "192.168.77.254", answer
+print("three")
+PY
+check "three working connections, same address" outside python3 "$work/three.py"
+
+echo "== from nodes and containers"
+for a in 127.0.0.1 192.168.77.1 192.168.77.2; do
+	check "n1 to $a" bash -c "on n1 python3 $here/echo.py ask tcp $a 9000 | grep -q '^remote 192.168.77.1 '"
+done
+check "n2, where the task is, by n1" bash -c "on n2 python3 $here/echo.py ask tcp 192.168.77.1 9000 | grep -q '^remote 192.168.77.2 '"
+check "n2 to itself by UDP" bash -c "on n2 python3 $here/echo.py ask udp 192.168.77.2 9001 | grep -q '^remote 192.168.77.2 '"
+inside=$(netns n1 t_all)
+check "a container to its own node's port" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp 192.168.77.1 9100 | grep -q '^n[123] '"
+check "a container to another node's port" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp 192.168.77.3 9000 | grep -q '^remote 192.168.77.1 '"
+
+echo "== what is not published"
+check "127.0.0.1:5432 from its node" bash -c "on n1 python3 $here/echo.py ask tcp 127.0.0.1 5432 | grep -q ^bound"
+check "127.0.0.1:5432 not from outside" bash -c "! ask tcp 192.168.77.1 5432"
+check "an address of one node from outside" bash -c "ask tcp 192.168.77.1 5433 | grep -q '^bound $me '"
+check "not at another node" bash -c "! ask tcp 192.168.77.2 5433"
+outside ip route add 198.18.0.0/15 via 192.168.77.1
+outside ip route add 172.18.0.0/16 via 192.168.77.1
+check "the identity is not reachable from outside" bash -c "! ask tcp 198.18.0.1 9000 && ! ask tcp 198.18.0.1 5432"
+check "a container is not reachable from outside" bash -c "! ask tcp 172.18.0.2 9000"
+check "a port that is not published is refused" bash -c "ask tcp 192.168.77.1 9999 | grep -q Refused"
+
+echo "== mode host, chosen ports"
+check "mode host on its node" bash -c "ask tcp 192.168.77.3 9300 | grep -q '^host $me '"
+check "mode host on no other" bash -c "ask tcp 192.168.77.1 9300 | grep -q Refused"
+check "mode host at 127.0.0.1 only" bash -c "on n3 python3 $here/echo.py ask tcp 127.0.0.1 9301 | grep -q ^host && ! ask tcp 192.168.77.3 9301"
+auto=$(ctl n1 service ls --format '{{.Name}} {{.Ports}}' | sed -n 's/^t_auto .*:\([0-9]*\)->.*/\1/p')
+check "a port was chosen from 30000" test "${auto:-0}" -ge 30000
+check "it answers on another node" bash -c "ask tcp 192.168.77.1 ${auto:-1} | grep -q '^auto $me '"
+
+echo "== no task"
+check "TCP is refused at once" bash -c "ask tcp 192.168.77.1 9500 | grep -q Refused"
+check "UDP is refused at once" bash -c "ask udp 192.168.77.1 9500 | grep -q Refused"
+check "a closed port of a task is refused through the mesh" bash -c "ctl n1 service create -d --name closed -p 9600:9777 --constraint node.hostname==n2 busybox sleep 100000 && within 10 bash -c \"ask tcp 192.168.77.1 9600 | grep -q Refused\" && ask udp 192.168.77.1 9600 >/dev/null; ask tcp 192.168.77.1 9600 | grep -q Refused"
+
+echo "== conflicts"
+check "a second service on a port is refused with its owner" bash -c "ctl n1 service create --name two -p 9000:80 busybox 2>&1 | grep -q 't_remote'"
+
+echo "== sizes"
+for bytes in 1400 8000; do
+	check "UDP of $bytes bytes both ways" within 4 bash -c "ask udp 192.168.77.1 9001 0 $bytes | grep -q ' $bytes'"
+done
+
+echo "== agents and nodes die"
+for n in n1 n2 n3; do "$lab" kill $n agent; "$lab" start $n; done
+for n in 1 2 3; do
+	check "n$n answers while its agent comes back" bash -c "ask tcp 192.168.77.$n 9000 | grep -q '^remote $me '"
+done
+coproc HELD { hold tcp 192.168.77.1 9000; }
+echo >&"${HELD[1]}"
+read -r -t 5 line <&"${HELD[0]}"
+check "a connection is held" test "${line%% *}" = remote
+for n in n1 n2 n3; do "$lab" kill $n agent; "$lab" start $n; done
+sleep 2
+echo >&"${HELD[1]}"
+read -r -t 5 line <&"${HELD[0]}"
+check "it outlives all agents" test "${line%% *}" = remote
+"$lab" cut n2
+check "its node is down, and no other" within 10 bash -c "ctl n1 node ls --format '{{.Hostname}} {{.Status}}' | grep -i down | tr '\n' ' ' | grep -qix 'n2 down '"
+echo >&"${HELD[1]}"
+read -r -t 5 line <&"${HELD[0]}"
+check "what was open to a dead node is reset (got: $line)" test "$line" = ConnectionResetError
+"$lab" heal
+check "it is back" within 15 bash -c "ctl n1 node ls --format '{{.Hostname}} {{.Status}}' | grep -qi 'n2 ready'"
+check "everything converges again" within 20 bash -c "[ \"\$(ctl n1 service ps t_remote --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' | grep -c 'n2 Running')\" = 1 ]"
+serve_again n2 t_remote remote 9000
+check "and answers again by every node" within 5 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' || exit 1; done"
+
+echo "== everything is killed"
+for n in n1 n2 n3; do "$lab" kill $n all; done
+for n in n1 n2 n3; do "$lab" start $n; done
+check "the tasks are back" within 40 bash -c "[ \"\$(ctl n1 service ps t_remote --filter desired-state=running --format '{{.CurrentState}}' | grep -c ^Running)\" = 1 ]"
+serve_again n2 t_remote remote 9000
+check "the port answers by every node" within 10 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' || exit 1; done"
+
+[ $failed = 0 ] && echo "all passed"
+exit $failed

@@ -1,0 +1,185 @@
+#!/bin/bash
+# Virtual addresses: names, balance, refusal, and no request lost while tasks come and go. Three nodes
+# in a lab. SECONDS_UNDER_LOAD is not fixed: the load runs as long as the updates take.
+set -uo pipefail
+
+top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
+export LAB=${LAB:-vip}
+lab=$top/deploy/lab
+here=$top/tests/integration
+[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
+work=$(mktemp -d)
+failed=0
+servers=()
+
+finish() {
+	[ $failed = 0 ] || for n in n1 n2 n3; do
+		echo "--- log of $n"
+		"$lab" logs $n 2>/dev/null | grep -v '"level":"info"' | tail -n 8
+	done
+	for p in "${servers[@]}"; do kill "$p" 2>/dev/null; done
+	"$lab" down >/dev/null 2>&1
+	rm -rf "$work"
+}
+trap finish EXIT
+
+ok() { printf 'ok   %s %s\n' "$(date +%T)" "$*"; }
+bad() { printf 'FAIL %s\n' "$*"; failed=1; }
+check() { # WHAT COMMAND...
+	local what=$1
+	shift
+	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
+}
+within() { # SECONDS COMMAND...
+	local until=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $until ] || { "$@"; return 1; }
+		sleep 0.1
+	done
+}
+ctl() { timeout 120 "$lab" ctl "$@"; }
+on() { "$lab" exec "$@"; }
+netns() { # NODE SERVICE: of its (first) task there
+	local id
+	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
+		awk -v n="$1" '$1 == n { print $2; exit }')
+	ls -d "/run/swarm-lab/$LAB/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
+}
+inside() { # NODE SERVICE COMMAND...: in the network of that task
+	local node=$1 ns
+	ns=$(netns "$1" "$2")
+	shift 2
+	on "$node" nsenter --net="$ns" "$@"
+}
+# resolve NAME: as the client on n1 sees it
+resolve() {
+	inside n1 v_client python3 - "$1" <<'PY'
+import socket, struct, sys
+name = sys.argv[1]
+q = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack(">2H", 1, 1)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.sendto(q, ("127.0.0.11", 53))
+a = s.recv(4096)
+n = struct.unpack(">H", a[6:8])[0]
+at = len(q)
+for _ in range(n):
+    kind, _, ttl, size = struct.unpack(">HHIH", a[at + 2:at + 12])
+    assert ttl <= 5, ttl
+    if kind == 1:
+        print(socket.inet_ntoa(a[at + 12:at + 16]))
+    at += 12 + size
+PY
+}
+export -f ctl on netns inside resolve within
+export lab here LAB work
+
+stack() { # VERSION ORDER REPLICAS
+	cat >"$work/stack.yml" <<YML
+version: "3.9"
+services:
+  web:
+    image: busybox
+    command: sh -c 'mkdir /www; hostname > /www/index.html; trap "sleep 0.5; exit 0" TERM; httpd -f -p 80 -h /www & wait'
+    environment: [ "VERSION=$1" ]
+    healthcheck: { test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 10s }
+    networks: { net: { aliases: [ shopfront ] } }
+    ports: [ "8080:80" ]
+    deploy: { replicas: $3, update_config: { order: $2, parallelism: 1, monitor: 0s } }
+  rr:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    deploy: { replicas: 2, endpoint_mode: dnsrr }
+  echo:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    deploy: { replicas: 2, placement: { max_replicas_per_node: 1, constraints: [ "node.hostname != n1" ] } }
+  none:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    deploy: { replicas: 0 }
+  client:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    deploy: { mode: global }
+networks:
+  net:
+YML
+	ctl n1 stack deploy -c "$work/stack.yml" v
+}
+
+echo "== up"
+"$lab" up --nodes 3 || { bad "lab up"; exit 1; }
+check "stack deploy converges" stack 0 start-first 3
+
+echo "== names"
+vip=$(resolve web)
+check "a service's name is one address" test "$(echo "$vip" | wc -l)" = 1
+check "its full name and its alias are the same" bash -c "[ \"\$(resolve v_web)\" = $vip ] && [ \"\$(resolve shopfront)\" = $vip ]"
+check "tasks. is each task" test "$(resolve tasks.web | sort -u | wc -l)" = 3
+check "dnsrr is each task too" test "$(resolve rr | sort -u | wc -l)" = 2
+
+echo "== balance"
+spread() { for i in $(seq 9); do inside n1 v_client curl -s -m 3 "http://$vip/"; done | sort | uniq -c | awk '{ printf "%s ", $1 }'; }
+check "even, one after the other (got $(spread))" test "$(spread)" = "3 3 3 "
+check "a task reaches itself by it" bash -c "[ \"\$(for i in 1 2 3 4 5 6; do inside \$(ctl n1 service ps v_web --filter desired-state=running --format '{{.Node}}' | head -n 1) v_web curl -s -m 3 http://$vip/; done | sort -u | wc -l)\" = 3 ]"
+none=$(resolve none)
+check "without a task TCP is refused at once" bash -c "inside n1 v_client python3 $here/echo.py ask tcp $none 80 | grep -q Refused"
+check "and UDP" bash -c "inside n1 v_client python3 $here/echo.py ask udp $none 80 | grep -qE 'Refused|Permission'"
+
+echo "== no request is lost"
+load() { # NAME HOST PORT RUNNER...: in the background, until stop_load
+	touch "$work/load.$1"
+	"${@:4}" python3 "$here/load.py" 200 300 "$2" "$3" "$work/load.$1" >"$work/load.$1.out" 2>&1 &
+	servers+=($!)
+	eval "load_$1=$!"
+}
+stop_load() { rm -f "$work/load.$1"; eval "wait \$load_$1"; }
+clientns=$(netns n1 v_client)
+load vip "$vip" 80 "$lab" exec n1 nsenter --net="$clientns"
+load port 192.168.77.1 8080 nsenter --net="/run/netns/swl-$LAB"
+for v in 1 2 3; do check "update $v, start-first" stack $v start-first 3; done
+for v in 4 5; do check "update $v, stop-first" stack $v stop-first 3; done
+check "scale up" ctl n1 service scale v_web=6
+check "scale down" ctl n1 service scale v_web=2
+check "drain of a node" bash -c "ctl n1 node update --availability drain n3 && within 20 bash -c \"! ctl n1 service ps v_web --filter desired-state=running --format '{{.Node}}' | grep -qx n3\" && within 20 bash -c \"[ \\\$(ctl n1 service ps v_web --filter desired-state=running --format '{{.CurrentState}}' | grep -c ^Running) = 2 ]\""
+ctl n1 node update --availability active n3 >/dev/null
+check "one replica, start-first" bash -c "ctl n1 service scale v_web=1 && within 10 true"
+stop_load vip
+check "through the virtual address: $(head -n 1 "$work/load.vip.out")" test $? = 0
+sed -n '2,$p' "$work/load.vip.out" | sed 's/^/     /'
+stop_load port
+check "through the published port: $(head -n 1 "$work/load.port.out")" test $? = 0
+sed -n '2,$p' "$work/load.port.out" | sed 's/^/     /'
+
+echo "== a sender of datagrams finds the new task"
+for n in n2 n3; do
+	ns=$(netns $n v_echo)
+	[ -n "$ns" ] || continue
+	on $n nsenter --net="$ns" python3 "$here/echo.py" serve $n 9000 >/dev/null 2>&1 &
+	servers+=($!)
+done
+evip=$(resolve echo)
+hold() { on n1 nsenter --net="$clientns" python3 "$here/echo.py" hold udp "$evip" 9000; }
+coproc ONE { hold; }
+one_in=${ONE[1]} one_out=${ONE[0]}
+mkfifo "$work/in" "$work/out2"
+hold <"$work/in" >"$work/out2" &
+servers+=($!)
+exec 8>"$work/in" 9<"$work/out2"
+say1() { echo >&"$one_in" && read -r -t 5 line <&"$one_out" && echo "${line%% *}"; }
+say2() { echo >&8 && read -r -t 5 line <&9 && echo "${line%% *}"; }
+a=$(say1) b=$(say2)
+check "two senders have a task each (got $a $b)" test "$(printf '%s\n' "$a" "$b" | sort | tr '\n' ' ')" = "n2 n3 "
+ctl n1 service scale v_echo=1 >/dev/null
+left=$(ctl n1 service ps v_echo --filter desired-state=running --format '{{.Node}}')
+both() { [ "$(say1) $(say2)" = "$left $left" ]; }
+check "both reach the one that is left within 3 s" within 3 both
+
+[ $failed = 0 ] && echo "all passed"
+exit $failed
