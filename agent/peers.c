@@ -6,6 +6,7 @@
  */
 #include "agent/peers.h"
 
+#include "agent/images.h"
 #include "agent/pump.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -532,7 +533,7 @@ static void on_told(const ProtobufCMessage *reply, const struct sw_error *status
 	call_waiters(p, status->code != 0 || p->closing);
 	if (!p->closing)
 		sw_timer_set(&p->tell, !sw_list_empty(&p->waiters) ? 1
-				       : status->code == 0	   ? TELL_MS
+				       : status->code == 0         ? TELL_MS
 								   : TELL_FAILED_MS);
 	sw_closer_drop(&p->a->closer);
 }
@@ -670,9 +671,17 @@ static const struct rpc_method peer_methods[] = {
 	{0},
 };
 
+/* Builds that a manager passes on for an operator. The argument is the agent. */
+static const struct rpc_method build_methods[] = {
+	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 build_on_build},
+	{0},
+};
+
 void peers_start(struct peers *p)
 {
-	const struct rpc_table tables[] = {{peer_methods, p}, {0}};
+	const struct rpc_table tables[] = {{peer_methods, p}, {build_methods, p->a}, {0}};
 	const struct rpc_server_options o = {.tables = tables, .arg = p};
 	sw_autofree char *address = sw_asprintf("%s:%u", p->a->id.advertise, p->a->o.peer_port);
 	struct sw_error err;

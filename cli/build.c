@@ -298,7 +298,8 @@ int build_run(struct cli *cli, struct build_request *b, Pb__ImageSummary **ret,
 	pb__build_file__init(&t->file);
 	if (rc == 0) {
 		t->progress = build_progress_new(b->live, b->quiet);
-		rc = client_stream(t->client, METHOD_ImageBuild, NULL, &ops, t, err);
+		rc = client_stream(t->client, b->elsewhere ? METHOD_NodeBuild : METHOD_ImageBuild,
+				   NULL, &ops, t, err);
 		build_progress_end(t->progress);
 	}
 	if (t->err.code != 0) {

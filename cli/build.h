@@ -9,6 +9,7 @@ struct build_request {
 	Pb__BuildStart *start;     /* owned; contexts[0] is the main one */
 	struct build_files *files; /* one for each of start's contexts; those of images are empty */
 	bool live, quiet;
+	bool elsewhere; /* through a manager, on start's node or any */
 	int output; /* where output goes, -1 = none is wanted */
 };
 

@@ -48,6 +48,7 @@ static int build_one(struct cli *cli, const struct compose_build *c, Pb__ImageSu
 	fill(&b, c);
 	b.quiet = cli_flag(cli, "quiet");
 	b.live = isatty(STDERR_FILENO);
+	b.elsewhere = cli_is_remote(cli);
 	rc = read_files(&b, c, err);
 	if (rc == 0)
 		rc = build_run(cli, &b, ret, err);

@@ -335,6 +335,8 @@ CMD(image_build)
 	const char *output = cli_get(cli, "output");
 	int rc;
 
+	b.elsewhere = cli_get(cli, "on") != NULL || cli_is_remote(cli);
+	msg_set_str(&b.start->node, cli_get(cli, "on") != NULL ? cli_get(cli, "on") : "");
 	rc = fill_start(cli, &b, err);
 	if (rc == 0 && output != NULL)
 		rc = open_output(output, &out, &b.output, err);

@@ -127,6 +127,7 @@ static const struct cli_option build_options[] = {
 	{"pull", 0, NULL, "Ask for newer base images"},
 	{"push", 0, NULL, "Push the image's names when it is built"},
 	{"output", 'o', "WHERE", "DIR, or type=image|local|tar|oci|docker,dest=PATH"},
+	{"on", 0, "NODE", "Build on that node (this host; from afar: one that has little to do)"},
 	{"progress", 0, "FORM", "auto, tty, plain or quiet"},
 	{"iidfile", 0, "FILE", "Write the image's id there"},
 	{"network", 0, "MODE", "Of RUN: default, none or host"},

@@ -131,6 +131,16 @@ check "a change is rolled out" ctl n1 stack deploy --build --timeout 60s -c "$wo
 check "and runs" within 5 sh -c "'$lab' ctl n1 service logs bs_web | grep -q v=2"
 ctl n1 stack rm bs >/dev/null 2>&1
 
+echo "== elsewhere"
+check "on another node" ctl n1 image build -q --on n2 -t there:1 "$work/stack/web"
+check "the image is there" sh -c "'$lab' ctl n2 image ls --format '{{.Repository}}' | grep -q there"
+ctl n1 operator issue ann -o "$work/ann.ctx" >/dev/null 2>&1
+far() { nsenter --net="/run/netns/swl-$LAB" env -i HOME="$work" PATH=/usr/bin:/bin SWARM_RUN_DIR=/nowhere "$top/build/release/bin/swarmctl" "$@"; }
+far context import "$work/ann.ctx" >/dev/null 2>&1
+far context use ann >/dev/null 2>&1
+check "from a laptop, with an operator's file" far image build -q -t far:1 "$work/stack/web"
+refused "on a node that is none" 'nosuch' far image build -q --on nosuch "$work/stack/web"
+
 echo "== secrets"
 ctl n1 image save app:1 >"$work/app.tar"
 mkdir "$work/app" && tar -C "$work/app" -xf "$work/app.tar"
