@@ -7,6 +7,7 @@
  *through a bounded queue under a lock and an async handle; who asks waits on a condition.
  */
 #include "agent/images.h"
+#include "agent/peers.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -75,7 +76,7 @@ struct build_call {
 	struct sw_list events;
 	size_t n_events;
 	struct asked *asked;
-	bool finished;
+	bool finished, joined;
 	char *image_id;
 	struct sw_error err;
 
@@ -490,6 +491,21 @@ static void send_image(struct build_call *c)
 	img_image_free(i);
 }
 
+/* The managers know of the image: from now on every node finds it. */
+static void conclude(void *arg)
+{
+	struct build_call *c = arg;
+
+	if (c->s != NULL) {
+		if (c->err.code == 0)
+			send_image(c);
+		rpc_stream_set_ops(c->s, NULL, NULL);
+		rpc_stream_finish(c->s, c->err.code != 0 ? &c->err : NULL);
+		c->s = NULL;
+	}
+	uv_close((uv_handle_t *)&c->wake, on_async_closed);
+}
+
 static void on_wake(uv_async_t *h)
 {
 	struct build_call *c = container_of(h, struct build_call, wake);
@@ -501,19 +517,15 @@ static void on_wake(uv_async_t *h)
 	pthread_mutex_unlock(&c->lock);
 	if (!send_events(c) || !finished || uv_is_closing((uv_handle_t *)h))
 		return;
+	if (c->joined)
+		return;
 	pthread_join(c->thread, NULL);
 	if (c->sandbox != 0)
 		net_sandbox_remove(c->a->net, c->sandbox, NULL, NULL);
+	c->joined = true;
 	sw_info("image built", SW_STR("image", c->image_id != NULL ? c->image_id : "none"),
 		SW_INT("ms", sw_mono_ms() - c->began_ms), SW_STR("error", c->err.msg));
-	if (c->s != NULL) {
-		if (c->err.code == 0)
-			send_image(c);
-		rpc_stream_set_ops(c->s, NULL, NULL);
-		rpc_stream_finish(c->s, c->err.code != 0 ? &c->err : NULL);
-		c->s = NULL;
-	}
-	uv_close((uv_handle_t *)h, on_async_closed);
+	peers_tell(c->a->peers, conclude, c);
 }
 
 /* The Dockerfile: sent along, or one of the context's files. */

@@ -1,5 +1,6 @@
 /* The agent's socket: what concerns this host. */
 #include "agent/images.h"
+#include "agent/peers.h"
 
 #include "base/fs.h"
 #include "base/id.h"
@@ -232,13 +233,20 @@ static void load_work(struct sw_job *j)
 	}
 }
 
-static void load_done(struct sw_job *j)
+static void load_told(void *arg)
 {
-	struct fetch *f = container_of(j, struct fetch, job);
+	struct fetch *f = arg;
 
 	for (size_t i = 0; f->err.code == 0 && f->ids != NULL && f->ids[i] != NULL; i++)
 		send_image(f, f->ids[i]);
 	fetch_done(f, f->err.code != 0 ? &f->err : NULL);
+}
+
+static void load_done(struct sw_job *j)
+{
+	struct fetch *f = container_of(j, struct fetch, job);
+
+	peers_tell(f->a->peers, load_told, f);
 }
 
 static void load_on_message(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)

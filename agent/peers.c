@@ -6,6 +6,7 @@
  */
 #include "agent/peers.h"
 
+#include "agent/images.h"
 #include "agent/pump.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -71,9 +72,17 @@ struct peers {
 	uint64_t seen, listed; /* changes of the store: told, and in the list */
 	struct sw_strmap told; /* image id -> digest of what was told, as a number */
 	bool busy, told_once;
+	struct sw_list waiters; /* struct waiter */
 	unsigned giving;
 	void (*closed)(void *);
 	void *closed_arg;
+};
+
+struct waiter { /* for the managers to know */
+	struct sw_list link;
+	uint64_t changes;
+	void (*cb)(void *arg);
+	void *arg;
 };
 
 static const struct rpc_method find_method = {"/swarm.v1.Images/Find",
@@ -475,6 +484,36 @@ static void fill_report(struct peers *p, Pb__ImageReport *r)
 	}
 }
 
+static void call_waiters(struct peers *p, bool all)
+{
+	sw_list_each_safe (l, &p->waiters) {
+		struct waiter *w = sw_list_entry(l, struct waiter, link);
+
+		if (!all && w->changes > p->seen)
+			continue;
+		sw_list_remove(&w->link);
+		w->cb(w->arg);
+		free(w);
+	}
+}
+
+static void on_tell(struct sw_timer *t);
+
+void peers_tell(struct peers *p, void (*cb)(void *arg), void *arg)
+{
+	struct waiter *w;
+
+	if (p->closing || session_channel(p->a->session) == NULL ||
+	    (p->told_once && p->seen == img_store_changes(p->a->images))) {
+		cb(arg);
+		return;
+	}
+	w = sw_new(struct waiter);
+	*w = (struct waiter){.changes = img_store_changes(p->a->images), .cb = cb, .arg = arg};
+	sw_list_append(&p->waiters, &w->link);
+	on_tell(&p->tell);
+}
+
 static void on_told(const ProtobufCMessage *reply, const struct sw_error *status, void *arg)
 {
 	struct peers *p = arg;
@@ -491,8 +530,11 @@ static void on_told(const ProtobufCMessage *reply, const struct sw_error *status
 		p->seen = p->listed;
 	}
 	free_list(p);
+	call_waiters(p, status->code != 0 || p->closing);
 	if (!p->closing)
-		sw_timer_set(&p->tell, status->code == 0 ? TELL_MS : TELL_FAILED_MS);
+		sw_timer_set(&p->tell, !sw_list_empty(&p->waiters) ? 1
+				       : status->code == 0         ? TELL_MS
+								   : TELL_FAILED_MS);
 	sw_closer_drop(&p->a->closer);
 }
 
@@ -629,9 +671,17 @@ static const struct rpc_method peer_methods[] = {
 	{0},
 };
 
+/* Builds that a manager passes on for an operator. The argument is the agent. */
+static const struct rpc_method build_methods[] = {
+	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 build_on_build},
+	{0},
+};
+
 void peers_start(struct peers *p)
 {
-	const struct rpc_table tables[] = {{peer_methods, p}, {0}};
+	const struct rpc_table tables[] = {{peer_methods, p}, {build_methods, p->a}, {0}};
 	const struct rpc_server_options o = {.tables = tables, .arg = p};
 	sw_autofree char *address = sw_asprintf("%s:%u", p->a->id.advertise, p->a->o.peer_port);
 	struct sw_error err;
@@ -654,6 +704,7 @@ struct peers *peers_new(struct agent *a)
 	p->source = (struct img_peers){on_find, on_documents, on_layer, p};
 	sw_list_init(&p->wants);
 	sw_list_init(&p->resumes);
+	sw_list_init(&p->waiters);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	if (uv_async_init(a->loop, &p->wake, on_wake) != 0)
@@ -688,6 +739,7 @@ void peers_close(struct peers *p, void (*cb)(void *), void *arg)
 	p->closed = cb;
 	p->closed_arg = arg;
 	sw_timer_close(&p->tell);
+	call_waiters(p, true);
 	for (size_t k = 0; k < p->channels.n; k++)
 		rpc_channel_close(p->channels.e[k].value, NULL, NULL);
 	sw_strmap_fini(&p->channels, NULL);

@@ -10,6 +10,9 @@ struct peers;
 struct peers *peers_new(struct agent *a);
 /** The node has an identity: listen, and tell what is here. Again after a new certificate. */
 void peers_start(struct peers *p);
+/** cb when the managers know of every image that is here now, or can't be told; at once when they do.
+ *  Who was answered then finds the image from any node. */
+void peers_tell(struct peers *p, void (*cb)(void *arg), void *arg);
 /** Closes everything; no thread may ask any more. cb when it is closed. */
 void peers_close(struct peers *p, void (*cb)(void *), void *arg);
 void peers_free(struct peers *p);

@@ -37,6 +37,14 @@ struct talk {
 	struct sw_error err;
 };
 
+struct build_request build_request_new(void)
+{
+	struct build_request b = {.output = -1, .start = sw_new(Pb__BuildStart)};
+
+	pb__build_start__init(b.start);
+	return b;
+}
+
 void build_request_fini(struct build_request *b)
 {
 	for (size_t k = 0; b->start != NULL && k < b->start->n_contexts; k++)
@@ -75,6 +83,12 @@ int build_add_files(struct build_request *b, const char *name, const char *root,
 void build_add_image(struct build_request *b, const char *name, const char *image)
 {
 	msg_set_str(&add_context(b, name)->image, image);
+}
+
+void build_add_text(char ***list, size_t *n, const char *text)
+{
+	*list = sw_realloc(*list, sizeof **list * (*n + 1));
+	(*list)[(*n)++] = sw_strdup(text);
 }
 
 static int read_dockerfile(struct build_request *b, const char *path, struct sw_error *err)
@@ -284,7 +298,8 @@ int build_run(struct cli *cli, struct build_request *b, Pb__ImageSummary **ret,
 	pb__build_file__init(&t->file);
 	if (rc == 0) {
 		t->progress = build_progress_new(b->live, b->quiet);
-		rc = client_stream(t->client, METHOD_ImageBuild, NULL, &ops, t, err);
+		rc = client_stream(t->client, b->elsewhere ? METHOD_NodeBuild : METHOD_ImageBuild,
+				   NULL, &ops, t, err);
 		build_progress_end(t->progress);
 	}
 	if (t->err.code != 0) {

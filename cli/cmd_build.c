@@ -23,12 +23,6 @@ enum { SECRET_MAX = 500 << 10 };
 
 /* ---- options of a build ---- */
 
-static void add_text(char ***list, size_t *n, const char *text)
-{
-	*list = sw_realloc(*list, sizeof **list * (*n + 1));
-	(*list)[(*n)++] = sw_strdup(text);
-}
-
 /* "NAME=value", or NAME with the value that the environment has. */
 static void take_args(struct cli *cli, Pb__BuildStart *s)
 {
@@ -39,12 +33,12 @@ static void take_args(struct cli *cli, Pb__BuildStart *s)
 		sw_autofree char *pair = value != NULL ? sw_asprintf("%s=%s", v, value) : NULL;
 
 		if (pair != NULL || strchr(v, '=') != NULL)
-			add_text(&s->args, &s->n_args, pair != NULL ? pair : v);
+			build_add_text(&s->args, &s->n_args, pair != NULL ? pair : v);
 	}
 	for (size_t k = 0; (v = cli_nth(cli, "tag", k)) != NULL; k++)
-		add_text(&s->tags, &s->n_tags, v);
+		build_add_text(&s->tags, &s->n_tags, v);
 	for (size_t k = 0; (v = cli_nth(cli, "label", k)) != NULL; k++)
-		add_text(&s->labels, &s->n_labels, v);
+		build_add_text(&s->labels, &s->n_labels, v);
 }
 
 static char *field_of(char *const *fields, const char *key)
@@ -335,13 +329,14 @@ static int after_build(struct cli *cli, const struct build_request *b, const Pb_
 
 CMD(image_build)
 {
-	struct build_request b = {.output = -1, .start = sw_new(Pb__BuildStart)};
+	struct build_request b = build_request_new();
 	struct output out = {.type = ""};
 	Pb__ImageSummary *image = NULL;
 	const char *output = cli_get(cli, "output");
 	int rc;
 
-	pb__build_start__init(b.start);
+	b.elsewhere = cli_get(cli, "on") != NULL || cli_is_remote(cli);
+	msg_set_str(&b.start->node, cli_get(cli, "on") != NULL ? cli_get(cli, "on") : "");
 	rc = fill_start(cli, &b, err);
 	if (rc == 0 && output != NULL)
 		rc = open_output(output, &out, &b.output, err);

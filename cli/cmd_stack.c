@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/build_stack.h"
 #include "cli/compose/compose.h"
 #include "cli/human.h"
 #include "cli/wait.h"
@@ -146,7 +147,7 @@ CMD(stack_rollback)
 
 CMD(stack_deploy)
 {
-	struct compose_options o = {.name = cli->args[0]};
+	struct compose_options o = {.name = cli->args[0], .builds = cli_flag(cli, "build")};
 	struct compose_result loaded = {0};
 	Pb__StackApplyRequest q = PB__STACK_APPLY_REQUEST__INIT;
 	Pb__StackApplyReply *r = NULL;
@@ -154,6 +155,8 @@ CMD(stack_deploy)
 	uint64_t stack = 0;
 	int rc = load(cli, &o, &loaded, err);
 
+	if (rc == 0 && o.builds)
+		rc = build_stack(cli, &loaded, err);
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	if (rc == 0) {

@@ -205,6 +205,14 @@ int cli_client(struct cli *cli, struct client **ret, struct sw_error *err)
 	return rc;
 }
 
+bool cli_is_remote(struct cli *cli)
+{
+	struct client *ignored;
+	struct sw_error err;
+
+	return cli_client(cli, &ignored, &err) == 0 && !sw_is_empty(cli->where.context);
+}
+
 void cli_fini(struct cli *cli)
 {
 	client_free(cli->client);

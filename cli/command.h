@@ -67,6 +67,9 @@ const char *cli_nth(const struct cli *cli, const char *name, size_t i);
 /** The client, connected to nothing yet. */
 int cli_client(struct cli *cli, struct client **ret, struct sw_error *err) SW_MUST_CHECK;
 
+/** Whether a context is in use: there is no agent of this host to ask. */
+bool cli_is_remote(struct cli *cli);
+
 /* ---- parsing alone, for tests ---- */
 const struct command *cli_find_command(int argc, char **argv, int *ret_words);
 int cli_parse(struct cli *cli, const struct command *c, int argc, char **argv,

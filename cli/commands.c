@@ -127,6 +127,7 @@ static const struct cli_option build_options[] = {
 	{"pull", 0, NULL, "Ask for newer base images"},
 	{"push", 0, NULL, "Push the image's names when it is built"},
 	{"output", 'o', "WHERE", "DIR, or type=image|local|tar|oci|docker,dest=PATH"},
+	{"on", 0, "NODE", "Build on that node (this host; from afar: one that has little to do)"},
 	{"progress", 0, "FORM", "auto, tty, plain or quiet"},
 	{"iidfile", 0, "FILE", "Write the image's id there"},
 	{"network", 0, "MODE", "Of RUN: default, none or host"},
@@ -164,6 +165,7 @@ static const struct cli_option logs_options[] = {
 static const struct cli_option deploy_options[] = {
 	{"compose-file", 'c', "FILE", "Stack file, - for standard input (several)"},
 	{"prune", 0, NULL, "Remove services that the file no longer has"},
+	{"build", 0, NULL, "Build the images that the file says how to build, first"},
 	{"resolve-image", 0, "WHEN", "always, changed or never"},
 	{"with-registry-auth", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,

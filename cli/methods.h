@@ -20,6 +20,7 @@
 	X(ServiceLogs, logs_request, log_line, RPC_SERVER_STREAM)              \
 	X(NodeUpdate, node_update_request, id_reply, RPC_UNARY)                \
 	X(NodeRemove, node_remove_request, id_reply, RPC_UNARY)                \
+	X(NodeBuild, build_request, build_event, RPC_BIDI)                     \
 	X(Rebalance, rebalance_request, rebalance_reply, RPC_UNARY)            \
 	X(NetworkCreate, network_create_request, id_reply, RPC_UNARY)          \
 	X(NetworkRemove, ref, id_reply, RPC_UNARY)                             \

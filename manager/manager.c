@@ -480,6 +480,7 @@ static void make_parts(struct manager *m)
 		.zone = zones_get,
 		.self_node = m->node_id,
 		.loop = m->loop,
+		.tls = m->tls,
 		.arg = m,
 	};
 	const struct dispatch_env de = {

@@ -33,15 +33,28 @@ struct compose_options {
 	compose_read_fn read;     /* NULL: from the disk, and stdin for "-" */
 	void *arg;                /* of both */
 	bool no_interpolation;    /* leave $… as it is */
+	bool builds;              /* `build:` is wanted; without it a warning is given */
 	bool config_only;         /* no StackSpec: files of configs and secrets are not read */
 	enum { COMPOSE_NO_CONFIG, COMPOSE_YAML, COMPOSE_JSON } config; /* print the merged file */
 };
+
+struct compose_build { /* a service's `build:` */
+	char *service; /* full name */
+	char *image;   /* the name that it gets: the service's `image`, or STACK-SERVICE */
+	char *context; /* absolute */
+	char *dockerfile, *inline_text, *target, *network; /* "" = not said */
+	char **args, **labels;                             /* NAME=value */
+	bool no_cache, pull;
+};
+void compose_build_fini(struct compose_build *b);
 
 struct compose_result {
 	Pb__StackSpec *spec; /* NULL when there is any error, and with config_only */
 	char *config;        /* as asked by options.config; NULL when there is any error */
 	char *diagnostics; /* never NULL: "stack.yml:12:7: services.web.ports[0]: …\n" and so on */
 	size_t n_errors, n_warnings;
+	struct compose_build *builds; /* with options.builds */
+	size_t n_builds;
 };
 
 /** 0, or SW_EINVAL when there are errors (ret is filled either way: free it with the below). */

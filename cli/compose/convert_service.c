@@ -10,13 +10,16 @@
 
 enum { PORTS_MAX = 10000 };
 
-static void convert_image(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
-			  const struct compose_path *path)
+static void convert_image(struct convert *c, Pb__ServiceSpec *out, const char *key,
+			  const struct yaml_node *s, const struct compose_path *path)
 {
+	sw_autofree char *built = sw_asprintf("%s-%s", c->stack, key);
 	const char *image = yaml_get_text(s, "image");
 	sw_autofree char *full = NULL;
 	struct sw_error err = {0};
 
+	if ((image == NULL || *image == 0) && c->l->o->builds && yaml_get(s, "build") != NULL)
+		image = built;
 	if (image == NULL || *image == 0) {
 		if (!s->damaged)
 			convert_fault(c, s, path, NULL, "no image specified");
@@ -194,7 +197,7 @@ void convert_service(struct convert *c, const char *key, const struct yaml_node 
 	msg_set_str(&out->name, name);
 	msg_set_str(&out->task->runtime, runtime ? runtime : "");
 	convert_deploy(c, out, s, &path);
-	convert_image(c, out, s, &path);
+	convert_image(c, out, key, s, &path);
 	msg_kv_set(&out->labels, &out->n_labels, NAMESPACE_LABEL, c->stack);
 	convert_sort_pairs(out->labels, out->n_labels);
 	convert_container(c, out->task->container, s, &path);

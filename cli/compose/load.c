@@ -179,7 +179,7 @@ static struct yaml_node *load_file(struct load *l, const char *name)
 {
 	sw_autofree char *text = NULL;
 	struct sw_error err = {0};
-	struct check check = {.pool = l->pool, .diag = l->diag};
+	struct check check = {.pool = l->pool, .diag = l->diag, .builds = l->o->builds};
 	struct yaml_node *root;
 	size_t n = 0, before;
 	uint16_t file;
@@ -261,6 +261,8 @@ static void produce(struct load *l, const struct yaml_node *root, struct compose
 {
 	const char *name = l->o->name ? l->o->name : yaml_get_text(root, "name");
 
+	if (l->o->builds && name)
+		load_builds(l, name, root, ret);
 	if (!l->o->config_only && name)
 		ret->spec = convert_stack(l, name, root);
 	else if (!l->o->config_only)
@@ -301,6 +303,9 @@ int compose_load(const struct compose_options *o, struct compose_result *ret)
 
 void compose_result_fini(struct compose_result *r)
 {
+	for (size_t i = 0; i < r->n_builds; i++)
+		compose_build_fini(&r->builds[i]);
+	free(r->builds);
 	if (r->spec)
 		msg_free(&r->spec->base);
 	free(r->config);

@@ -1,6 +1,7 @@
 /** What the steps of one compose_load share. Internal to this folder. */
 #pragma once
 
+#include "cli/compose/compose.h"
 #include "cli/compose/interpolate.h"
 #include "cli/compose/yaml.h"
 
@@ -21,6 +22,9 @@ int load_read(const struct load *l, const char *path, size_t max, char **ret, si
 void env_resolve(struct load *l, struct yaml_node *service, const struct compose_path *path);
 /** `over` on top of `base`, both canonical; the result shares nodes with them. */
 struct yaml_node *merge_files(struct yaml_pool *p, struct yaml_node *base, struct yaml_node *over);
+/** `build:` of all services, into ret->builds. */
+void load_builds(struct load *l, const char *stack, const struct yaml_node *root,
+		 struct compose_result *ret);
 /** The StackSpec of a merged tree; whether it is whole is told by the diagnostics. */
 Pb__StackSpec *convert_stack(struct load *l, const char *name, const struct yaml_node *root);
 /**

@@ -162,7 +162,7 @@ LEVEL_X(service, "services", {"image", ST_TEXT, 0}, {"entrypoint", ST_COMMAND, 0
 	{"pids_limit", ST_INT, S, NOTE("where deploy.resources.limits.pids is absent")},
 	{"mem_reservation", ST_BYTES, S,
 	 NOTE("where deploy.resources.reservations.memory is absent")},
-	{"build", ST_ANY, 0, WARN("images are not built; the one in `image` must exist")},
+	{"build", ST_ANY, 0, WARN("images are built by `stack deploy --build` only; the one in `image` must exist")},
 	{"credential_spec", ST_OBJECT, 3, SUB(credential_spec), WARN("it is for Windows")},
 	{"container_name", ST_TEXT, 0, WARN("containers are named after their service and task")},
 	{"expose", ST_TEXTS, 0, WARN("services on one network reach every port of each other")},

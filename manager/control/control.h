@@ -32,6 +32,7 @@ struct control_env {
 	const struct sw_zone *(*zone)(void *arg, const char *name);
 	uint64_t self_node; /* ours */
 	uv_loop_t *loop;
+	struct rpc_tls *tls; /* for calls to agents */
 	void *arg;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/local.pb-c.h"
 #include "proto/msg.h"
 #include "proto/peer.pb-c.h"
 
@@ -211,6 +212,7 @@ static CTL_BUILD(image_report)
 
 static void on_report(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_find(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+static void on_build(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 const struct rpc_method control_image_methods[] = {
 	{"/swarm.v1.Images/Report", &pb__image_report__descriptor,
@@ -218,6 +220,9 @@ const struct rpc_method control_image_methods[] = {
 	 on_report},
 	{"/swarm.v1.Images/Find", &pb__image_find__descriptor, &pb__image_find_reply__descriptor,
 	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true, on_find},
+	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 on_build},
 	{0},
 };
 
@@ -288,4 +293,128 @@ static void on_find(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 			add_peer(c, r, i->nodes[k]);
 	rpc_stream_reply(s, &r->base);
 	msg_free(&r->base);
+}
+
+/* ---- builds on a node, passed on ---- */
+
+static bool can_build(const Pb__Node *n)
+{
+	return n->state == PB__NODE_STATE__NODE_READY && n->description != NULL &&
+	       n->description->peer_port != 0 && *n->description->address != 0;
+}
+
+static size_t load_of(const struct store *s, uint64_t node)
+{
+	struct store_iter it = {0};
+	size_t n = 0;
+
+	for (const Pb__Task *t; (t = store_next_of_node(s, node, &it)) != NULL;)
+		n += t->desired == PB__TASK_STATE__TASK_RUNNING;
+	return n;
+}
+
+/* The one that is named, or the ready one with the fewest tasks. */
+static const Pb__Node *choose_node(struct control *c, const char *ref, struct sw_error *err)
+{
+	const struct store *s = c->env.store;
+	const struct store_head *o;
+	const Pb__Node *best = NULL;
+	struct store_iter it = {0};
+	size_t least = SIZE_MAX;
+
+	if (*ref != 0) {
+		if (store_find_ref(s, PB__KIND__KIND_NODE, ref, &o, err) != 0)
+			return NULL;
+		best = (const Pb__Node *)o;
+		if (!can_build(best)) {
+			sw_fail(err, SW_EPRECOND, "node %s is not ready to build", ref);
+			return NULL;
+		}
+		return best;
+	}
+	while ((o = store_next(s, PB__KIND__KIND_NODE, &it)) != NULL) {
+		const Pb__Node *n = (const Pb__Node *)o;
+		size_t load = can_build(n) ? load_of(s, n->id) : SIZE_MAX;
+
+		if (load < least) {
+			least = load;
+			best = n;
+		}
+	}
+	if (best == NULL)
+		sw_fail(err, SW_EUNAVAIL, "no node is ready to build");
+	return best;
+}
+
+static struct rpc_channel *agent_of(struct control *c, const Pb__Node *n)
+{
+	sw_autofree char *address =
+		sw_asprintf("%s:%u", n->description->address, n->description->peer_port);
+	struct rpc_channel *ch = sw_strmap_get(&c->agents, address);
+	const struct rpc_channel_options o = {.address = address,
+					      .tls = c->env.tls,
+					      .connect_ms = 3000,
+					      .keepalive_ms = 10000,
+					      .any_node = true};
+
+	if (ch == NULL) {
+		ch = rpc_channel_new(c->env.loop, &o);
+		sw_strmap_set(&c->agents, address, ch);
+	}
+	return ch;
+}
+
+void ctl_close_agents(struct control *c)
+{
+	for (size_t k = 0; k < c->agents.n; k++)
+		rpc_channel_close(c->agents.e[k].value, NULL, NULL);
+	sw_strmap_fini(&c->agents, NULL);
+	c->agents = (struct sw_strmap){0};
+}
+
+/* The first message says where; from there on it is between the two. */
+static void build_on_message(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	const Pb__BuildRequest *r = (const Pb__BuildRequest *)m;
+	struct control *c = arg;
+	const Pb__Node *n = NULL;
+	struct sw_error err;
+
+	if (c->closer.closing || r->part_case != PB__BUILD_REQUEST__PART_START)
+		sw_fail(&err, SW_EINVAL, "a build begins with its start");
+	else
+		n = choose_node(c, r->start->node, &err);
+	if (n != NULL) {
+		rpc_forward(s, agent_of(c, n), m);
+		return;
+	}
+	rpc_stream_set_ops(s, NULL, NULL);
+	rpc_stream_finish(s, &err);
+}
+
+static void build_on_half_close(struct rpc_stream *s, void *arg)
+{
+	struct sw_error err;
+
+	(void)arg;
+	sw_fail(&err, SW_EINVAL, "a build without a start");
+	rpc_stream_set_ops(s, NULL, NULL);
+	rpc_stream_finish(s, &err);
+}
+
+static void build_on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
+{
+	(void)s;
+	(void)status;
+	(void)arg;
+}
+
+static void on_build(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	static const struct rpc_stream_ops ops = {.on_message = build_on_message,
+						  .on_half_close = build_on_half_close,
+						  .on_end = build_on_end};
+
+	(void)m;
+	rpc_stream_set_ops(s, &ops, arg);
 }

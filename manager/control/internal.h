@@ -3,6 +3,7 @@
 
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/strmap.h"
 #include "manager/control/control.h"
 
 struct control {
@@ -12,6 +13,7 @@ struct control {
 	struct sw_later later;  /* retries what waits */
 	struct sw_list waiting; /* ops that wait for the state to change */
 	struct sw_list watches;
+	struct sw_strmap agents; /* address -> struct rpc_channel */
 	void (*closed)(void *);
 	void *closed_arg;
 };
@@ -31,6 +33,9 @@ struct ctl_write {
 void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMessage *request,
 		     const struct ctl_write *w);
 uint64_t ctl_new_id(struct control *c);
+
+/* images.c */
+void ctl_close_agents(struct control *c);
 
 /* read.c */
 void ctl_on_cluster_get(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

@@ -182,6 +182,7 @@ void control_free(struct control *c, void (*cb)(void *), void *arg)
 	c->closed_arg = arg;
 	store_unwatch(c->env.store, &c->watcher);
 	ctl_watch_reset(c);
+	ctl_close_agents(c);
 	for (struct sw_list *e; (e = sw_list_pop(&c->waiting)) != NULL;)
 		finish(sw_list_entry(e, struct op, link), &err);
 	sw_later_close(&c->later);

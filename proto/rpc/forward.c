@@ -173,3 +173,17 @@ void forward_start(struct rpc_stream *s, struct rpc_channel *leader)
 	f->out->on_raw = out_on_raw;
 	f->out->fail_fast = true;
 }
+
+void rpc_forward(struct rpc_stream *s, struct rpc_channel *to, const ProtobufCMessage *first)
+{
+	size_t n = first != NULL ? protobuf_c_message_get_packed_size(first) : 0;
+	sw_autofree uint8_t *packed = sw_alloc(n + 1);
+	struct forward *f;
+
+	forward_start(s, to);
+	f = s->arg;
+	if (first == NULL)
+		return;
+	protobuf_c_message_pack(first, packed);
+	stream_force_send(f->out, packed, n);
+}

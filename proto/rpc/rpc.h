@@ -107,6 +107,13 @@ const char *rpc_stream_metadata(const struct rpc_stream *s, const char *name);
 
 /* ---- Server side ---- */
 
+/**
+ * Passes a call on, both ways and whatever its kind, to another server that has the same method; the
+ * stream is not the caller's any more. Who called is passed on too, and believed when we are a
+ * manager. `first` (may be NULL): a message that was taken from the stream already.
+ */
+void rpc_forward(struct rpc_stream *s, struct rpc_channel *to, const ProtobufCMessage *first);
+
 /** Ends a call. `err` NULL or code 0: OK. Queued messages go out first. */
 void rpc_stream_finish(struct rpc_stream *s, const struct sw_error *err);
 /** One message and OK: the whole answer of a unary call. */

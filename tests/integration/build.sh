@@ -119,6 +119,28 @@ if grep -q 'base 1/2' "$work/out" && grep -A1 'back 3/5' "$work/out" | grep -q C
 check "the result runs" sh -c "printf 'services:\n  app:\n    image: app:1\n    deploy: {placement: {constraints: [node.hostname == n1]}}\n' >'$work/s.yml' && '$lab' ctl n1 stack deploy --timeout 20s -c '$work/s.yml' st"
 check "and says so" within 5 sh -c "'$lab' ctl n1 service logs st_app | grep -q 'started with x'"
 
+echo "== a stack file that says how to build"
+mkdir -p "$work/stack/web"
+printf 'FROM app:1\nUSER root\nARG V\nENV V=$V\nENTRYPOINT []\nCMD ["sh","-c","trap exit TERM; echo v=$V; sleep 1000 & wait"]\n' >"$work/stack/web/Dockerfile"
+printf 'services:\n  web:\n    build: {context: web, args: {V: "1"}}\n    deploy: {replicas: 4}\n' >"$work/stack/stack.yml"
+check "is built and deployed on both nodes" ctl n1 stack deploy --build --timeout 30s -c "$work/stack/stack.yml" bs
+check "runs what was built" within 5 sh -c "'$lab' ctl n1 service logs bs_web | grep -q v=1"
+if ctl n1 stack deploy --build --timeout 30s -c "$work/stack/stack.yml" bs 2>&1 | grep -q 'Nothing changes'; then ok "again, nothing changes"; else bad "a second deploy changed something"; fi
+sed -i 's/"1"/"2"/' "$work/stack/stack.yml"
+check "a change is rolled out" ctl n1 stack deploy --build --timeout 60s -c "$work/stack/stack.yml" bs
+check "and runs" within 5 sh -c "'$lab' ctl n1 service logs bs_web | grep -q v=2"
+ctl n1 stack rm bs >/dev/null 2>&1
+
+echo "== elsewhere"
+check "on another node" ctl n1 image build -q --on n2 -t there:1 "$work/stack/web"
+check "the image is there" sh -c "'$lab' ctl n2 image ls --format '{{.Repository}}' | grep -q there"
+ctl n1 operator issue ann -o "$work/ann.ctx" >/dev/null 2>&1
+far() { nsenter --net="/run/netns/swl-$LAB" env -i HOME="$work" PATH=/usr/bin:/bin SWARM_RUN_DIR=/nowhere "$top/build/release/bin/swarmctl" "$@"; }
+far context import "$work/ann.ctx" >/dev/null 2>&1
+far context use ann >/dev/null 2>&1
+check "from a laptop, with an operator's file" far image build -q -t far:1 "$work/stack/web"
+refused "on a node that is none" 'nosuch' far image build -q --on nosuch "$work/stack/web"
+
 echo "== secrets"
 ctl n1 image save app:1 >"$work/app.tar"
 mkdir "$work/app" && tar -C "$work/app" -xf "$work/app.tar"
