@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "overlay/wire.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -26,7 +27,10 @@ static const char *cgroup_kind(void)
 static const char *arch_name(const char *machine)
 {
 	static const char *const names[][2] = {
-		{ "x86_64", "amd64" }, { "aarch64", "arm64" }, { "armv7l", "arm" }, { "i686", "386" },
+		{"x86_64", "amd64"},
+		{"aarch64", "arm64"},
+		{"armv7l", "arm"},
+		{"i686", "386"},
 	};
 
 	for (size_t i = 0; i < SW_COUNT(names); i++)
@@ -43,8 +47,18 @@ static void add_label(Pb__NodeDescription *d, const char *label)
 	msg_kv_set(&d->engine_labels, &d->n_engine_labels, key, *eq == '=' ? eq + 1 : "");
 }
 
+static void add_wire(Pb__NodeDescription *d, const struct net *net)
+{
+	const char *why = "";
+	const char *key = net_wire_key(net, &why);
+
+	msg_set_str(&d->wireguard_key, key);
+	msg_set_str(&d->wireguard_error, why);
+	d->wireguard_port = key[0] != 0 ? WIRE_PORT : 0;
+}
+
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
-				   char *const *labels)
+				   char *const *labels, const struct net *net)
 {
 	Pb__NodeDescription *d = sw_new(Pb__NodeDescription);
 	char host[256] = "";
@@ -71,5 +85,7 @@ Pb__NodeDescription *describe_node(const char *hostname, const char *address, co
 	msg_set_str(&d->cgroup, cgroup_kind());
 	msg_set_str(&d->address, address);
 	msg_set_str(&d->kernel, u.release);
+	if (net != NULL)
+		add_wire(d, net);
 	return d;
 }

@@ -288,7 +288,7 @@ static void say_hello(struct session *s)
 	Pb__AgentHello h = PB__AGENT_HELLO__INIT;
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
-				      s->a->o.labels);
+				      s->a->o.labels, s->a->net);
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;

@@ -225,8 +225,7 @@ static void forward(struct dns_box *b, const uint8_t *p, size_t n, const struct 
 
 	if (!b->forward || (b->upstreams == NULL && d->upstreams == NULL) ||
 	    d->in_flight >= IN_FLIGHT) {
-		reply_code(b, from, p, q,
-			   d->in_flight < IN_FLIGHT ? unanswered(q) : DNS_SERVFAIL);
+		reply_code(b, from, p, q, d->in_flight < IN_FLIGHT ? unanswered(q) : DNS_SERVFAIL);
 		return;
 	}
 	a = sw_new(struct ask);
