@@ -1,5 +1,6 @@
 #include "agent/images.h"
 
+#include "agent/peers.h"
 #include "agent/records.h"
 #include "base/digest.h"
 #include "base/fs.h"
@@ -134,6 +135,8 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 	    (rc = vol_open(volumes, &a->volumes, err)) != 0)
 		return rc;
 	read_registries(a);
+	a->peers = peers_new(a);
+	a->pull_options.peers = peers_source(a->peers);
 	a->puller = img_puller_new(a->loop, a->images, &a->pull_options);
 	return rt_open(a->loop, &o, a->images, a->volumes, &a->rt, err);
 }
@@ -197,6 +200,7 @@ int agent_begin(struct agent *a, struct sw_error *err)
 	else /* an earlier life may have ended before the state of its manager was gone */
 		child_stop(a->child, true, NULL, NULL);
 	session_start(a->session);
+	peers_start(a->peers);
 	renew_arm(a);
 	sw_info("node started", SW_ID("node", a->id.node_id),
 		SW_STR("role", a->wanted_manager ? "manager" : "worker"),
@@ -304,6 +308,7 @@ static void on_all_closed(struct sw_closer *c)
 	worker_free(a->worker);
 	session_destroy(a->session);
 	free(a->child);
+	peers_free(a->peers);
 	rpc_tls_unref(a->tls);
 	identity_fini(&a->id);
 	img_store_close(a->images);
@@ -338,11 +343,18 @@ static void on_rt_closed(void *arg)
 		on_net_closed(a);
 }
 
-static void on_puller_closed(void *arg)
+static void on_peers_closed(void *arg)
 {
 	struct agent *a = arg;
 
 	rt_close(a->rt, on_rt_closed, a);
+}
+
+static void on_puller_closed(void *arg)
+{
+	struct agent *a = arg;
+
+	peers_close(a->peers, on_peers_closed, a);
 }
 
 static void on_server_closed(void *arg)

@@ -1,6 +1,7 @@
 /*
- * Becoming a node: `init` makes a cluster with this host as its first manager, `join` asks a manager
- * of an existing one for a certificate. Either ends with an identity on disk and agent_begin.
+ * Becoming a node: `init` makes a cluster with this host as its first manager, `join` asks a
+ * manager of an existing one for a certificate. Either ends with an identity on disk and
+ * agent_begin.
  */
 #include "agent/internal.h"
 
@@ -24,17 +25,27 @@
 enum { PORT = 2377, CALL_MS = 10000, WAIT_MS = 30000, POLL_MS = 20 };
 static const int64_t FIRST_CERT_MS = 90LL * 24 * 3600 * 1000;
 
-static const struct rpc_method root_method = { "/swarm.v1.Ca/Root", &pb__root_request__descriptor,
-					       &pb__root_reply__descriptor, RPC_UNARY, 0, false,
-					       NULL };
-static const struct rpc_method issue_method = { "/swarm.v1.Ca/Issue",
-						&pb__issue_request__descriptor,
-						&pb__issue_reply__descriptor, RPC_UNARY, 0, false,
-						NULL };
-static const struct rpc_method token_method = { "/swarm.v1.Control/JoinTokenGet",
-						&pb__join_token_request__descriptor,
-						&pb__join_token_reply__descriptor, RPC_UNARY, 0,
-						false, NULL };
+static const struct rpc_method root_method = {"/swarm.v1.Ca/Root",
+					      &pb__root_request__descriptor,
+					      &pb__root_reply__descriptor,
+					      RPC_UNARY,
+					      0,
+					      false,
+					      NULL};
+static const struct rpc_method issue_method = {"/swarm.v1.Ca/Issue",
+					       &pb__issue_request__descriptor,
+					       &pb__issue_reply__descriptor,
+					       RPC_UNARY,
+					       0,
+					       false,
+					       NULL};
+static const struct rpc_method token_method = {"/swarm.v1.Control/JoinTokenGet",
+					       &pb__join_token_request__descriptor,
+					       &pb__join_token_reply__descriptor,
+					       RPC_UNARY,
+					       0,
+					       false,
+					       NULL};
 
 /* ---- addresses ---- */
 
@@ -62,11 +73,14 @@ static int interface_address(const char *name, char ret[64], struct sw_error *er
 	}
 	freeifaddrs(all);
 	if (found == 0)
-		return sw_fail(err, SW_EINVAL, name != NULL ? "%s is neither an IPv4 address nor an "
-			       "interface with one" : "this host has no IPv4 address but loopback%s",
+		return sw_fail(err, SW_EINVAL,
+			       name != NULL ? "%s is neither an IPv4 address nor an "
+					      "interface with one"
+					    : "this host has no IPv4 address but loopback%s",
 			       name != NULL ? name : "");
 	if (found > 1 && name == NULL)
-		return sw_fail(err, SW_EINVAL, "this host has several addresses: say which one the "
+		return sw_fail(err, SW_EINVAL,
+			       "this host has several addresses: say which one the "
 			       "others reach it at (--advertise-addr ADDRESS or INTERFACE)");
 	return 0;
 }
@@ -121,7 +135,7 @@ static void becoming_on_end(struct rpc_stream *s, const struct sw_error *status,
 	((struct becoming *)arg)->s = NULL;
 }
 
-static const struct rpc_stream_ops becoming_ops = { .on_end = becoming_on_end };
+static const struct rpc_stream_ops becoming_ops = {.on_end = becoming_on_end};
 
 static void on_channel_closed(void *arg)
 {
@@ -187,7 +201,8 @@ static int refuse_member(const struct agent *a, struct sw_error *err)
 {
 	if (!agent_in_cluster(a))
 		return 0;
-	return sw_fail(err, SW_EPRECOND, "this node is in a cluster already: leave it first "
+	return sw_fail(err, SW_EPRECOND,
+		       "this node is in a cluster already: leave it first "
 		       "(swarmctl leave)");
 }
 
@@ -244,7 +259,7 @@ static int write_bootstrap(struct becoming *b, const Pb__InitRequest *r, uint64_
 	    (rc = sw_mkdir_p(a->manager_dir, 0700, err)) != 0)
 		return rc;
 	m.cluster_id = cluster;
-	m.ca_key = (ProtobufCBinaryData){ strlen(ca_key), (uint8_t *)ca_key };
+	m.ca_key = (ProtobufCBinaryData){strlen(ca_key), (uint8_t *)ca_key};
 	m.address_pools = r->address_pools;
 	m.n_address_pools = r->n_address_pools;
 	m.subnet_size = r->subnet_size;
@@ -281,7 +296,7 @@ static int make_cluster(struct becoming *b, const Pb__InitRequest *r, struct sw_
 		return rc;
 	}
 	sw_autofree char *self = sw_asprintf("%s:%u", b->host, b->port);
-	char *managers[] = { self };
+	char *managers[] = {self};
 	return settle(b, cert, managers, 1, err);
 }
 
@@ -315,7 +330,7 @@ static void on_token(const ProtobufCMessage *reply, const struct sw_error *statu
 static void ask_token(struct becoming *b)
 {
 	sw_autofree char *address = sw_asprintf("unix:%s/manager/manager.sock", b->a->o.run_dir);
-	const struct rpc_channel_options o = { .address = address, .connect_ms = 1000 };
+	const struct rpc_channel_options o = {.address = address, .connect_ms = 1000};
 	Pb__JoinTokenRequest q = PB__JOIN_TOKEN_REQUEST__INIT;
 
 	b->channel = rpc_channel_new(b->a->loop, &o);
@@ -403,10 +418,10 @@ static void ask_certificate(struct becoming *b)
 		finish(b, NULL, &err);
 		return;
 	}
-	const struct rpc_channel_options o = { .address = b->managers[b->at], .tls = b->tls };
+	const struct rpc_channel_options o = {.address = b->managers[b->at], .tls = b->tls};
 	b->channel = rpc_channel_new(b->a->loop, &o);
 	q.token = b->token;
-	q.csr = (ProtobufCBinaryData){ strlen(csr), (uint8_t *)csr };
+	q.csr = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	rpc_unary(b->channel, &issue_method, &q.base, CALL_MS, on_issued, b);
 }
 
@@ -431,8 +446,10 @@ static void on_root(const ProtobufCMessage *reply, const struct sw_error *status
 	}
 	explicit_bzero(secret, sizeof secret);
 	if (!sw_streq(want, have)) {
-		sw_fail(&err, SW_EAUTH, "the manager at %s is of another cluster than the join "
-			"token", b->managers[b->at]);
+		sw_fail(&err, SW_EAUTH,
+			"the manager at %s is of another cluster than the join "
+			"token",
+			b->managers[b->at]);
 		finish(b, NULL, &err);
 		return;
 	}
@@ -449,7 +466,7 @@ static void try_next(struct becoming *b)
 		finish(b, NULL, &err);
 		return;
 	}
-	const struct rpc_channel_options o = { .address = b->managers[b->at], .tls = b->tls };
+	const struct rpc_channel_options o = {.address = b->managers[b->at], .tls = b->tls};
 	b->channel = rpc_channel_new(b->a->loop, &o);
 	rpc_unary(b->channel, &root_method, &q.base, CALL_MS, on_root, b);
 }

@@ -1,7 +1,7 @@
 /*
- * swarm-managerd, run as an unprivileged child in a session of its own while this node is a manager.
- * It outlives the agent: a pid file and the program's name find it again. When it ends by itself it
- * is started again after a back-off.
+ * swarm-managerd, run as an unprivileged child in a session of its own while this node is a
+ * manager. It outlives the agent: a pid file and the program's name find it again. When it ends by
+ * itself it is started again after a back-off.
  */
 #include "agent/internal.h"
 
@@ -177,8 +177,9 @@ static char **arguments(struct child *c)
 	char host[64];
 	unsigned port = 2377;
 	sw_autofree char *advertise = NULL;
-	const char *const fixed[] = { a->o.managerd, "--state-dir", a->manager_dir,
-				      "--identity-dir", a->identity_dir, "--socket", sock };
+	const char *const fixed[] = {
+		a->o.managerd, "--state-dir", a->manager_dir, "--identity-dir", a->identity_dir,
+		"--socket",    sock};
 	char **v = NULL;
 
 	if (bootstrap_address(a->id.listen, 2377, host, &port, NULL) != 0)
@@ -205,9 +206,9 @@ static pid_t spawn(struct child *c, char **argv)
 		return pid;
 	setsid();
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (a->manager_uid != 0 &&
-	    (setgroups(0, NULL) < 0 || setresgid(a->manager_gid, a->manager_gid, a->manager_gid) < 0 ||
-	     setresuid(a->manager_uid, a->manager_uid, a->manager_uid) < 0))
+	if (a->manager_uid != 0 && (setgroups(0, NULL) < 0 ||
+				    setresgid(a->manager_gid, a->manager_gid, a->manager_gid) < 0 ||
+				    setresuid(a->manager_uid, a->manager_uid, a->manager_uid) < 0))
 		_exit(126);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	execv(argv[0], argv);
@@ -262,7 +263,7 @@ struct child *child_new(struct agent *a)
 
 	c->a = a;
 	c->pidfd = -1;
-	c->backoff = (struct sw_backoff){ .first_ms = FIRST_MS, .max_ms = MAX_MS };
+	c->backoff = (struct sw_backoff){.first_ms = FIRST_MS, .max_ms = MAX_MS};
 	sw_timer_init(&c->retry, a->loop, &a->closer, on_retry);
 	return c;
 }

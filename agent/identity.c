@@ -20,12 +20,12 @@ void identity_fini(struct identity *id)
 	sw_strv_free(id->managers);
 	free(id->advertise);
 	free(id->listen);
-	*id = (struct identity){ 0 };
+	*id = (struct identity){0};
 }
 
 static int read_subject(struct identity *id, struct sw_error *err)
 {
-	struct pki_subject s = { 0 };
+	struct pki_subject s = {0};
 	int rc = pki_subject_of(id->cert, &s, err);
 
 	if (rc != 0)
@@ -57,9 +57,9 @@ static char *read_line_in(const char *dir, const char *name)
 
 int identity_load(const char *dir, struct identity *ret, struct sw_error *err)
 {
-	struct identity id = { .cert = read_in(dir, "cert.pem"),
-			       .key = read_in(dir, "key.pem"),
-			       .ca = read_in(dir, "ca.pem") };
+	struct identity id = {.cert = read_in(dir, "cert.pem"),
+			      .key = read_in(dir, "key.pem"),
+			      .ca = read_in(dir, "ca.pem")};
 	sw_autofree char *managers = read_in(dir, "managers");
 	int rc;
 

@@ -39,6 +39,7 @@ struct agent {
 	struct session *session;
 	struct worker *worker;
 	struct child *child;
+	struct peers *peers;
 	struct renewal *renewal;
 	struct sw_timer renew_timer;
 	int64_t renew_at_ms;
@@ -93,9 +94,9 @@ const char *worker_log_path(const struct worker *w, uint64_t task);
 
 /* task.c */
 enum task_step {
-	TASK_IDLE,     /* nothing made yet */
+	TASK_IDLE, /* nothing made yet */
 	TASK_PULLING,
-	TASK_JOINING,  /* its namespace is being made */
+	TASK_JOINING, /* its namespace is being made */
 	TASK_CREATING,
 	TASK_CREATED,
 	TASK_STARTING,
@@ -118,9 +119,9 @@ struct task {
 	char *netns;
 	bool sandboxed; /* net knows of it */
 	bool egress;
-	bool removed;   /* no longer assigned: clean up all */
+	bool removed; /* no longer assigned: clean up all */
 	bool stop_asked;
-	bool busy;      /* a callback is due */
+	bool busy; /* a callback is due */
 };
 
 struct task *task_new(struct worker *w, uint64_t id);

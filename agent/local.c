@@ -53,7 +53,7 @@ static void leave_on_end(struct rpc_stream *s, const struct sw_error *status, vo
 	((struct leave *)arg)->s = NULL;
 }
 
-static const struct rpc_stream_ops leave_ops = { .on_end = leave_on_end };
+static const struct rpc_stream_ops leave_ops = {.on_end = leave_on_end};
 
 static void on_left(void *arg)
 {
@@ -77,8 +77,10 @@ static void on_leave(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 		return;
 	}
 	if (a->id.role == PB__NODE_ROLE__MANAGER && !((const Pb__LeaveRequest *)m)->force) {
-		fail(s, SW_EPRECOND, "this node is a manager: demote it first (swarmctl node demote "
-		     "%s), or use --force and lose its vote", sw_id(a->id.node_id).s);
+		fail(s, SW_EPRECOND,
+		     "this node is a manager: demote it first (swarmctl node demote "
+		     "%s), or use --force and lose its vote",
+		     sw_id(a->id.node_id).s);
 		return;
 	}
 	l = sw_new(struct leave);
@@ -188,7 +190,7 @@ static void fetch_on_end(struct rpc_stream *s, const struct sw_error *status, vo
 		fetch_free(f);
 }
 
-static const struct rpc_stream_ops pull_ops = { .on_end = fetch_on_end };
+static const struct rpc_stream_ops pull_ops = {.on_end = fetch_on_end};
 
 static void on_pulled(struct img_pull *p, const char *image_id, const struct sw_error *err,
 		      void *ctx)
@@ -317,7 +319,7 @@ static void on_image_remove(struct rpc_stream *s, const ProtobufCMessage *m, voi
 	Pb__ImageRemoveReply r = PB__IMAGE_REMOVE_REPLY__INIT;
 	struct img_image *i = NULL, *left = NULL;
 	struct sw_error err;
-	char *names[1] = { (char *)ref };
+	char *names[1] = {(char *)ref};
 
 	if (img_store_get(a->images, ref, &i, &err) != 0 ||
 	    img_store_remove(a->images, ref, &err) != 0) {
@@ -377,9 +379,11 @@ static void on_volume_remove(struct rpc_stream *s, const ProtobufCMessage *m, vo
 		rpc_stream_reply(s, &r.base);
 }
 
-#define ROW(name, in_, out_, kind, fn)                                                             \
-	{ "/swarm.v1.Local/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, kind,      \
-	  RPC_ROLE_LOCAL, false, fn }
+#define ROW(name, in_, out_, kind, fn)                                                        \
+	{                                                                                     \
+		"/swarm.v1.Local/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, \
+			kind, RPC_ROLE_LOCAL, false, fn                                       \
+	}
 
 const struct rpc_method local_methods[] = {
 	ROW("ClusterInit", init_request, init_reply, RPC_UNARY, on_init),
@@ -399,5 +403,5 @@ const struct rpc_method local_methods[] = {
 	ROW("ImagePrune", image_prune_request, image_prune_reply, RPC_UNARY, images_on_prune),
 	ROW("VolumeList", volume_list_request, volume_list_reply, RPC_UNARY, on_volume_list),
 	ROW("VolumeRemove", volume_ref, volume_remove_reply, RPC_UNARY, on_volume_remove),
-	{ 0 },
+	{0},
 };

@@ -24,7 +24,7 @@ struct order {
 struct logs {
 	struct agent *a;
 	struct session *s;
-	struct omap orders; /* (request, 0) */
+	struct omap orders;   /* (request, 0) */
 	struct sw_timer poll; /* the files, while something follows */
 };
 
@@ -46,7 +46,7 @@ static void add_line(Pb__AgentMessage *m, const struct agent *a, uint64_t task,
 	l.node_id = a->id.node_id;
 	l.is_stderr = r->stream == LOG_STDERR;
 	l.time_ms = r->time_ns / 1000000;
-	l.line = (ProtobufCBinaryData){ r->n, (uint8_t *)r->text };
+	l.line = (ProtobufCBinaryData){r->n, (uint8_t *)r->text};
 	line->len = msg_pack(&l.base, &line->data);
 }
 
@@ -93,7 +93,7 @@ static bool pump(struct order *o)
 	if (open)
 		return false;
 	(void)!session_log(o->l->s, o->request, NULL, 0, true);
-	omap_remove(&o->l->orders, (struct omap_key){ o->request, 0 });
+	omap_remove(&o->l->orders, (struct omap_key){o->request, 0});
 	order_free(o);
 	return true;
 }
@@ -104,7 +104,7 @@ static void on_poll(struct sw_timer *t)
 	uint64_t at = 0;
 
 	for (;;) {
-		struct omap_iter it = omap_seek(&l->orders, (struct omap_key){ at, 1 });
+		struct omap_iter it = omap_seek(&l->orders, (struct omap_key){at, 1});
 		struct order *o = omap_next(&it);
 
 		if (o == NULL)
@@ -118,7 +118,7 @@ static void on_poll(struct sw_timer *t)
 
 static void cancel(struct logs *l, uint64_t request)
 {
-	struct order *o = omap_remove(&l->orders, (struct omap_key){ request, 0 });
+	struct order *o = omap_remove(&l->orders, (struct omap_key){request, 0});
 
 	if (o != NULL)
 		order_free(o);
@@ -138,8 +138,8 @@ void logs_order(struct logs *l, const Pb__LogOrder *want)
 	o->until_end = want->until_end;
 	o->sources = sw_new_n(struct source, want->n_task_ids);
 	for (size_t i = 0; i < want->n_task_ids; i++) {
-		const struct log_options lo = { .since_ns = want->since_ms * 1000000,
-						.tail = want->tail };
+		const struct log_options lo = {.since_ns = want->since_ms * 1000000,
+					       .tail = want->tail};
 		const char *path = worker_log_path(l->a->worker, want->task_ids[i]);
 		struct source *src = &o->sources[o->n++];
 
@@ -147,7 +147,7 @@ void logs_order(struct logs *l, const Pb__LogOrder *want)
 		if (path != NULL && log_reader_open(path, &lo, &src->reader, NULL) != 0)
 			src->reader = NULL;
 	}
-	omap_set(&l->orders, (struct omap_key){ o->request, 0 }, o);
+	omap_set(&l->orders, (struct omap_key){o->request, 0}, o);
 	if (!pump(o))
 		sw_timer_set(&l->poll, POLL_MS);
 }

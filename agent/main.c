@@ -61,31 +61,35 @@ int main(int argc, char **argv)
 	static struct program p;
 	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
+	char *peer_port = NULL;
 	char **mirrors = NULL, **insecure = NULL, **labels = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
-		{ "state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State" },
-		{ "run-dir", SW_OPTION_STRING, &run, "/run/swarm", "Sockets and namespaces" },
-		{ "advertise-addr", SW_OPTION_STRING, &advertise, NULL,
-		  "Address or interface of this host" },
-		{ "listen-addr", SW_OPTION_STRING, &listen, NULL, "Where its manager listens" },
-		{ "runtime", SW_OPTION_STRING, &runtime, "crun", "OCI runtime" },
-		{ "shim", SW_OPTION_STRING, &shim, NULL, "Path of swarm-shim" },
-		{ "managerd", SW_OPTION_STRING, &managerd, NULL, "Path of swarm-managerd" },
-		{ "manager-user", SW_OPTION_STRING, &user, "swarm", "User that managers run as" },
-		{ "hostname", SW_OPTION_STRING, &hostname, NULL, "Name of this node" },
-		{ "egress-subnet", SW_OPTION_STRING, &egress, NULL,
-		  "Subnet of the containers' way out" },
-		{ "registry-mirror", SW_OPTION_LIST, &mirrors, NULL,
-		  "REGISTRY=URL, asked first (several)" },
-		{ "insecure-registry", SW_OPTION_LIST, &insecure, NULL,
-		  "Registry without verified https (several)" },
-		{ "label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)" },
-		{ "debug", SW_OPTION_FLAG, &debug, NULL, "Log more" },
-		{ 0 },
+		{"state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State"},
+		{"run-dir", SW_OPTION_STRING, &run, "/run/swarm", "Sockets and namespaces"},
+		{"advertise-addr", SW_OPTION_STRING, &advertise, NULL,
+		 "Address or interface of this host"},
+		{"listen-addr", SW_OPTION_STRING, &listen, NULL, "Where its manager listens"},
+		{"runtime", SW_OPTION_STRING, &runtime, "crun", "OCI runtime"},
+		{"shim", SW_OPTION_STRING, &shim, NULL, "Path of swarm-shim"},
+		{"managerd", SW_OPTION_STRING, &managerd, NULL, "Path of swarm-managerd"},
+		{"manager-user", SW_OPTION_STRING, &user, "swarm", "User that managers run as"},
+		{"hostname", SW_OPTION_STRING, &hostname, NULL, "Name of this node"},
+		{"egress-subnet", SW_OPTION_STRING, &egress, NULL,
+		 "Subnet of the containers' way out"},
+		{"peer-port", SW_OPTION_STRING, &peer_port, "2378",
+		 "Where layers of images are given to other nodes; 0 = nowhere"},
+		{"registry-mirror", SW_OPTION_LIST, &mirrors, NULL,
+		 "REGISTRY=URL, asked first (several)"},
+		{"insecure-registry", SW_OPTION_LIST, &insecure, NULL,
+		 "Registry without verified https (several)"},
+		{"label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)"},
+		{"debug", SW_OPTION_FLAG, &debug, NULL, "Log more"},
+		{0},
 	};
-	struct agent_options o = { 0 };
-	struct sw_error err = { 0 };
+	struct agent_options o = {0};
+	uint64_t port = 0;
+	struct sw_error err = {0};
 
 	if (sw_options_parse("swarm-agentd", options, argc, argv, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
@@ -93,7 +97,12 @@ int main(int argc, char **argv)
 	}
 	sw_log_init("agent", debug ? SW_LOG_DEBUG : SW_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	if (!sw_parse_u64(peer_port, 65535, &port)) {
+		sw_err("bad options", SW_STR("peer-port", peer_port));
+		return 2;
+	}
 	o = (struct agent_options){
+		.peer_port = (unsigned)port,
 		.state_dir = state,
 		.run_dir = run,
 		.advertise = advertise,

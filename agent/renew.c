@@ -10,10 +10,13 @@
 
 enum { CALL_MS = 10000, RETRY_MS = 5000, FAR_MS = 3600 * 1000 };
 
-static const struct rpc_method issue_method = { "/swarm.v1.Ca/Issue",
-						&pb__issue_request__descriptor,
-						&pb__issue_reply__descriptor, RPC_UNARY, 0, false,
-						NULL };
+static const struct rpc_method issue_method = {"/swarm.v1.Ca/Issue",
+					       &pb__issue_request__descriptor,
+					       &pb__issue_reply__descriptor,
+					       RPC_UNARY,
+					       0,
+					       false,
+					       NULL};
 
 struct renewal {
 	struct agent *a;
@@ -110,7 +113,7 @@ void renew_start(struct agent *a)
 		return;
 	}
 	a->renewal = r;
-	q.csr = (ProtobufCBinaryData){ strlen(csr), (uint8_t *)csr };
+	q.csr = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 	rpc_unary(c, &issue_method, &q.base, CALL_MS, on_issued, r);
 }
 

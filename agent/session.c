@@ -13,10 +13,13 @@
 
 enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
 
-static const struct rpc_method session_method = {
-	"/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
-	&pb__manager_message__descriptor, RPC_BIDI, 0, false, NULL
-};
+static const struct rpc_method session_method = {"/swarm.v1.Dispatch/Session",
+						 &pb__agent_message__descriptor,
+						 &pb__manager_message__descriptor,
+						 RPC_BIDI,
+						 0,
+						 false,
+						 NULL};
 
 struct ack {
 	uint64_t version;
@@ -28,7 +31,7 @@ struct session {
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
 	struct logs *logs;
-	char *manager; /* that the channel goes to */
+	char *manager;          /* that the channel goes to */
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
 	struct omap statuses; /* (task, 0) -> Pb__TaskStatus to be sent */
@@ -41,7 +44,7 @@ struct session {
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 /* ---- out ---- */
@@ -185,8 +188,8 @@ static void take_role(struct session *s, const Pb__ManagerMessage *m)
 	if (m->role_set)
 		s->a->wanted_manager = m->role == PB__NODE_ROLE__MANAGER;
 	if (m->role_set && m->role != s->a->id.role) {
-		sw_info("role changed", SW_STR("role", m->role == PB__NODE_ROLE__MANAGER ? "manager"
-										 : "worker"));
+		sw_info("role changed",
+			SW_STR("role", m->role == PB__NODE_ROLE__MANAGER ? "manager" : "worker"));
 		renew_start(s->a);
 	}
 }
@@ -289,6 +292,7 @@ static void say_hello(struct session *s)
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels, s->a->net);
+	h.description->peer_port = s->a->o.peer_port;
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
@@ -362,7 +366,7 @@ struct session *session_new(struct agent *a)
 
 	s->a = a;
 	s->heartbeat_ms = HEARTBEAT_MS;
-	s->backoff = (struct sw_backoff){ .first_ms = FIRST_MS, .max_ms = MAX_MS };
+	s->backoff = (struct sw_backoff){.first_ms = FIRST_MS, .max_ms = MAX_MS};
 	sw_timer_init(&s->retry, a->loop, &a->closer, on_retry);
 	sw_timer_init(&s->beat, a->loop, &a->closer, on_beat);
 	sw_later_init(&s->flush, a->loop, &a->closer, on_flush);

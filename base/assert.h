@@ -3,8 +3,8 @@
 
 _Noreturn void sw_assert_failed(const char *expr, const char *file, int line);
 
-#define SW_ASSERT(x)                                                                               \
-	do {                                                                                       \
-		if (__builtin_expect(!(x), 0))                                                     \
-			sw_assert_failed(#x, __FILE__, __LINE__);                                  \
+#define SW_ASSERT(x)                                              \
+	do {                                                      \
+		if (__builtin_expect(!(x), 0))                    \
+			sw_assert_failed(#x, __FILE__, __LINE__); \
 	} while (0)

@@ -9,7 +9,7 @@
 void sw_buf_fini(struct sw_buf *b)
 {
 	free(b->data);
-	*b = (struct sw_buf){ .max = b->max };
+	*b = (struct sw_buf){.max = b->max};
 }
 
 void sw_buf_reset(struct sw_buf *b)

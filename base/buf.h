@@ -9,11 +9,14 @@
 struct sw_buf {
 	char *data; /* NULL while empty; data[len] is 0 otherwise */
 	size_t len, cap;
-	size_t max; /* bytes of content at most */
+	size_t max;    /* bytes of content at most */
 	bool overflow; /* an append was refused; content is cut, nothing else is wrong */
 };
 
-#define SW_BUF_INIT(limit) { .max = (limit) }
+#define SW_BUF_INIT(limit)     \
+	{                      \
+		.max = (limit) \
+	}
 
 void sw_buf_fini(struct sw_buf *b);
 void sw_buf_reset(struct sw_buf *b);

@@ -14,7 +14,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-#define X(name, num, text, grpc, retry) { num, #name, text, grpc, retry },
+#define X(name, num, text, grpc, retry) {num, #name, text, grpc, retry},
 	SW_ERR_MAP(X)
 #undef X
 };

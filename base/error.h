@@ -4,25 +4,25 @@
 #include <stdbool.h>
 
 /* code, number, text, gRPC status, retry can help */
-#define SW_ERR_MAP(X)                                                                              \
-	X(SW_EINTERNAL, -1, "internal error", 13, false)                                           \
-	X(SW_EINVAL, -2, "invalid argument", 3, false)                                             \
-	X(SW_ENOTFOUND, -3, "not found", 5, false)                                                 \
-	X(SW_EEXIST, -4, "already exists", 6, false)                                               \
-	X(SW_ECONFLICT, -5, "version out of date", 10, true)                                       \
-	X(SW_EPRECOND, -6, "not possible in this state", 9, false)                                 \
-	X(SW_ENOTLEADER, -7, "not the leader", 14, true)                                           \
-	X(SW_EUNAVAIL, -8, "unavailable", 14, true)                                                \
-	X(SW_ETIMEOUT, -9, "deadline exceeded", 4, true)                                           \
-	X(SW_ECANCELED, -10, "cancelled", 1, false)                                                \
-	X(SW_EDENIED, -11, "permission denied", 7, false)                                          \
-	X(SW_EAUTH, -12, "not authenticated", 16, false)                                           \
-	X(SW_ETOOBIG, -13, "too large", 8, false)                                                  \
-	X(SW_EFULL, -14, "no room", 8, true)                                                       \
-	X(SW_ECORRUPT, -15, "data is damaged", 15, false)                                          \
-	X(SW_EUNSUPP, -16, "not supported", 12, false)                                             \
-	X(SW_EIO, -17, "input/output error", 14, true)                                             \
-	X(SW_EUNKNOWN, -18, "outcome unknown", 2, true)                                            \
+#define SW_ERR_MAP(X)                                              \
+	X(SW_EINTERNAL, -1, "internal error", 13, false)           \
+	X(SW_EINVAL, -2, "invalid argument", 3, false)             \
+	X(SW_ENOTFOUND, -3, "not found", 5, false)                 \
+	X(SW_EEXIST, -4, "already exists", 6, false)               \
+	X(SW_ECONFLICT, -5, "version out of date", 10, true)       \
+	X(SW_EPRECOND, -6, "not possible in this state", 9, false) \
+	X(SW_ENOTLEADER, -7, "not the leader", 14, true)           \
+	X(SW_EUNAVAIL, -8, "unavailable", 14, true)                \
+	X(SW_ETIMEOUT, -9, "deadline exceeded", 4, true)           \
+	X(SW_ECANCELED, -10, "cancelled", 1, false)                \
+	X(SW_EDENIED, -11, "permission denied", 7, false)          \
+	X(SW_EAUTH, -12, "not authenticated", 16, false)           \
+	X(SW_ETOOBIG, -13, "too large", 8, false)                  \
+	X(SW_EFULL, -14, "no room", 8, true)                       \
+	X(SW_ECORRUPT, -15, "data is damaged", 15, false)          \
+	X(SW_EUNSUPP, -16, "not supported", 12, false)             \
+	X(SW_EIO, -17, "input/output error", 14, true)             \
+	X(SW_EUNKNOWN, -18, "outcome unknown", 2, true)            \
 	X(SW_EREVOKED, -19, "removed from the cluster", 16, false)
 
 enum sw_code {

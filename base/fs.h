@@ -8,12 +8,12 @@
 #include <sys/types.h>
 
 /** The whole file, NUL-terminated; the caller frees. SW_ETOOBIG over `max`. */
-int sw_read_file(const char *path, size_t max, char **ret, size_t *ret_n, struct sw_error *err)
-	SW_MUST_CHECK;
+int sw_read_file(const char *path, size_t max, char **ret, size_t *ret_n,
+		 struct sw_error *err) SW_MUST_CHECK;
 
 /** Writes path.tmp, fsyncs, renames, fsyncs the folder: the old file or the new, never a mix. */
-int sw_write_file(const char *path, const void *p, size_t n, mode_t mode, struct sw_error *err)
-	SW_MUST_CHECK;
+int sw_write_file(const char *path, const void *p, size_t n, mode_t mode,
+		  struct sw_error *err) SW_MUST_CHECK;
 
 /** As sw_write_file without the fsyncs: for what a reboot may lose (/run). */
 int sw_write_file_fast(const char *path, const void *p, size_t n, mode_t mode,
@@ -25,7 +25,8 @@ int sw_mkdir_p(const char *path, mode_t mode, struct sw_error *err) SW_MUST_CHEC
 /** rm -rf that stays on one file system and follows no link. A missing path is no error. */
 int sw_remove_tree(const char *path, struct sw_error *err) SW_MUST_CHECK;
 
-/** Opens and locks path (created 0600); held until the fd is closed. SW_EEXIST when held elsewhere. */
+/** Opens and locks path (created 0600); held until the fd is closed. SW_EEXIST when held elsewhere.
+ */
 int sw_lock_file(const char *path, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
 
 bool sw_path_exists(const char *path);

@@ -24,7 +24,7 @@ uint64_t sw_id_new(struct sw_rand *r)
 struct sw_id_text sw_id(uint64_t id)
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-	struct sw_id_text t = { { 0 } };
+	struct sw_id_text t = {{0}};
 
 	for (int i = SW_ID_LEN - 1; i >= 0; i--) {
 		t.s[i] = digits[id % 36];

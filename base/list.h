@@ -1,4 +1,5 @@
-/** Intrusive doubly linked list. A zeroed link is not in a list; a list head must be initialised. */
+/** Intrusive doubly linked list. A zeroed link is not in a list; a list head must be initialised.
+ */
 #pragma once
 
 #include "base/mem.h"
@@ -61,6 +62,6 @@ static inline struct sw_list *sw_list_pop(struct sw_list *head)
 #define sw_list_each(l, head) for (struct sw_list *l = (head)->next; l != (head); l = l->next)
 
 /** `l` itself may be removed (not its neighbours). */
-#define sw_list_each_safe(l, head)                                                                 \
-	for (struct sw_list *l = (head)->next, *_n_##l = l->next; l != (head);                     \
+#define sw_list_each_safe(l, head)                                             \
+	for (struct sw_list *l = (head)->next, *_n_##l = l->next; l != (head); \
 	     l = _n_##l, _n_##l = l->next)

@@ -13,9 +13,9 @@ static struct {
 	const char *name;
 	enum sw_log_level least;
 	bool text;
-} sink = { "swarm", SW_LOG_INFO, true };
+} sink = {"swarm", SW_LOG_INFO, true};
 
-static const char *const level_names[] = { "debug", "info", "warn", "error" };
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void sw_log_init(const char *name, enum sw_log_level least)
 {
@@ -73,8 +73,9 @@ void sw_log_write(enum sw_log_level level, const char *event, const struct sw_kv
 	if (sink.text) {
 		sw_buf_addf(&b, "%s %-5s %s: %s", time, level_names[level], sink.name, event);
 	} else {
-		sw_buf_addf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"event\":",
-			    time, level_names[level], sink.name);
+		sw_buf_addf(&b,
+			    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"event\":", time,
+			    level_names[level], sink.name);
 		add_quoted(&b, event);
 	}
 	for (; kv->kind != SW_KV_END; kv++) {

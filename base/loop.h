@@ -1,5 +1,6 @@
 /**
- * What we use of libuv's loop besides streams: one-shot timers, "later this turn", jobs on a thread.
+ * What we use of libuv's loop besides streams: one-shot timers, "later this turn", jobs on a
+ * thread.
  *
  * Embedded in their owner. A timer's or job's callback never runs inside the call that started it.
  * After *_close the memory must live until the next turn of the loop: use the closer.
@@ -10,7 +11,8 @@
 
 #include <uv.h>
 
-/** Counts what is still open; its callback fires once, when closing was asked and nothing is left. */
+/** Counts what is still open; its callback fires once, when closing was asked and nothing is left.
+ */
 struct sw_closer {
 	unsigned pending;
 	bool closing;
@@ -51,7 +53,8 @@ void sw_later_init(struct sw_later *l, uv_loop_t *loop, struct sw_closer *closer
 void sw_later_call(struct sw_later *l);
 void sw_later_close(struct sw_later *l);
 
-/** Work that blocks, on libuv's pool. `work` touches only what it was given; `done` runs on the loop. */
+/** Work that blocks, on libuv's pool. `work` touches only what it was given; `done` runs on the
+ * loop. */
 struct sw_job {
 	uv_work_t uv;
 	void (*work)(struct sw_job *);

@@ -26,16 +26,16 @@ void *sw_try_alloc(size_t max, size_t n);
 #define sw_new_n(type, n) ((type *)sw_alloc(sizeof(type) * (size_t)(n)))
 
 /** Grows `vec` (capacity `cap`) so that it holds at least `need` elements; doubles. */
-#define sw_grow(vec, cap, need)                                                                    \
-	do {                                                                                       \
-		size_t _need = (size_t)(need);                                                     \
-		if (_need > (size_t)(cap)) {                                                       \
-			size_t _cap = (size_t)(cap) ? (size_t)(cap) : 4;                           \
-			while (_cap < _need)                                                       \
-				_cap *= 2;                                                         \
-			(vec) = sw_realloc((vec), _cap * sizeof *(vec));                           \
-			(cap) = (__typeof__(cap))_cap;                                             \
-		}                                                                                  \
+#define sw_grow(vec, cap, need)                                          \
+	do {                                                             \
+		size_t _need = (size_t)(need);                           \
+		if (_need > (size_t)(cap)) {                             \
+			size_t _cap = (size_t)(cap) ? (size_t)(cap) : 4; \
+			while (_cap < _need)                             \
+				_cap *= 2;                               \
+			(vec) = sw_realloc((vec), _cap * sizeof *(vec)); \
+			(cap) = (__typeof__(cap))_cap;                   \
+		}                                                        \
 	} while (0)
 
 static inline void sw_free_p(void *pp)
@@ -54,11 +54,11 @@ static inline void sw_close_p(int *fd)
 #define sw_autofree  __attribute__((cleanup(sw_free_p)))
 #define sw_autoclose __attribute__((cleanup(sw_close_p)))
 
-#define take_ptr(pp)                                                                               \
-	({                                                                                         \
-		__typeof__(*(pp)) _p = *(pp);                                                      \
-		*(pp) = NULL;                                                                      \
-		_p;                                                                                \
+#define take_ptr(pp)                          \
+	({                                    \
+		__typeof__(*(pp)) _p = *(pp); \
+		*(pp) = NULL;                 \
+		_p;                           \
 	})
 
 static inline int take_fd(int *fd)

@@ -28,7 +28,7 @@ void omap_fini(struct omap *m)
 	for (size_t i = 0; i < m->n_chunks; i++)
 		free(m->chunks[i]);
 	free(m->chunks);
-	*m = (struct omap){ 0 };
+	*m = (struct omap){0};
 }
 
 /* The chunk that holds k or would hold it: the last one whose first key is <= k, else the first. */
@@ -110,7 +110,7 @@ void *omap_set(struct omap *m, struct omap_key k, void *v)
 		s = find_slot(c, k);
 	}
 	memmove(&c->e[s + 1], &c->e[s], (c->n - s) * sizeof *c->e);
-	c->e[s] = (struct entry){ k, v };
+	c->e[s] = (struct entry){k, v};
 	c->n++;
 	m->count++;
 	return NULL;
@@ -157,7 +157,7 @@ void *omap_remove(struct omap *m, struct omap_key k)
 
 struct omap_iter omap_seek(const struct omap *m, struct omap_key k)
 {
-	struct omap_iter it = { .m = m };
+	struct omap_iter it = {.m = m};
 
 	if (m->n_chunks > 0) {
 		it.chunk = find_chunk(m, k);

@@ -2,8 +2,8 @@
  * Ordered map from a pair of 64-bit keys to a pointer: the ground of every table and index.
  *
  * Sorted chunks under a sorted directory: about 26 bytes an entry at a million entries, and walks
- * touch memory in order. Iteration is in key order, the same on every machine. Values are not owned.
- * Changing the map ends every iterator but the one given to omap_iter_seek again.
+ * touch memory in order. Iteration is in key order, the same on every machine. Values are not
+ * owned. Changing the map ends every iterator but the one given to omap_iter_seek again.
  */
 #pragma once
 
@@ -47,7 +47,7 @@ struct omap_iter {
 struct omap_iter omap_seek(const struct omap *m, struct omap_key k);
 static inline struct omap_iter omap_begin(const struct omap *m)
 {
-	return (struct omap_iter){ .m = m };
+	return (struct omap_iter){.m = m};
 }
 /** NULL at the end. */
 void *omap_next(struct omap_iter *it);

@@ -19,7 +19,8 @@ static void print_help(const char *program, const struct sw_option *table)
 {
 	printf("Usage: %s [OPTIONS]\n\nOptions:\n", program);
 	for (const struct sw_option *o = table; o->name != NULL; o++)
-		printf("  --%-20s %s%s%s%s\n", o->name, o->help, o->default_text != NULL ? " (" : "",
+		printf("  --%-20s %s%s%s%s\n", o->name, o->help,
+		       o->default_text != NULL ? " (" : "",
 		       o->default_text != NULL ? o->default_text : "",
 		       o->default_text != NULL ? ")" : "");
 	printf("  --%-20s %s\n", "config", "File of \"name = value\" lines");
@@ -108,8 +109,8 @@ int sw_options_parse(const char *program, const struct sw_option *table, int arg
 		value = name[n] == '=' ? name + n + 1 : NULL;
 		o = find(table, name, n);
 		if (o == NULL && !(n == 6 && strncmp(name, "config", 6) == 0))
-			return sw_fail(err, SW_EINVAL, "there is no option --%.*s: see --help", (int)n,
-				       name);
+			return sw_fail(err, SW_EINVAL, "there is no option --%.*s: see --help",
+				       (int)n, name);
 		if (value == NULL && (o == NULL || o->kind != SW_OPTION_FLAG)) {
 			if (++i == argc)
 				return sw_fail(err, SW_EINVAL, "option --%s needs a value", name);

@@ -1,6 +1,6 @@
 /**
- * Command-line options of a daemon, from a table: --name VALUE, --name=VALUE, or a flag. Every option
- * can be given in a file of `name = value` lines too (--config FILE); the command line wins.
+ * Command-line options of a daemon, from a table: --name VALUE, --name=VALUE, or a flag. Every
+ * option can be given in a file of `name = value` lines too (--config FILE); the command line wins.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ enum sw_option_kind { SW_OPTION_STRING, SW_OPTION_FLAG, SW_OPTION_LIST };
 struct sw_option {
 	const char *name;
 	enum sw_option_kind kind;
-	void *value; /* char ** (owned), bool *, char *** (NULL-terminated, owned) */
+	void *value;              /* char ** (owned), bool *, char *** (NULL-terminated, owned) */
 	const char *default_text; /* strings: the value when none is given; may be NULL */
 	const char *help;
 };

@@ -33,7 +33,7 @@ void sw_strmap_fini(struct sw_strmap *m, void (*free_value)(void *))
 			free_value(m->e[i].value);
 	}
 	free(m->e);
-	*m = (struct sw_strmap){ 0 };
+	*m = (struct sw_strmap){0};
 }
 
 void *sw_strmap_set(struct sw_strmap *m, const char *key, void *value)
@@ -49,7 +49,7 @@ void *sw_strmap_set(struct sw_strmap *m, const char *key, void *value)
 	}
 	sw_grow(m->e, m->cap, m->n + 1);
 	memmove(&m->e[i + 1], &m->e[i], (m->n - i) * sizeof *m->e);
-	m->e[i] = (struct sw_strmap_entry){ sw_strdup(key), value };
+	m->e[i] = (struct sw_strmap_entry){sw_strdup(key), value};
 	m->n++;
 	return NULL;
 }

@@ -231,7 +231,8 @@ static void on_tick(uv_timer_t *t)
 {
 	struct client *c = t->data;
 
-	if (c->ops->next != NULL && !c->half_closed && c->stream != NULL && rpc_stream_queued(c->stream) < 256 * 1024)
+	if (c->ops->next != NULL && !c->half_closed && c->stream != NULL &&
+	    rpc_stream_queued(c->stream) < 256 * 1024)
 		send_more(c);
 	if (!c->stopped && c->ops->on_tick != NULL)
 		c->ops->on_tick(c->arg);

@@ -32,7 +32,7 @@ CMD(operator_issue)
 {
 	Pb__OperatorIssueRequest q = PB__OPERATOR_ISSUE_REQUEST__INIT;
 	Pb__OperatorIssueReply *r = NULL;
-	struct context ctx = { 0 };
+	struct context ctx = {0};
 	sw_autofree char *csr = NULL;
 	struct client *c;
 	int rc = cli_client(cli, &c, err);
@@ -41,7 +41,7 @@ CMD(operator_issue)
 		rc = pki_new_request(&ctx.key, &csr, err);
 	if (rc == 0) {
 		q.name = cli->args[0];
-		q.csr = (ProtobufCBinaryData){ strlen(csr), (uint8_t *)csr };
+		q.csr = (ProtobufCBinaryData){strlen(csr), (uint8_t *)csr};
 		rc = client_call(c, METHOD_OperatorIssue, &q.base, &r, err);
 	}
 	if (rc == 0) {
@@ -76,16 +76,20 @@ CMD(context_import)
 	sw_autofree char *name = name_of(cli);
 	char *text = NULL;
 	size_t n;
-	int rc = sw_read_file(sw_streq(path, "-") ? "/dev/stdin" : path, MAX_CONTEXT, &text, &n, err);
+	int rc = sw_read_file(sw_streq(path, "-") ? "/dev/stdin" : path, MAX_CONTEXT, &text, &n,
+			      err);
 
 	if (rc == 0 && sw_streq(name, "-"))
-		rc = sw_fail(err, SW_EINVAL, "a name is needed for a context from standard input: "
-					     "--name NAME");
+		rc = sw_fail(err, SW_EINVAL,
+			     "a name is needed for a context from standard input: "
+			     "--name NAME");
 	if (rc == 0)
 		rc = context_save(name, text, err);
 	if (rc == 0)
-		printf("%s\nUse it with: swarmctl --context %s, or from now on: swarmctl context use "
-		       "%s\n", name, name, name);
+		printf("%s\nUse it with: swarmctl --context %s, or from now on: swarmctl context "
+		       "use "
+		       "%s\n",
+		       name, name, name);
 	if (text != NULL)
 		pki_free_key(text);
 	return rc;
@@ -125,7 +129,8 @@ CMD(context_ls)
 	(void)err;
 	printf("default%s\n", sw_is_empty(current) ? " *" : "");
 	for (size_t i = 0; names != NULL && names[i] != NULL; i++)
-		printf("%s%s\n", names[i], current != NULL && sw_streq(names[i], current) ? " *" : "");
+		printf("%s%s\n", names[i],
+		       current != NULL && sw_streq(names[i], current) ? " *" : "");
 	sw_strv_free(names);
 	return 0;
 }

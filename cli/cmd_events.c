@@ -47,9 +47,10 @@ static int parse_time(const char *option, const char *s, int64_t *ret, struct sw
 		       1000;
 		return 0;
 	}
-	return sw_fail(err, SW_EINVAL,
-		       "%s: wanted a duration (10m), a time (2026-01-31T12:00:00Z) or now, not \"%s\"",
-		       option, s);
+	return sw_fail(
+		err, SW_EINVAL,
+		"%s: wanted a duration (10m), a time (2026-01-31T12:00:00Z) or now, not \"%s\"",
+		option, s);
 }
 
 static json_t *row_of(const struct events *ev, const Pb__Event *e)
@@ -102,8 +103,7 @@ static void on_event(const ProtobufCMessage *m, void *arg)
 		return;
 	row = row_of(ev, e);
 	if (e->created_ms >= ev->since_ms && e->created_ms <= ev->until_ms &&
-	    filter_match(row, ev->filters, ev->n_filters) &&
-	    print_row(ev, row, e, &ev->err) != 0)
+	    filter_match(row, ev->filters, ev->n_filters) && print_row(ev, row, e, &ev->err) != 0)
 		client_stop(ev->client);
 	json_decref(row);
 	msg_free(&e->base);
@@ -134,8 +134,8 @@ CMD(events)
 	const char *since = cli_get(cli, "since"), *until = cli_get(cli, "until");
 	int rc = 0;
 
-	for (const char *f; ev.n_filters < FILTERS_MAX &&
-			    (f = cli_nth(cli, "filter", ev.n_filters)) != NULL;)
+	for (const char *f;
+	     ev.n_filters < FILTERS_MAX && (f = cli_nth(cli, "filter", ev.n_filters)) != NULL;)
 		ev.filters[ev.n_filters++] = f;
 	if (since != NULL)
 		rc = parse_time("--since", since, &ev.since_ms, err);

@@ -29,23 +29,21 @@ struct kind {
 	const char *const *headers;
 };
 
-static const char *const network_headers[] = { "ID", "NETWORK ID", NULL };
-static const char *const volume_headers[] = { "Name", "VOLUME NAME", NULL };
-static const char *const created_headers[] = { "CreatedAt", "CREATED", "UpdatedAt", "UPDATED",
-					       NULL };
+static const char *const network_headers[] = {"ID", "NETWORK ID", NULL};
+static const char *const volume_headers[] = {"Name", "VOLUME NAME", NULL};
+static const char *const created_headers[] = {"CreatedAt", "CREATED", "UpdatedAt", "UPDATED", NULL};
 
 static const struct kind kinds[] = {
-	{ "network", PB__KIND__KIND_NETWORK, METHOD_NetworkCreate, METHOD_NetworkRemove,
-	  "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", network_headers },
-	{ "secret", PB__KIND__KIND_SECRET, METHOD_SecretCreate, METHOD_SecretRemove,
-	  "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
-	  created_headers },
-	{ "config", PB__KIND__KIND_CONFIG, METHOD_ConfigCreate, METHOD_ConfigRemove,
-	  "table {{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers },
-	{ "volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_VolumeRemove,
-	  "table {{.Driver}}\t{{.Name}}", volume_headers },
-	{ "service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL },
-	{ "node", PB__KIND__KIND_NODE, METHOD_NR, METHOD_NR, NULL, NULL },
+	{"network", PB__KIND__KIND_NETWORK, METHOD_NetworkCreate, METHOD_NetworkRemove,
+	 "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", network_headers},
+	{"secret", PB__KIND__KIND_SECRET, METHOD_SecretCreate, METHOD_SecretRemove,
+	 "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers},
+	{"config", PB__KIND__KIND_CONFIG, METHOD_ConfigCreate, METHOD_ConfigRemove,
+	 "table {{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers},
+	{"volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_VolumeRemove,
+	 "table {{.Driver}}\t{{.Name}}", volume_headers},
+	{"service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL},
+	{"node", PB__KIND__KIND_NODE, METHOD_NR, METHOD_NR, NULL, NULL},
 };
 
 static const struct kind *kind_of(const struct cli *cli)
@@ -118,7 +116,7 @@ static json_t *sorted(json_t *const *v, size_t n)
 CMD(object_ls)
 {
 	const struct kind *k = kind_of(cli);
-	struct objects objects = { 0 };
+	struct objects objects = {0};
 	int rc = cmd_list(cli, k->kind, &objects, err);
 	json_t **v = sw_new_n(json_t *, objects.n);
 	json_t *rows;
@@ -302,7 +300,7 @@ static int create_file(struct cli *cli, const struct kind *k, struct sw_error *e
 		msg_set_str(&s->name, cli->args[0]);
 		take_labels(cli, "label", &s->labels, &s->n_labels);
 		msg_set_str(&s->template_driver, cli_get(cli, "template-driver"));
-		s->data = (ProtobufCBinaryData){ n, (uint8_t *)data };
+		s->data = (ProtobufCBinaryData){n, (uint8_t *)data};
 		sq.spec = s;
 		cq.spec = (Pb__ConfigSpec *)s;
 		rc = create(cli, k, is_secret ? &sq.base : &cq.base, err);

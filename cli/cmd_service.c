@@ -18,8 +18,7 @@
 
 static const char *mode_of(const Pb__Service *s)
 {
-	static const char *const names[] = { "replicated", "global", "replicated job",
-					     "global job" };
+	static const char *const names[] = {"replicated", "global", "replicated job", "global job"};
 
 	return (unsigned)s->spec->mode < SW_COUNT(names) ? names[s->spec->mode] : "?";
 }
@@ -65,7 +64,7 @@ static json_t *row_of(const struct cli *cli, const Pb__Service *s, const struct 
 
 int cmd_print_services(struct cli *cli, const struct objects *services, struct sw_error *err)
 {
-	struct objects tasks = { 0 };
+	struct objects tasks = {0};
 	json_t *rows = json_array();
 	int rc = cmd_list(cli, PB__KIND__KIND_TASK, &tasks, err);
 
@@ -86,7 +85,7 @@ int cmd_print_services(struct cli *cli, const struct objects *services, struct s
 
 CMD(service_ls)
 {
-	struct objects services = { 0 };
+	struct objects services = {0};
 	int rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &services, err);
 
 	if (rc == 0)
@@ -107,11 +106,11 @@ static int find(struct cli *cli, const char *ref, Pb__Service **ret, struct sw_e
 
 CMD(service_ps)
 {
-	struct objects all = { 0 };
+	struct objects all = {0};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < cli->n_args; i++) {
-		struct objects some = { 0 };
+		struct objects some = {0};
 		Pb__Service *s = NULL;
 
 		rc = find(cli, cli->args[i], &s, err);
@@ -316,10 +315,10 @@ static void print_prefix(const struct logs *l, const Pb__LogLine *line)
 	const Pb__Node *n = cmd_find(&l->nodes, line->node_id);
 	const Pb__Service *s = t != NULL ? cmd_find(&l->services, t->service_id) : NULL;
 	char id[16];
-	sw_autofree char *text = sw_asprintf(
-		"%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
-		cmd_id(l->cli, line->task_id, id),
-		n != NULL && n->description != NULL ? n->description->hostname : "?");
+	sw_autofree char *text =
+		sw_asprintf("%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
+			    cmd_id(l->cli, line->task_id, id),
+			    n != NULL && n->description != NULL ? n->description->hostname : "?");
 
 	printf("%-40s | ", text);
 }
@@ -374,10 +373,9 @@ static int logs_request(struct cli *cli, Pb__LogsRequest *q, struct sw_error *er
 
 CMD(service_logs)
 {
-	const struct client_stream_ops ops = { .on_message = on_line,
-					       .on_interrupt = on_interrupt };
+	const struct client_stream_ops ops = {.on_message = on_line, .on_interrupt = on_interrupt};
 	Pb__LogsRequest q = PB__LOGS_REQUEST__INIT;
-	struct logs l = { .cli = cli };
+	struct logs l = {.cli = cli};
 	int rc = logs_request(cli, &q, err);
 
 	if (rc == 0 && (rc = cli_client(cli, &l.client, err)) == 0 &&

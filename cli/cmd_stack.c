@@ -18,8 +18,8 @@ enum { MAX_FILES = 32 };
 static int load(struct cli *cli, struct compose_options *o, struct compose_result *ret,
 		struct sw_error *err)
 {
-	static const char *const defaults[] = { "compose.yml", "compose.yaml", "docker-compose.yml",
-						"docker-compose.yaml" };
+	static const char *const defaults[] = {"compose.yml", "compose.yaml", "docker-compose.yml",
+					       "docker-compose.yaml"};
 	const char *files[MAX_FILES];
 	int rc;
 
@@ -146,8 +146,8 @@ CMD(stack_rollback)
 
 CMD(stack_deploy)
 {
-	struct compose_options o = { .name = cli->args[0] };
-	struct compose_result loaded = { 0 };
+	struct compose_options o = {.name = cli->args[0]};
+	struct compose_result loaded = {0};
 	Pb__StackApplyRequest q = PB__STACK_APPLY_REQUEST__INIT;
 	Pb__StackApplyReply *r = NULL;
 	struct client *c;
@@ -183,7 +183,7 @@ CMD(stack_config)
 		.config_only = true,
 		.config = format != NULL && sw_streq(format, "json") ? COMPOSE_JSON : COMPOSE_YAML,
 	};
-	struct compose_result loaded = { 0 };
+	struct compose_result loaded = {0};
 	int rc = load(cli, &o, &loaded, err);
 
 	if (rc == 0)
@@ -199,7 +199,7 @@ static int by_name(const void *a, const void *b)
 
 CMD(stack_ls)
 {
-	struct objects stacks = { 0 }, services = { 0 };
+	struct objects stacks = {0}, services = {0};
 	json_t *rows = json_array();
 	int rc = cmd_list(cli, PB__KIND__KIND_STACK, &stacks, err);
 
@@ -225,7 +225,6 @@ CMD(stack_ls)
 	objects_fini(&services);
 	return rc;
 }
-
 
 static int find_stack(struct cli *cli, const char *ref, Pb__Stack **ret, struct sw_error *err)
 {
@@ -256,8 +255,8 @@ static json_t *generation_row(const Pb__StackGeneration *g, const Pb__Stack *s)
 
 CMD(stack_history)
 {
-	static const char *const headers[] = { "ID", "GENERATION", NULL };
-	struct objects kept = { 0 };
+	static const char *const headers[] = {"ID", "GENERATION", NULL};
+	struct objects kept = {0};
 	json_t *rows = json_array();
 	Pb__Stack *s = NULL;
 	int rc = find_stack(cli, cli->args[0], &s, err);
@@ -281,7 +280,7 @@ CMD(stack_history)
 
 CMD(stack_ps)
 {
-	struct objects tasks = { 0 };
+	struct objects tasks = {0};
 	Pb__Stack *s = NULL;
 	int rc = find_stack(cli, cli->args[0], &s, err);
 
@@ -296,7 +295,7 @@ CMD(stack_ps)
 
 CMD(stack_services)
 {
-	struct objects services = { 0 };
+	struct objects services = {0};
 	Pb__Stack *s = NULL;
 	int rc = find_stack(cli, cli->args[0], &s, err);
 

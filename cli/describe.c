@@ -15,13 +15,13 @@ enum { MAX_DEPTH = 12 };
 /* service_id → ServiceID, created_ms → CreatedAt, n_cpus → NCpus */
 static char *name_of(const char *field)
 {
-	struct sw_buf b = { .max = 128 };
+	struct sw_buf b = {.max = 128};
 	bool up = true;
 
 	for (const char *p = field; *p != 0; p++) {
-		if (sw_streq(p, "_ms") && (sw_ends_with(field, "created_ms") ||
-					   sw_ends_with(field, "updated_ms") ||
-					   sw_ends_with(field, "state_ms"))) {
+		if (sw_streq(p, "_ms") &&
+		    (sw_ends_with(field, "created_ms") || sw_ends_with(field, "updated_ms") ||
+		     sw_ends_with(field, "state_ms"))) {
 			sw_buf_adds(&b, "At");
 			break;
 		}
@@ -44,7 +44,7 @@ static json_t *object(const ProtobufCMessage *m, int depth);
 static json_t *enum_value(const ProtobufCEnumDescriptor *d, int v)
 {
 	const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value(d, v);
-	struct sw_buf b = { .max = 64 };
+	struct sw_buf b = {.max = 64};
 	const char *s = e != NULL ? e->name : "UNKNOWN";
 	json_t *j;
 
@@ -88,7 +88,7 @@ static json_t *value(const ProtobufCFieldDescriptor *f, const void *p, int depth
 		u = *(const uint64_t *)p;
 		return u != 0 ? json_string(sw_id(u).s) : NULL;
 	case PROTOBUF_C_TYPE_INT64:
-		u = (uint64_t)*(const int64_t *)p;
+		u = (uint64_t) * (const int64_t *)p;
 		if (u != 0 && sw_ends_with(f->name, "_ms"))
 			return time_value((int64_t)u);
 		return u != 0 ? json_integer((json_int_t)u) : NULL;
@@ -104,8 +104,8 @@ static json_t *value(const ProtobufCFieldDescriptor *f, const void *p, int depth
 		return enum_value(f->descriptor, *(const int *)p);
 	case PROTOBUF_C_TYPE_FIXED32: {
 		uint32_t a = *(const uint32_t *)p;
-		sw_autofree char *text = sw_asprintf("%u.%u.%u.%u", a >> 24, a >> 16 & 255,
-						     a >> 8 & 255, a & 255);
+		sw_autofree char *text =
+			sw_asprintf("%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
 		return a != 0 ? json_string(text) : NULL;
 	}
 	default:
@@ -133,8 +133,8 @@ static size_t width(const ProtobufCFieldDescriptor *f)
 /* Labels and their like are objects, other lists are lists. */
 static json_t *list(const ProtobufCFieldDescriptor *f, const char *p, size_t n, int depth)
 {
-	bool map = f->type == PROTOBUF_C_TYPE_MESSAGE &&
-		   f->descriptor == &pb__key_value__descriptor;
+	bool map =
+		f->type == PROTOBUF_C_TYPE_MESSAGE && f->descriptor == &pb__key_value__descriptor;
 	json_t *j = map ? json_object() : json_array();
 
 	for (size_t i = 0; i < n; i++, p += width(f)) {

@@ -21,18 +21,18 @@ struct wait {
 	Pb__Kind gone_kind; /* wait_gone: of this object */
 	uint64_t gone_id, deadline_ms;
 	struct omap services, tasks; /* (id, 0) -> message */
-	bool seen; /* gone_id was in the snapshot */
+	bool seen;                   /* gone_id was in the snapshot */
 	bool paused, rolled_back;
 	bool synced, done, failed, timed_out, interrupted, dirty;
 	bool terminal, quiet;
-	bool rollback; /* it was asked for: its end is a good one */
-	int drawn; /* lines on the screen */
+	bool rollback;   /* it was asked for: its end is a good one */
+	int drawn;       /* lines on the screen */
 	char last[4096]; /* printed last, when not a terminal */
 };
 
 static struct omap_key one(uint64_t a)
 {
-	return (struct omap_key){ a, 0 };
+	return (struct omap_key){a, 0};
 }
 
 static int timeout_of(struct cli *cli, uint64_t *ret_ms, struct sw_error *err)
@@ -44,8 +44,8 @@ static int timeout_of(struct cli *cli, uint64_t *ret_ms, struct sw_error *err)
 	if (s == NULL)
 		return 0;
 	if (!unit_duration(s, &ns) || ns <= 0)
-		return sw_fail(err, SW_EINVAL, "--timeout: wanted a duration (90s, 10m), not \"%s\"",
-			       s);
+		return sw_fail(err, SW_EINVAL,
+			       "--timeout: wanted a duration (90s, 10m), not \"%s\"", s);
 	*ret_ms = (uint64_t)(ns / 1000000);
 	return 0;
 }
@@ -105,7 +105,7 @@ static struct tally count_job(const struct wait *w, const Pb__Service *s)
 
 static struct tally count(const struct wait *w, const Pb__Service *s)
 {
-	struct tally t = { 0 };
+	struct tally t = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	if (is_job(s))
@@ -337,11 +337,11 @@ void wait_pause(struct sw_backoff *b)
 /* A watch may end early: the leader changed, or we were too slow. Then all is read again. */
 static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *err)
 {
-	const struct client_stream_ops ops = { .on_message = on_message,
-					       .on_tick = on_tick,
-					       .tick_ms = TICK_MS,
-					       .on_interrupt = on_interrupt };
-	struct sw_backoff backoff = { .first_ms = 50, .max_ms = 1000 };
+	const struct client_stream_ops ops = {.on_message = on_message,
+					      .on_tick = on_tick,
+					      .tick_ms = TICK_MS,
+					      .on_interrupt = on_interrupt};
+	struct sw_backoff backoff = {.first_ms = 50, .max_ms = 1000};
 	int rc;
 
 	do {
@@ -391,7 +391,7 @@ static int verdict(struct wait *w, struct sw_error *err)
 int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollback,
 		   struct sw_error *err)
 {
-	Pb__Kind kinds[] = { PB__KIND__KIND_SERVICE, PB__KIND__KIND_TASK };
+	Pb__Kind kinds[] = {PB__KIND__KIND_SERVICE, PB__KIND__KIND_TASK};
 	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
 	struct wait w = {.rollback = rollback};
 	int rc = begin(&w, cli, err);
@@ -404,7 +404,8 @@ int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollb
 	if (rc == 0)
 		rc = follow(&w, &q, err);
 	if (rc == 0 && w.interrupted) {
-		fprintf(stderr, "Interrupted: it goes on without us. Look with: swarmctl service ls\n");
+		fprintf(stderr,
+			"Interrupted: it goes on without us. Look with: swarmctl service ls\n");
 		cli->exit_status = EXIT_INTERRUPTED;
 	} else if (rc == 0 && (w.timed_out || w.failed)) {
 		print_reasons(&w);
@@ -418,7 +419,7 @@ int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollb
 int wait_gone(struct cli *cli, Pb__Kind kind, uint64_t id, const char *name, struct sw_error *err)
 {
 	Pb__WatchRequest q = PB__WATCH_REQUEST__INIT;
-	struct wait w = { .gone_kind = kind, .gone_id = id };
+	struct wait w = {.gone_kind = kind, .gone_id = id};
 	int rc = begin(&w, cli, err);
 
 	q.kinds = &kind;

@@ -53,7 +53,8 @@ struct manager {
 	struct sw_timer due;
 	struct sw_later defer;
 	struct sw_list deferred;
-	struct omap failures; /* (raft index, 0) -> struct sw_error: own entries that apply refused */
+	struct omap
+		failures; /* (raft index, 0) -> struct sw_error: own entries that apply refused */
 	bool leading, bootstrapping;
 	Pb__ManagerBootstrap *bootstrap;
 

@@ -89,7 +89,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 	gather_free(arg);
 }
 
-static const struct rpc_stream_ops gather_ops = { .on_writable = on_writable, .on_end = on_end };
+static const struct rpc_stream_ops gather_ops = {.on_writable = on_writable, .on_end = on_end};
 
 static void local_line(void *arg, const void *packed, size_t n)
 {
@@ -135,8 +135,8 @@ static void remote_on_end(struct rpc_stream *s, const struct sw_error *status, v
 	free(r);
 }
 
-static const struct rpc_stream_ops remote_ops = { .on_message = remote_on_message,
-						  .on_end = remote_on_end };
+static const struct rpc_stream_ops remote_ops = {.on_message = remote_on_message,
+						 .on_end = remote_on_end};
 
 static void ask_others(struct gather *g, const Pb__LogsRequest *r)
 {
@@ -148,8 +148,10 @@ static void ask_others(struct gather *g, const Pb__LogsRequest *r)
 		if (!rpc_channel_is_up(l->channel)) {
 			char text[256];
 
-			snprintf(text, sizeof text, "manager %s is not reachable: lines of the nodes "
-				 "attached to it are missing", l->address);
+			snprintf(text, sizeof text,
+				 "manager %s is not reachable: lines of the nodes "
+				 "attached to it are missing",
+				 l->address);
 			notice(g, text);
 			continue;
 		}
@@ -172,7 +174,7 @@ static uint64_t *find_tasks(struct gather *g, const char *ref, size_t *ret_n, st
 	const struct store_head *o;
 	uint64_t *ids = NULL;
 	size_t n = 0, cap = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (store_find_ref(g->m->store, PB__KIND__KIND_SERVICE, ref, &o, NULL) != 0) {
 		if (store_find_ref(g->m->store, PB__KIND__KIND_TASK, ref, &o, NULL) != 0) {
@@ -228,7 +230,7 @@ void logs_serve(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r, bool 
 	sw_list_append(&m->logs, &g->link);
 	rpc_stream_set_ops(s, &gather_ops, g);
 	g->pending = 1;
-	g->local = (struct dispatch_logs){ .line = local_line, .end = local_end, .arg = g };
+	g->local = (struct dispatch_logs){.line = local_line, .end = local_end, .arg = g};
 	if (!local_only) {
 		tell_of_dead_nodes(g, ids, n);
 		ask_others(g, r);

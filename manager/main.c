@@ -73,23 +73,23 @@ static void watch(struct program *p, uv_signal_t *s, int signum, uv_signal_cb cb
 int main(int argc, char **argv)
 {
 	static struct program p;
-	struct manager_options o = { .on_fatal = on_fatal, .arg = &p };
+	struct manager_options o = {.on_fatal = on_fatal, .arg = &p};
 	char *state = NULL, *identity = NULL, *sock = NULL, *listen = NULL, *advertise = NULL;
 	char **join = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
-		{ "state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm/manager", "State" },
-		{ "identity-dir", SW_OPTION_STRING, &identity, "/var/lib/swarm/identity",
-		  "cert.pem, key.pem and ca.pem of this node" },
-		{ "socket", SW_OPTION_STRING, &sock, "/run/swarm/manager.sock",
-		  "Socket for local operators" },
-		{ "listen", SW_OPTION_STRING, &listen, "0.0.0.0:2377", "Address to listen on" },
-		{ "advertise", SW_OPTION_STRING, &advertise, NULL, "Address that others reach" },
-		{ "join", SW_OPTION_LIST, &join, NULL, "Manager to ask for membership (several)" },
-		{ "debug", SW_OPTION_FLAG, &debug, NULL, "Log more" },
-		{ 0 },
+		{"state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm/manager", "State"},
+		{"identity-dir", SW_OPTION_STRING, &identity, "/var/lib/swarm/identity",
+		 "cert.pem, key.pem and ca.pem of this node"},
+		{"socket", SW_OPTION_STRING, &sock, "/run/swarm/manager.sock",
+		 "Socket for local operators"},
+		{"listen", SW_OPTION_STRING, &listen, "0.0.0.0:2377", "Address to listen on"},
+		{"advertise", SW_OPTION_STRING, &advertise, NULL, "Address that others reach"},
+		{"join", SW_OPTION_LIST, &join, NULL, "Manager to ask for membership (several)"},
+		{"debug", SW_OPTION_FLAG, &debug, NULL, "Log more"},
+		{0},
 	};
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	if (sw_options_parse("swarm-managerd", options, argc, argv, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));

@@ -35,7 +35,7 @@ void manager_defer(struct manager *m, void (*cb)(void *arg, int rc), void *arg, 
 {
 	struct deferred *d = sw_new(struct deferred);
 
-	*d = (struct deferred){ .cb = cb, .arg = arg, .rc = rc };
+	*d = (struct deferred){.cb = cb, .arg = arg, .rc = rc};
 	sw_list_append(&m->deferred, &d->link);
 	sw_later_call(&m->defer);
 }
@@ -58,11 +58,14 @@ static void explain_failure(struct manager *m, const struct proposal *p, int rc,
 		sw_fail(err, rc, "this manager no longer leads: try again");
 		return;
 	case SW_ETOOBIG:
-		sw_fail(err, rc, "the change has %zu bytes; at most %d fit one entry: make it in "
-			"parts", p->size, CONS_MAX_ENTRY);
+		sw_fail(err, rc,
+			"the change has %zu bytes; at most %d fit one entry: make it in "
+			"parts",
+			p->size, CONS_MAX_ENTRY);
 		return;
 	case SW_EUNKNOWN:
-		sw_fail(err, rc, "leadership changed while the change was under way: it may or may "
+		sw_fail(err, rc,
+			"leadership changed while the change was under way: it may or may "
 			"not have been made; look, and try again if not");
 		return;
 	default:
@@ -79,14 +82,14 @@ static void proposal_done(struct proposal *p, int rc, struct sw_error *err)
 static void on_committed(void *arg, int status, uint64_t index)
 {
 	struct proposal *p = arg;
-	struct sw_error err = { 0 }, *refused;
+	struct sw_error err = {0}, *refused;
 
 	if (status != 0) {
 		explain_failure(p->m, p, status, &err);
 		proposal_done(p, status, &err);
 		return;
 	}
-	refused = omap_remove(&p->m->failures, (struct omap_key){ index, 0 });
+	refused = omap_remove(&p->m->failures, (struct omap_key){index, 0});
 	if (refused != NULL)
 		err = *refused;
 	free(refused);
@@ -244,7 +247,7 @@ static void maybe_bootstrap(struct manager *m)
 static void fsm_apply(void *arg, uint64_t index, const uint8_t *data, size_t n)
 {
 	struct manager *m = arg;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	if (store_apply(m->store, index, data, n, &err) == 0 || !cons_is_leader(m->cons))
 		return;
@@ -254,7 +257,7 @@ static void fsm_apply(void *arg, uint64_t index, const uint8_t *data, size_t n)
 		free(omap_next(&it));
 		omap_remove(&m->failures, it.key);
 	}
-	free(omap_set(&m->failures, (struct omap_key){ index, 0 }, sw_memdup(&err, sizeof err)));
+	free(omap_set(&m->failures, (struct omap_key){index, 0}, sw_memdup(&err, sizeof err)));
 }
 
 static void *fsm_snapshot_begin(void *arg)
@@ -344,8 +347,8 @@ static int load_identity(struct manager *m, char **ret_cert, char **ret_key, cha
 	const struct {
 		const char *name;
 		char **ret;
-	} files[] = { { "cert.pem", ret_cert }, { "key.pem", ret_key }, { "ca.pem", ret_ca } };
-	struct pki_subject subject = { 0 };
+	} files[] = {{"cert.pem", ret_cert}, {"key.pem", ret_key}, {"ca.pem", ret_ca}};
+	struct pki_subject subject = {0};
 	int rc;
 
 	for (size_t i = 0; i < SW_COUNT(files); i++) {
@@ -359,7 +362,8 @@ static int load_identity(struct manager *m, char **ret_cert, char **ret_key, cha
 	if (rc != 0)
 		return rc;
 	if (!sw_streq(subject.ou, PKI_OU_MANAGER) || !sw_id_parse(subject.cn, &m->node_id))
-		return sw_fail(err, SW_EPRECOND, "the certificate in %s is not a manager's but %s's",
+		return sw_fail(err, SW_EPRECOND,
+			       "the certificate in %s is not a manager's but %s's",
 			       m->o.identity_dir, subject.ou);
 	return 0;
 }
@@ -436,16 +440,16 @@ static int open_cons(struct manager *m, struct sw_error *err)
 		.dir = dir,
 		.raft_id = m->raft_id,
 		.address = m->o.advertise,
-		.fsm = { .apply = fsm_apply,
-			 .snapshot_begin = fsm_snapshot_begin,
-			 .snapshot_next = fsm_snapshot_next,
-			 .snapshot_end = fsm_snapshot_end,
-			 .restore = fsm_restore,
-			 .on_role = fsm_on_role,
-			 .on_members = fsm_on_members,
-			 .on_fatal = fsm_on_fatal,
-			 .arg = m },
-		.transport = { .send = members_send, .arg = m },
+		.fsm = {.apply = fsm_apply,
+			.snapshot_begin = fsm_snapshot_begin,
+			.snapshot_next = fsm_snapshot_next,
+			.snapshot_end = fsm_snapshot_end,
+			.restore = fsm_restore,
+			.on_role = fsm_on_role,
+			.on_members = fsm_on_members,
+			.on_fatal = fsm_on_fatal,
+			.arg = m},
+		.transport = {.send = members_send, .arg = m},
 		.seed = sw_rand_seed(),
 	};
 
@@ -464,7 +468,7 @@ static void read_barrier(void *arg, void (*cb)(void *cb_arg, int rc), void *cb_a
 
 static void make_parts(struct manager *m)
 {
-	const struct proposer p = { manager_propose, manager_wall_ms, &m->rand, m };
+	const struct proposer p = {manager_propose, manager_wall_ms, &m->rand, m};
 	const struct control_env ce = {
 		.store = m->store,
 		.leader = m->leader,
@@ -500,9 +504,12 @@ static void make_parts(struct manager *m)
 static int open_server(struct manager *m, struct sw_error *err)
 {
 	const struct rpc_table tables[] = {
-		{ control_methods, m->control }, { dispatch_methods, m->dispatch },
-		{ ca_methods, m->ca },           { raft_methods, m },
-		{ 0 },
+		{control_methods, m->control},
+		{dispatch_methods, m->dispatch},
+		{ca_methods, m->ca},
+		{raft_methods, m},
+		{control_image_methods, m->control},
+		{0},
 	};
 	const struct rpc_server_options o = {
 		.tables = tables,
@@ -537,7 +544,7 @@ int manager_new(uv_loop_t *loop, const struct manager_options *o, struct manager
 	sw_later_init(&m->pass, loop, &m->closer, on_pass);
 	sw_later_init(&m->defer, loop, &m->closer, on_defer);
 	sw_timer_init(&m->due, loop, &m->closer, on_due);
-	m->watcher = (struct store_watcher){ .on_change = on_change, .arg = m };
+	m->watcher = (struct store_watcher){.on_change = on_change, .arg = m};
 	store_watch(m->store, &m->watcher);
 	if ((rc = sw_mkdir_p(o->state_dir, 0700, err)) != 0 || (rc = open_tls(m, err)) != 0 ||
 	    (rc = load_raft_id(m, err)) != 0 || (rc = load_bootstrap(m, err)) != 0)

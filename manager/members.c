@@ -21,20 +21,23 @@ static void on_status(struct rpc_stream *s, const ProtobufCMessage *m, void *arg
 static void on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 const struct rpc_method raft_methods[] = {
-	[RAFT_STREAM] = { "/swarm.v1.Raft/Stream", &pb__raft_frame__descriptor,
-		       &pb__raft_frame__descriptor, RPC_BIDI, RPC_ROLE_MANAGER, false, on_stream },
-	[RAFT_JOIN] = { "/swarm.v1.Raft/Join", &pb__raft_join_request__descriptor,
-		     &pb__raft_join_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, true, on_join },
-	[RAFT_STATUS] = { "/swarm.v1.Raft/Status", &pb__status_batch__descriptor,
-		       &pb__status_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, false, on_status },
-	[RAFT_LOGS] = { "/swarm.v1.Raft/Logs", &pb__logs_request__descriptor,
-		     &pb__log_line__descriptor, RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false, on_logs },
-	{ 0 },
+	[RAFT_STREAM] = {"/swarm.v1.Raft/Stream", &pb__raft_frame__descriptor,
+			 &pb__raft_frame__descriptor, RPC_BIDI, RPC_ROLE_MANAGER, false, on_stream},
+	[RAFT_JOIN] = {"/swarm.v1.Raft/Join", &pb__raft_join_request__descriptor,
+		       &pb__raft_join_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, true,
+		       on_join},
+	[RAFT_STATUS] = {"/swarm.v1.Raft/Status", &pb__status_batch__descriptor,
+			 &pb__status_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, false,
+			 on_status},
+	[RAFT_LOGS] = {"/swarm.v1.Raft/Logs", &pb__logs_request__descriptor,
+		       &pb__log_line__descriptor, RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false,
+		       on_logs},
+	{0},
 };
 
 static struct link *link_of(const struct manager *m, uint64_t raft_id)
 {
-	return omap_get(&m->links, (struct omap_key){ raft_id, 0 });
+	return omap_get(&m->links, (struct omap_key){raft_id, 0});
 }
 
 /* ---- frames out ---- */
@@ -48,7 +51,7 @@ static void out_on_end(struct rpc_stream *s, const struct sw_error *status, void
 	l->stream = NULL;
 }
 
-static const struct rpc_stream_ops out_ops = { .on_end = out_on_end };
+static const struct rpc_stream_ops out_ops = {.on_end = out_on_end};
 
 static bool open_stream(struct link *l)
 {
@@ -72,7 +75,7 @@ bool members_send(void *arg, uint64_t raft_id, const char *address, const uint8_
 		return false;
 	if (l->stream == NULL && !open_stream(l))
 		return false;
-	f.message = (ProtobufCBinaryData){ n, (uint8_t *)p };
+	f.message = (ProtobufCBinaryData){n, (uint8_t *)p};
 	return rpc_stream_send(l->stream, &f.base);
 }
 
@@ -105,7 +108,7 @@ static void link_add(struct manager *m, uint64_t raft_id, const char *address)
 	snprintf(l->address, sizeof l->address, "%s", address);
 	l->channel = rpc_channel_new(m->loop, &o);
 	rpc_channel_keep(l->channel, true);
-	omap_set(&m->links, (struct omap_key){ raft_id, 0 }, l);
+	omap_set(&m->links, (struct omap_key){raft_id, 0}, l);
 }
 
 static void on_link_closed(void *arg)
@@ -119,7 +122,7 @@ static void on_link_closed(void *arg)
 
 static void link_remove(struct link *l)
 {
-	omap_remove(&l->m->links, (struct omap_key){ l->raft_id, 0 });
+	omap_remove(&l->m->links, (struct omap_key){l->raft_id, 0});
 	sw_closer_hold(&l->m->closer);
 	rpc_channel_close(l->channel, on_link_closed, l);
 }
@@ -128,7 +131,7 @@ void members_update(struct manager *m)
 {
 	struct cons_member list[MAX_MEMBERS];
 	size_t n = cons_members(m->cons, list, MAX_MEMBERS);
-	struct omap gone = { 0 };
+	struct omap gone = {0};
 	struct omap_iter it = omap_begin(&m->links);
 
 	for (struct link *l; (l = omap_next(&it)) != NULL;)
@@ -137,11 +140,11 @@ void members_update(struct manager *m)
 		struct link *l = link_of(m, list[i].raft_id);
 
 		if (l != NULL && sw_streq(l->address, list[i].address)) {
-			omap_remove(&gone, (struct omap_key){ list[i].raft_id, 0 });
+			omap_remove(&gone, (struct omap_key){list[i].raft_id, 0});
 			continue;
 		}
 		if (l != NULL) {
-			omap_remove(&gone, (struct omap_key){ list[i].raft_id, 0 });
+			omap_remove(&gone, (struct omap_key){list[i].raft_id, 0});
 			link_remove(l);
 		}
 		if (list[i].raft_id != m->raft_id)
@@ -164,7 +167,8 @@ struct rpc_channel *members_leader(void *arg, struct sw_error *err)
 	if (m->leading)
 		return NULL;
 	if (l == NULL) {
-		sw_fail(err, SW_EUNAVAIL, "the cluster has no leader at the moment: too few "
+		sw_fail(err, SW_EUNAVAIL,
+			"the cluster has no leader at the moment: too few "
 			"managers are reachable, or an election is under way; try again");
 		return NULL;
 	}
@@ -223,7 +227,7 @@ static void in_on_end(struct rpc_stream *s, const struct sw_error *status, void 
 	free(in);
 }
 
-static const struct rpc_stream_ops in_ops = { .on_message = in_on_message, .on_end = in_on_end };
+static const struct rpc_stream_ops in_ops = {.on_message = in_on_message, .on_end = in_on_end};
 
 static void on_stream(struct rpc_stream *s, const ProtobufCMessage *msg, void *arg)
 {
@@ -291,7 +295,7 @@ static void join_on_end(struct rpc_stream *s, const struct sw_error *status, voi
 	((struct join *)arg)->s = NULL;
 }
 
-static const struct rpc_stream_ops join_ops = { .on_end = join_on_end };
+static const struct rpc_stream_ops join_ops = {.on_end = join_on_end};
 
 static bool is_member(const struct manager *m, uint64_t raft_id, bool voter)
 {
@@ -400,8 +404,8 @@ void members_join(struct manager *m)
 
 	if (n == 0 || m->joining || is_member(m, m->raft_id, false))
 		return;
-	const struct rpc_channel_options o = { .address = m->o.join[m->join_at++ % n],
-					       .tls = m->tls };
+	const struct rpc_channel_options o = {.address = m->o.join[m->join_at++ % n],
+					      .tls = m->tls};
 	r.address = (char *)m->o.advertise;
 	r.raft_id = m->raft_id;
 	m->joining = true;
@@ -411,7 +415,7 @@ void members_join(struct manager *m)
 
 void members_init(struct manager *m)
 {
-	m->join_backoff = (struct sw_backoff){ .first_ms = 200, .max_ms = 5000 };
+	m->join_backoff = (struct sw_backoff){.first_ms = 200, .max_ms = 5000};
 	sw_timer_init(&m->join_timer, m->loop, &m->closer, on_join_timer);
 }
 
@@ -440,7 +444,7 @@ struct removal {
 static void on_removed(void *arg, int rc, uint64_t index)
 {
 	struct removal *r = arg;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	(void)index;
 	if (rc != 0)
@@ -455,7 +459,7 @@ void members_remove(void *arg, uint64_t raft_id,
 	struct manager *m = arg;
 	struct removal *r = sw_new(struct removal);
 
-	*r = (struct removal){ m, cb, cb_arg };
+	*r = (struct removal){m, cb, cb_arg};
 	cons_remove(m->cons, raft_id, on_removed, r);
 }
 
@@ -486,7 +490,7 @@ static void forget_member(struct manager *m, const Pb__Node *n)
 
 void members_reconcile(struct manager *m)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (!m->leading || m->removing_member || m->closer.closing)
 		return;
@@ -522,7 +526,7 @@ char **members_addresses(void *arg)
 
 static uint64_t node_of(const struct manager *m, uint64_t raft_id)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(m->store, PB__KIND__KIND_NODE, &it)) != NULL;)
@@ -603,7 +607,7 @@ void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg
 		    void *cb_arg)
 {
 	struct manager *m = arg;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	struct rpc_channel *leader = members_leader(m, &err);
 	struct report *r;
 
@@ -614,7 +618,7 @@ void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg
 		return;
 	}
 	r = sw_new(struct report);
-	*r = (struct report){ m, cb, cb_arg };
+	*r = (struct report){m, cb, cb_arg};
 	rpc_unary(leader, &raft_methods[RAFT_STATUS], &b->base, CALL_MS, on_reported, r);
 }
 

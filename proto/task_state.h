@@ -8,9 +8,9 @@
 struct task_state {
 	Pb__TaskState state;
 	const char *name; /* as printed, lower case */
-	bool live;  /* the container is there or will be: short of the final states */
-	bool placed; /* holds room on its node */
-	bool failed; /* ended in a way that a restart policy calls failure */
+	bool live;        /* the container is there or will be: short of the final states */
+	bool placed;      /* holds room on its node */
+	bool failed;      /* ended in a way that a restart policy calls failure */
 };
 
 /** Never NULL; an unknown number gives the highest known state below it. */

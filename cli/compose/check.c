@@ -1,5 +1,5 @@
-#include <stdio.h>
 #include "cli/compose/check.h"
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -86,7 +86,7 @@ static struct yaml_node *check_texts(struct check *c, struct yaml_node *n,
 	if (list->kind != YAML_SEQ)
 		return wrong(c, n, path, schema_type_text(ST_TEXTS));
 	for (size_t i = 0; i < list->n; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 		struct yaml_node *item = check_scalar(c, ST_TEXT, list->items[i], &at);
 
 		if (item)
@@ -108,7 +108,8 @@ static struct yaml_node *check_command(struct check *c, struct yaml_node *n,
 		return wrong(c, n, path, schema_type_text(ST_COMMAND));
 	words = unit_words(n->text);
 	if (words == NULL) {
-		diag_at(c->diag, DIAG_ERROR, n, path, "a quote is not closed in \"%.80s\"", n->text);
+		diag_at(c->diag, DIAG_ERROR, n, path, "a quote is not closed in \"%.80s\"",
+			n->text);
 		return NULL;
 	}
 	list = yaml_new(c->pool, YAML_SEQ, n);
@@ -165,7 +166,7 @@ static struct yaml_node *check_pairs(struct check *c, const struct schema_key *k
 		map = yaml_new(c->pool, YAML_MAP, n);
 		map->override = n->override;
 		for (size_t i = 0; i < n->n && i < YAML_MAP_MAX; i++) {
-			struct compose_path at = { path, NULL, i };
+			struct compose_path at = {path, NULL, i};
 
 			if (check_scalar(c, ST_TEXT, n->items[i], &at))
 				pair_of_item(c, k, map, n->items[i]);
@@ -175,7 +176,7 @@ static struct yaml_node *check_pairs(struct check *c, const struct schema_key *k
 	if (n->kind != YAML_MAP)
 		return wrong(c, n, path, schema_type_text(ST_PAIRS));
 	for (size_t i = 0; i < map->n; i++) {
-		struct compose_path at = { path, map->pairs[i].key->text, 0 };
+		struct compose_path at = {path, map->pairs[i].key->text, 0};
 
 		if (!check_pair_value(c, map->pairs[i].value, &at))
 			continue;
@@ -207,7 +208,7 @@ static struct yaml_node *check_named(struct check *c, const struct schema_key *k
 		return wrong(c, n, path, schema_type_text(ST_NAMED));
 	for (size_t i = 0; i < n->n; i++) {
 		struct yaml_pair *pair = &n->pairs[i];
-		struct compose_path at = { path, pair->key->text, 0 };
+		struct compose_path at = {path, pair->key->text, 0};
 
 		if (!is_name(pair->key->text)) {
 			diag_at(c->diag, DIAG_ERROR, pair->key, &at,
@@ -222,7 +223,8 @@ static struct yaml_node *check_named(struct check *c, const struct schema_key *k
 			pair->value = empty;
 		}
 		if (pair->value->kind != YAML_MAP) {
-			wrong(c, pair->value, &at, needs_body ? "a mapping" : "a mapping or nothing");
+			wrong(c, pair->value, &at,
+			      needs_body ? "a mapping" : "a mapping or nothing");
 			n->damaged = true;
 			continue;
 		}
@@ -242,7 +244,7 @@ static struct yaml_node *check_list(struct check *c, const struct schema_key *k,
 	if (n->kind != YAML_SEQ)
 		return wrong(c, n, path, schema_type_text(ST_LIST));
 	for (size_t i = 0; i < n->n; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 
 		if (n->items[i]->kind != YAML_MAP) {
 			wrong(c, n->items[i], &at, "a mapping");
@@ -307,8 +309,8 @@ static bool is_known(struct check *c, const struct schema_level *l, const struct
 	}
 	if (!made && k->since != SCHEMA_SPEC && k->since > c->minor) {
 		diag_at(c->diag, DIAG_ERROR, pair->key, path,
-			"unknown key in version 3.%u; it needs version \"3.%u\" or none",
-			c->minor, k->since);
+			"unknown key in version 3.%u; it needs version \"3.%u\" or none", c->minor,
+			k->since);
 		return false;
 	}
 	return true;
@@ -339,7 +341,7 @@ static void check_level(struct check *c, const struct schema_level *l, struct ya
 	size_t kept = 0;
 
 	for (size_t i = 0; i < map->n; i++) {
-		struct compose_path at = { path, map->pairs[i].key->text, 0 };
+		struct compose_path at = {path, map->pairs[i].key->text, 0};
 
 		if (check_pair(c, l, &map->pairs[i], map->made, &at))
 			map->pairs[kept++] = map->pairs[i];
@@ -349,8 +351,7 @@ static void check_level(struct check *c, const struct schema_level *l, struct ya
 	map->n = kept;
 	for (size_t i = 0; i < l->n && !map->damaged; i++)
 		if (l->keys[i].required && yaml_get(map, l->keys[i].name) == NULL)
-			diag_at(c->diag, DIAG_ERROR, map, path, "%s is required",
-				l->keys[i].name);
+			diag_at(c->diag, DIAG_ERROR, map, path, "%s is required", l->keys[i].name);
 }
 
 void check_file(struct check *c, struct yaml_node *root)

@@ -1,4 +1,5 @@
-/** Walks an expanded tree along the schema: types, unknown keys, long forms in place of short ones. */
+/** Walks an expanded tree along the schema: types, unknown keys, long forms in place of short ones.
+ */
 #pragma once
 
 #include "cli/compose/schema.h"

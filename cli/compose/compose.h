@@ -40,7 +40,7 @@ struct compose_options {
 struct compose_result {
 	Pb__StackSpec *spec; /* NULL when there is any error, and with config_only */
 	char *config;        /* as asked by options.config; NULL when there is any error */
-	char *diagnostics;   /* never NULL: "stack.yml:12:7: services.web.ports[0]: …\n" and so on */
+	char *diagnostics; /* never NULL: "stack.yml:12:7: services.web.ports[0]: …\n" and so on */
 	size_t n_errors, n_warnings;
 };
 

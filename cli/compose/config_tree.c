@@ -11,13 +11,19 @@
 /* Paths on the client, made absolute; and where a number of bytes is not printed as a text. */
 static const struct {
 	const char *level, *key;
-} paths[] = { { "secrets", "file" }, { "configs", "file" } },
-  byte_texts[] = { { "limits", "memory" }, { "reservations", "memory" }, { "services", "mem_reservation" } },
+} paths[] = {{"secrets", "file"}, {"configs", "file"}},
+  byte_texts[] = {{"limits", "memory"},
+		  {"reservations", "memory"},
+		  {"services", "mem_reservation"}},
   /* Numbers whose 0 says nothing, and durations the same. */
-  zeros[] = { { "ports[]", "published" },     { "ports[]", "target" },
-	      { "limits", "pids" },	      { "placement", "max_replicas_per_node" },
-	      { "update_config", "delay" },   { "update_config", "monitor" },
-	      { "update_config", "max_failure_ratio" }, { "tmpfs", "size" } };
+	zeros[] = {{"ports[]", "published"},
+		   {"ports[]", "target"},
+		   {"limits", "pids"},
+		   {"placement", "max_replicas_per_node"},
+		   {"update_config", "delay"},
+		   {"update_config", "monitor"},
+		   {"update_config", "max_failure_ratio"},
+		   {"tmpfs", "size"}};
 
 #define IS_IN(table, l, k) is_in((const char *const *)(table), SW_COUNT(table), l, k)
 
@@ -87,8 +93,7 @@ static struct yaml_node *show_unknown(struct load *l, const struct yaml_node *n)
 		if (n->kind == YAML_SEQ)
 			yaml_push(l->pool, out, show_unknown(l, n->items[i]));
 		else
-			yaml_put(l->pool, out, n->pairs[i].key,
-				 show_unknown(l, n->pairs[i].value));
+			yaml_put(l->pool, out, n->pairs[i].key, show_unknown(l, n->pairs[i].value));
 	return out;
 }
 
@@ -198,8 +203,8 @@ static struct yaml_node *show_level(struct load *l, const struct schema_level *l
 	for (size_t i = 0; i < map->n; i++) {
 		const struct yaml_pair *pair = &map->pairs[i];
 		const struct schema_key *k = schema_find(level, pair->key->text);
-		struct yaml_node *value = k ? show_value(l, level, k, pair->value, map) :
-					      show_unknown(l, pair->value);
+		struct yaml_node *value = k ? show_value(l, level, k, pair->value, map)
+					    : show_unknown(l, pair->value);
 
 		if (value)
 			yaml_put(l->pool, out, pair->key, value);

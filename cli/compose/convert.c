@@ -64,7 +64,8 @@ void convert_pairs(const struct yaml_node *map, const char *key, Pb__KeyValue **
 	for (size_t i = 0; pairs && pairs->kind == YAML_MAP && i < pairs->n; i++) {
 		const struct yaml_node *value = pairs->pairs[i].value;
 
-		msg_kv_set(kv, n, pairs->pairs[i].key->text, yaml_is_null(value) ? "" : value->text);
+		msg_kv_set(kv, n, pairs->pairs[i].key->text,
+			   yaml_is_null(value) ? "" : value->text);
 	}
 	convert_sort_pairs(*kv, *n);
 }
@@ -80,7 +81,7 @@ void convert_texts(const struct yaml_node *map, const char *key, char ***v, size
 void convert_fault(struct convert *c, const struct yaml_node *at, const struct compose_path *path,
 		   const char *key, const char *fmt, ...)
 {
-	struct compose_path below = { path, key, 0 };
+	struct compose_path below = {path, key, 0};
 	char text[1024];
 	va_list ap;
 
@@ -149,7 +150,7 @@ static int by_service_name(const void *pa, const void *pb)
 
 Pb__StackSpec *convert_stack(struct load *l, const char *name, const struct yaml_node *root)
 {
-	struct convert c = { .l = l, .stack = name, .root = root };
+	struct convert c = {.l = l, .stack = name, .root = root};
 	const struct yaml_node *services = yaml_get(root, "services");
 
 	c.spec = CONVERT_NEW(Pb__StackSpec, PB__STACK_SPEC__INIT);

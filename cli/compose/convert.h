@@ -13,10 +13,10 @@ struct convert {
 	struct sw_strmap used_volumes, used_secrets, used_configs;
 };
 
-#define CONVERT_NEW(type, init)                                                                    \
-	({                                                                                         \
-		const type _initial = init;                                                        \
-		(type *)convert_new(&_initial);                                                    \
+#define CONVERT_NEW(type, init)                 \
+	({                                      \
+		const type _initial = init;     \
+		(type *)convert_new(&_initial); \
 	})
 void *convert_new(const void *initial);
 

@@ -13,42 +13,44 @@
 static const struct {
 	const char *key;
 	size_t field;
-} text_rows[] = {
-	{ "working_dir", FIELD(workdir) },
-	{ "user", FIELD(user) },
-	{ "hostname", FIELD(hostname) },
-	{ "domainname", FIELD(domainname) },
-	{ "stop_signal", FIELD(stop_signal) },
-	{ "pid", FIELD(pid_mode) },
-	{ "ipc", FIELD(ipc_mode) },
-	{ "userns_mode", FIELD(userns_mode) },
-	{ "cgroup", FIELD(cgroupns_mode) },
-	{ "cgroupns_mode", FIELD(cgroupns_mode) },
-	{ "cgroup_parent", FIELD(cgroup_parent) },
-	{ "isolation", FIELD(isolation) },
-	{ "mac_address", FIELD(mac_address) },
-	{ "platform", FIELD(platform) },
-}, bool_rows[] = {
-	{ "tty", FIELD(tty) },
-	{ "stdin_open", FIELD(stdin_open) },
-	{ "read_only", FIELD(read_only) },
-	{ "privileged", FIELD(privileged) },
+} text_rows[] =
+	{
+		{"working_dir", FIELD(workdir)},
+		{"user", FIELD(user)},
+		{"hostname", FIELD(hostname)},
+		{"domainname", FIELD(domainname)},
+		{"stop_signal", FIELD(stop_signal)},
+		{"pid", FIELD(pid_mode)},
+		{"ipc", FIELD(ipc_mode)},
+		{"userns_mode", FIELD(userns_mode)},
+		{"cgroup", FIELD(cgroupns_mode)},
+		{"cgroupns_mode", FIELD(cgroupns_mode)},
+		{"cgroup_parent", FIELD(cgroup_parent)},
+		{"isolation", FIELD(isolation)},
+		{"mac_address", FIELD(mac_address)},
+		{"platform", FIELD(platform)},
+},
+  bool_rows[] = {
+	  {"tty", FIELD(tty)},
+	  {"stdin_open", FIELD(stdin_open)},
+	  {"read_only", FIELD(read_only)},
+	  {"privileged", FIELD(privileged)},
 };
 
 static const struct {
 	const char *key;
 	size_t field, count;
 } list_rows[] = {
-	{ "group_add", FIELD(group_add), FIELD(n_group_add) },
-	{ "extra_hosts", FIELD(extra_hosts), FIELD(n_extra_hosts) },
-	{ "dns", FIELD(dns), FIELD(n_dns) },
-	{ "dns_search", FIELD(dns_search), FIELD(n_dns_search) },
-	{ "dns_opt", FIELD(dns_options), FIELD(n_dns_options) },
-	{ "cap_add", FIELD(cap_add), FIELD(n_cap_add) },
-	{ "cap_drop", FIELD(cap_drop), FIELD(n_cap_drop) },
-	{ "security_opt", FIELD(security_opt), FIELD(n_security_opt) },
-	{ "command", FIELD(command), FIELD(n_command) },
-	{ "entrypoint", FIELD(entrypoint), FIELD(n_entrypoint) },
+	{"group_add", FIELD(group_add), FIELD(n_group_add)},
+	{"extra_hosts", FIELD(extra_hosts), FIELD(n_extra_hosts)},
+	{"dns", FIELD(dns), FIELD(n_dns)},
+	{"dns_search", FIELD(dns_search), FIELD(n_dns_search)},
+	{"dns_opt", FIELD(dns_options), FIELD(n_dns_options)},
+	{"cap_add", FIELD(cap_add), FIELD(n_cap_add)},
+	{"cap_drop", FIELD(cap_drop), FIELD(n_cap_drop)},
+	{"security_opt", FIELD(security_opt), FIELD(n_security_opt)},
+	{"command", FIELD(command), FIELD(n_command)},
+	{"entrypoint", FIELD(entrypoint), FIELD(n_entrypoint)},
 };
 
 static void copy_plain(Pb__ContainerSpec *out, const struct yaml_node *s)
@@ -94,7 +96,7 @@ static void convert_health(struct convert *c, Pb__ContainerSpec *out, const stru
 			   const struct compose_path *path)
 {
 	const struct yaml_node *h = yaml_get(s, "healthcheck"), *test = yaml_get(h, "test");
-	struct compose_path at = { path, "healthcheck", 0 };
+	struct compose_path at = {path, "healthcheck", 0};
 	Pb__Healthcheck *o;
 
 	if (h == NULL)
@@ -109,8 +111,8 @@ static void convert_health(struct convert *c, Pb__ContainerSpec *out, const stru
 			msg_add_str(&o->test, &o->n_test, "NONE");
 	} else if (o->n_test > 0 && !sw_streq(o->test[0], "NONE") && !sw_streq(o->test[0], "CMD") &&
 		   !sw_streq(o->test[0], "CMD-SHELL")) {
-		convert_fault(c, test, &at, "test", "begins with NONE, CMD or CMD-SHELL, not \"%.60s\"",
-			      o->test[0]);
+		convert_fault(c, test, &at, "test",
+			      "begins with NONE, CMD or CMD-SHELL, not \"%.60s\"", o->test[0]);
 	}
 	o->interval_ms = convert_ms(h, "interval");
 	o->timeout_ms = convert_ms(h, "timeout");
@@ -125,14 +127,15 @@ static void convert_refs(struct convert *c, const struct yaml_node *s, const cha
 {
 	const struct yaml_node *list = yaml_get(s, kind), *objects = yaml_get(c->root, kind);
 	struct sw_strmap *used = sw_streq(kind, "secrets") ? &c->used_secrets : &c->used_configs;
-	struct compose_path at = { path, kind, 0 };
+	struct compose_path at = {path, kind, 0};
 
 	for (size_t i = 0; list && i < list->n; i++) {
 		const struct yaml_node *r = list->items[i], *o;
-		const char *source = yaml_get_text(r, "source"), *target = yaml_get_text(r, "target");
+		const char *source = yaml_get_text(r, "source"),
+			   *target = yaml_get_text(r, "target");
 		const char *uid = yaml_get_text(r, "uid"), *gid = yaml_get_text(r, "gid");
 		sw_autofree char *name = NULL, *own = NULL;
-		struct compose_path item = { &at, NULL, i };
+		struct compose_path item = {&at, NULL, i};
 		Pb__FileRef *f;
 
 		o = source ? yaml_get(objects, source) : NULL;
@@ -169,11 +172,11 @@ static void convert_ulimits(struct convert *c, Pb__ContainerSpec *out, const str
 			    const struct compose_path *path)
 {
 	const struct yaml_node *map = yaml_get(s, "ulimits");
-	struct compose_path at = { path, "ulimits", 0 };
+	struct compose_path at = {path, "ulimits", 0};
 
 	for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
 		const struct yaml_node *v = map->pairs[i].value;
-		struct compose_path item = { &at, map->pairs[i].key->text, 0 };
+		struct compose_path item = {&at, map->pairs[i].key->text, 0};
 		Pb__Ulimit *u = CONVERT_NEW(Pb__Ulimit, PB__ULIMIT__INIT);
 
 		msg_set_str(&u->name, map->pairs[i].key->text);
@@ -191,11 +194,11 @@ static void convert_devices(struct convert *c, Pb__ContainerSpec *out, const str
 			    const struct compose_path *path)
 {
 	const struct yaml_node *list = yaml_get(s, "devices");
-	struct compose_path at = { path, "devices", 0 };
+	struct compose_path at = {path, "devices", 0};
 
 	for (size_t i = 0; list && i < list->n; i++) {
-		struct compose_path item = { &at, NULL, i };
-		struct sw_error err = { 0 };
+		struct compose_path item = {&at, NULL, i};
+		struct sw_error err = {0};
 		Pb__Device *d;
 
 		if (spec_device(list->items[i]->text, &d, &err))
@@ -208,8 +211,8 @@ static void convert_devices(struct convert *c, Pb__ContainerSpec *out, const str
 static void convert_pull_policy(struct convert *c, Pb__ContainerSpec *out,
 				const struct yaml_node *s, const struct compose_path *path)
 {
-	static const char *const policies[] = { "missing", "always", "never", "if_not_present",
-						NULL };
+	static const char *const policies[] = {"missing", "always", "never", "if_not_present",
+					       NULL};
 	int i = convert_choice(c, s, "pull_policy", policies, path);
 
 	if (yaml_get_text(s, "pull_policy"))
@@ -219,7 +222,8 @@ static void convert_pull_policy(struct convert *c, Pb__ContainerSpec *out,
 void convert_container(struct convert *c, Pb__ContainerSpec *out, const struct yaml_node *s,
 		       const struct compose_path *path)
 {
-	const struct yaml_node *command = yaml_get(s, "command"), *entry = yaml_get(s, "entrypoint");
+	const struct yaml_node *command = yaml_get(s, "command"),
+			       *entry = yaml_get(s, "entrypoint");
 	int64_t score = convert_int(s, "oom_score_adj", 0);
 
 	copy_plain(out, s);

@@ -6,11 +6,11 @@
 #include "cli/compose/units.h"
 #include "proto/msg.h"
 
-static const char *const modes[] = { "replicated", "global", "replicated-job", "global-job", NULL };
-static const char *const actions[] = { "pause", "continue", "rollback", NULL };
-static const char *const orders[] = { "stop-first", "start-first", NULL };
-static const char *const conditions[] = { "any", "on-failure", "none", "always", NULL };
-static const char *const endpoints[] = { "vip", "dnsrr", NULL };
+static const char *const modes[] = {"replicated", "global", "replicated-job", "global-job", NULL};
+static const char *const actions[] = {"pause", "continue", "rollback", NULL};
+static const char *const orders[] = {"stop-first", "start-first", NULL};
+static const char *const conditions[] = {"any", "on-failure", "none", "always", NULL};
+static const char *const endpoints[] = {"vip", "dnsrr", NULL};
 
 static void convert_mode(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
 			 const struct yaml_node *d, const struct compose_path *path)
@@ -25,8 +25,7 @@ static void convert_mode(struct convert *c, Pb__ServiceSpec *out, const struct y
 		out->mode = PB__SERVICE_MODE__REPLICATED_JOB;
 	if (out->mode == PB__SERVICE_MODE__REPLICATED ||
 	    out->mode == PB__SERVICE_MODE__REPLICATED_JOB) {
-		out->replicas = convert_count(c, from, key, 1, 1000000,
-					      deployed ? path : up.up);
+		out->replicas = convert_count(c, from, key, 1, 1000000, deployed ? path : up.up);
 		if (out->mode == PB__SERVICE_MODE__REPLICATED_JOB)
 			out->max_concurrent =
 				convert_count(c, d, "max_concurrent", out->replicas, 1000000, path);
@@ -91,13 +90,13 @@ static void convert_rebalance(struct convert *c, Pb__ServiceSpec *out, const str
 			(Pb__Rebalance)convert_choice(c, s, "x-rebalance", words, path->up);
 }
 
-static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_node *d, const char *key,
-					const struct compose_path *path)
+static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_node *d,
+					const char *key, const struct compose_path *path)
 {
 	const struct yaml_node *u = yaml_get(d, key);
-	struct compose_path at = { path, key, 0 };
+	struct compose_path at = {path, key, 0};
 	const char *ratio = yaml_get_text(u, "max_failure_ratio");
-	static const char *const deadlines[] = { "x-progress-deadline", "progress_deadline" };
+	static const char *const deadlines[] = {"x-progress-deadline", "progress_deadline"};
 	Pb__UpdateConfig *out;
 
 	if (u == NULL)
@@ -105,7 +104,8 @@ static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_nod
 	out = CONVERT_NEW(Pb__UpdateConfig, PB__UPDATE_CONFIG__INIT);
 	out->parallelism = convert_count(c, u, "parallelism", 1, 1000000, &at);
 	out->delay_ms = convert_ms(u, "delay");
-	out->failure_action = (Pb__FailureAction)convert_choice(c, u, "failure_action", actions, &at);
+	out->failure_action =
+		(Pb__FailureAction)convert_choice(c, u, "failure_action", actions, &at);
 	out->order = (Pb__UpdateOrder)convert_choice(c, u, "order", orders, &at);
 	if (yaml_get_text(u, "monitor")) {
 		out->_monitor_case = PB__UPDATE_CONFIG___MONITOR_MONITOR_MS;
@@ -123,7 +123,7 @@ static Pb__UpdateConfig *convert_update(struct convert *c, const struct yaml_nod
 			      "must be from 0 to 1, this is %.40s", ratio);
 	if (sw_streq(key, "rollback_config") &&
 	    out->failure_action == PB__FAILURE_ACTION__FAILURE_ROLLBACK) {
-		struct compose_path ap = { &at, "failure_action", 0 };
+		struct compose_path ap = {&at, "failure_action", 0};
 
 		diag_at(c->l->diag, DIAG_WARNING, yaml_get(u, "failure_action"), &ap,
 			"is taken as pause: a rollback is not rolled back");
@@ -151,12 +151,12 @@ static void convert_generic(struct convert *c, Pb__Resources *out, const struct 
 			    const struct compose_path *path)
 {
 	const struct yaml_node *list = yaml_get(r, "generic_resources");
-	struct compose_path at = { path, "generic_resources", 0 };
+	struct compose_path at = {path, "generic_resources", 0};
 
 	for (size_t i = 0; list && i < list->n; i++) {
 		const struct yaml_node *d = yaml_get(list->items[i], "discrete_resource_spec");
 		const char *kind = yaml_get_text(d, "kind");
-		struct compose_path item = { &at, NULL, i };
+		struct compose_path item = {&at, NULL, i};
 		Pb__GenericResource *g;
 
 		if (kind == NULL) {
@@ -184,8 +184,8 @@ static void convert_resources(struct convert *c, Pb__TaskSpec *out, const struct
 {
 	const struct yaml_node *r = yaml_get(d, "resources");
 	const struct yaml_node *l = yaml_get(r, "limits"), *v = yaml_get(r, "reservations");
-	struct compose_path at = { path, "resources", 0 }, lp = { &at, "limits", 0 };
-	struct compose_path vp = { &at, "reservations", 0 };
+	struct compose_path at = {path, "resources", 0}, lp = {&at, "limits", 0};
+	struct compose_path vp = {&at, "reservations", 0};
 
 	if (l) {
 		resources_in(&out->limits)->nano_cpus = convert_cpus(c, l, &lp);
@@ -208,12 +208,12 @@ static void convert_resources(struct convert *c, Pb__TaskSpec *out, const struct
 static Pb__RestartPolicy *convert_restart_policy(struct convert *c, const struct yaml_node *r,
 						 const struct compose_path *path)
 {
-	struct compose_path at = { path, "restart_policy", 0 };
+	struct compose_path at = {path, "restart_policy", 0};
 	Pb__RestartPolicy *out = CONVERT_NEW(Pb__RestartPolicy, PB__RESTART_POLICY__INIT);
 	int condition = convert_choice(c, r, "condition", conditions, &at);
 
-	out->condition = condition == 3 ? PB__RESTART_CONDITION__RESTART_ANY :
-					  (Pb__RestartCondition)condition;
+	out->condition = condition == 3 ? PB__RESTART_CONDITION__RESTART_ANY
+					: (Pb__RestartCondition)condition;
 	out->max_attempts = convert_count(c, r, "max_attempts", 0, INT64_MAX, &at);
 	out->window_ms = convert_ms(r, "window");
 	if (yaml_get_text(r, "delay")) {
@@ -255,7 +255,7 @@ static Pb__RestartPolicy *convert_restart(struct convert *c, const struct yaml_n
 /* The form alone: the manager knows the keys. */
 static bool is_constraint(const char *text)
 {
-	static const char *const infix[] = { "==", "!=", " notin (", " in (" };
+	static const char *const infix[] = {"==", "!=", " notin (", " in ("};
 
 	if (sw_after(text, "has ") != NULL || sw_after(text, "!has ") != NULL)
 		return true;
@@ -272,7 +272,7 @@ static void convert_placement(struct convert *c, Pb__TaskSpec *out, const struct
 			      const struct compose_path *path)
 {
 	const struct yaml_node *p = yaml_get(d, "placement"), *list;
-	struct compose_path at = { path, "placement", 0 }, cp = { &at, "constraints", 0 };
+	struct compose_path at = {path, "placement", 0}, cp = {&at, "constraints", 0};
 
 	if (p == NULL)
 		return;
@@ -280,7 +280,7 @@ static void convert_placement(struct convert *c, Pb__TaskSpec *out, const struct
 	list = yaml_get(p, "constraints");
 	for (size_t i = 0; list && i < list->n; i++) {
 		const char *text = list->items[i]->text;
-		struct compose_path item = { &cp, NULL, i };
+		struct compose_path item = {&cp, NULL, i};
 
 		if (!is_constraint(text))
 			convert_fault(c, list->items[i], &item, NULL,
@@ -308,7 +308,7 @@ void convert_deploy(struct convert *c, Pb__ServiceSpec *out, const struct yaml_n
 		    const struct compose_path *path)
 {
 	const struct yaml_node *d = yaml_get(s, "deploy"), *policy = yaml_get(d, "restart_policy");
-	struct compose_path at = { path, "deploy", 0 };
+	struct compose_path at = {path, "deploy", 0};
 
 	out->schedule = yaml_get(d, "schedule") ? convert_schedule(c, d, "schedule", &at)
 						: convert_schedule(c, s, "x-cron", path);
@@ -317,9 +317,10 @@ void convert_deploy(struct convert *c, Pb__ServiceSpec *out, const struct yaml_n
 	convert_pairs(d, "labels", &out->labels, &out->n_labels);
 	out->update = convert_update(c, d, "update_config", &at);
 	out->rollback = convert_update(c, d, "rollback_config", &at);
-	out->endpoint_mode = (Pb__EndpointMode)convert_choice(c, d, "endpoint_mode", endpoints, &at);
+	out->endpoint_mode =
+		(Pb__EndpointMode)convert_choice(c, d, "endpoint_mode", endpoints, &at);
 	convert_resources(c, out->task, s, d, &at);
 	convert_placement(c, out->task, d, &at);
-	out->task->restart = policy ? convert_restart_policy(c, policy, &at) :
-				      convert_restart(c, s, path);
+	out->task->restart =
+		policy ? convert_restart_policy(c, policy, &at) : convert_restart(c, s, path);
 }

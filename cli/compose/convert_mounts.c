@@ -5,7 +5,7 @@
 #include "cli/compose/units.h"
 #include "proto/msg.h"
 
-static const char *const types[] = { "bind", "volume", "tmpfs", NULL };
+static const char *const types[] = {"bind", "volume", "tmpfs", NULL};
 
 /* A volume of the file: its full name, driver and labels ride in the mount, as with Docker. */
 static void use_volume(struct convert *c, Pb__Mount *m, const struct yaml_node *v,
@@ -122,15 +122,15 @@ void convert_mounts(struct convert *c, Pb__ContainerSpec *out, const struct yaml
 		    const struct compose_path *path)
 {
 	const struct yaml_node *list = yaml_get(s, "volumes"), *tmpfs = yaml_get(s, "tmpfs");
-	struct compose_path at = { path, "volumes", 0 }, tp = { path, "tmpfs", 0 };
+	struct compose_path at = {path, "volumes", 0}, tp = {path, "tmpfs", 0};
 
 	for (size_t i = 0; list && i < list->n; i++) {
-		struct compose_path item = { &at, NULL, i };
+		struct compose_path item = {&at, NULL, i};
 
 		convert_mount(c, out, list->items[i], &item);
 	}
 	for (size_t i = 0; tmpfs && i < tmpfs->n; i++) {
-		struct compose_path item = { &tp, NULL, i };
+		struct compose_path item = {&tp, NULL, i};
 
 		convert_tmpfs(c, out, tmpfs->items[i], &item);
 	}

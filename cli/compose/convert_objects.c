@@ -7,7 +7,7 @@
 #define NAMESPACE_LABEL "com.docker.stack.namespace"
 
 enum {
-	SECRET_MAX = 512000,  /* bytes; as Docker's managers take them */
+	SECRET_MAX = 512000, /* bytes; as Docker's managers take them */
 	CONFIG_MAX = 1024000,
 };
 
@@ -23,7 +23,7 @@ static void convert_ipam(struct convert *c, Pb__NetworkSpec *out, const struct y
 			 const struct compose_path *path)
 {
 	const struct yaml_node *ipam = yaml_get(o, "ipam"), *list = yaml_get(ipam, "config");
-	struct compose_path at = { path, "ipam", 0 };
+	struct compose_path at = {path, "ipam", 0};
 	const char *driver = yaml_get_text(ipam, "driver");
 
 	if (driver && !sw_streq(driver, "default") && !sw_streq(driver, "overlay"))
@@ -88,7 +88,7 @@ static bool read_data(struct convert *c, const struct yaml_node *o, const struct
 {
 	const char *file = yaml_get_text(o, "file"), *content = yaml_get_text(o, "content");
 	const char *variable = yaml_get_text(o, "environment");
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	sw_autofree char *full = NULL;
 	char *data = NULL;
 	size_t n = 0;
@@ -123,7 +123,7 @@ static bool read_data(struct convert *c, const struct yaml_node *o, const struct
 		free(data);
 		return false;
 	}
-	*ret = (ProtobufCBinaryData){ n, (uint8_t *)data };
+	*ret = (ProtobufCBinaryData){n, (uint8_t *)data};
 	return true;
 }
 
@@ -178,13 +178,13 @@ static void each_object(struct convert *c, const char *kind,
 				    const struct compose_path *path))
 {
 	const struct yaml_node *map = yaml_get(c->root, kind);
-	struct compose_path top = { NULL, kind, 0 };
-	struct sw_strmap sorted = { 0 };
+	struct compose_path top = {NULL, kind, 0};
+	struct sw_strmap sorted = {0};
 
 	for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++)
 		sw_strmap_set(&sorted, map->pairs[i].key->text, map->pairs[i].value);
 	for (size_t i = 0; i < sorted.n; i++) {
-		struct compose_path at = { &top, sorted.e[i].key, 0 };
+		struct compose_path at = {&top, sorted.e[i].key, 0};
 
 		one(c, sorted.e[i].key, sorted.e[i].value, &at);
 	}
@@ -195,12 +195,12 @@ void convert_objects(struct convert *c)
 {
 	const struct yaml_node *networks = yaml_get(c->root, "networks");
 	const struct yaml_node *volumes = yaml_get(c->root, "volumes");
-	struct compose_path top = { NULL, "networks", 0 };
+	struct compose_path top = {NULL, "networks", 0};
 
 	/* Networks and volumes are made when a service uses them, secrets and configs always. */
 	for (size_t i = 0; i < c->used_networks.n; i++) {
 		const char *key = c->used_networks.e[i].key;
-		struct compose_path at = { &top, key, 0 };
+		struct compose_path at = {&top, key, 0};
 
 		convert_network(c, key, yaml_get(networks, key), &at);
 	}

@@ -15,7 +15,7 @@ static void convert_image(struct convert *c, Pb__ServiceSpec *out, const struct 
 {
 	const char *image = yaml_get_text(s, "image");
 	sw_autofree char *full = NULL;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	if (image == NULL || *image == 0) {
 		if (!s->damaged)
@@ -35,13 +35,14 @@ static void convert_ports(struct convert *c, Pb__ServiceSpec *out, const struct 
 			  const struct compose_path *path)
 {
 	const struct yaml_node *list = yaml_get(s, "ports");
-	struct compose_path at = { path, "ports", 0 };
+	struct compose_path at = {path, "ports", 0};
 
 	for (size_t i = 0; list && i < list->n && i < PORTS_MAX; i++) {
 		const struct yaml_node *p = list->items[i];
-		const char *protocol = yaml_get_text(p, "protocol"), *mode = yaml_get_text(p, "mode");
+		const char *protocol = yaml_get_text(p, "protocol"),
+			   *mode = yaml_get_text(p, "mode");
 		const char *name = yaml_get_text(p, "name"), *ip = yaml_get_text(p, "host_ip");
-		struct compose_path item = { &at, NULL, i };
+		struct compose_path item = {&at, NULL, i};
 		Pb__PortConfig *o = CONVERT_NEW(Pb__PortConfig, PB__PORT_CONFIG__INIT);
 
 		o->target = (uint32_t)convert_count(c, p, "target", 0, 65535, &item);
@@ -76,7 +77,8 @@ static void use_network(struct convert *c, Pb__ServiceSpec *out, const char *ser
 {
 	const struct yaml_node *networks = yaml_get(c->root, "networks");
 	const struct yaml_node *o = yaml_get(networks, key);
-	const char *v4 = yaml_get_text(use, "ipv4_address"), *v6 = yaml_get_text(use, "ipv6_address");
+	const char *v4 = yaml_get_text(use, "ipv4_address"),
+		   *v6 = yaml_get_text(use, "ipv6_address");
 	sw_autofree char *name = convert_name(c, o, key);
 	Pb__NetworkUse *u;
 
@@ -114,7 +116,7 @@ static void convert_networks(struct convert *c, Pb__ServiceSpec *out, const char
 			     const struct yaml_node *s, const struct compose_path *path)
 {
 	const struct yaml_node *map = yaml_get(s, "networks"), *mode = yaml_get(s, "network_mode");
-	struct compose_path at = { path, "networks", 0 }, mp = { path, "network_mode", 0 };
+	struct compose_path at = {path, "networks", 0}, mp = {path, "network_mode", 0};
 
 	if (mode && is_host_network(mode->text)) {
 		msg_set_str(&out->task->network_mode, mode->text);
@@ -126,7 +128,7 @@ static void convert_networks(struct convert *c, Pb__ServiceSpec *out, const char
 		diag_at(c->l->diag, DIAG_WARNING, mode, &mp,
 			"has no effect: host and none are known, not \"%.60s\"", mode->text);
 	for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
-		struct compose_path item = { &at, map->pairs[i].key->text, 0 };
+		struct compose_path item = {&at, map->pairs[i].key->text, 0};
 
 		use_network(c, out, service, map->pairs[i].key->text, map->pairs[i].value,
 			    map->pairs[i].key, &item);
@@ -141,15 +143,15 @@ static void convert_networks(struct convert *c, Pb__ServiceSpec *out, const char
 static void convert_depends_on(struct convert *c, Pb__ServiceSpec *out, const char *service,
 			       const struct yaml_node *s, const struct compose_path *path)
 {
-	static const char *const conditions[] = { "service_started", "service_healthy",
-						  "service_completed_successfully", NULL };
+	static const char *const conditions[] = {"service_started", "service_healthy",
+						 "service_completed_successfully", NULL};
 	const struct yaml_node *map = yaml_get(s, "depends_on");
 	const struct yaml_node *services = yaml_get(c->root, "services");
-	struct compose_path at = { path, "depends_on", 0 };
+	struct compose_path at = {path, "depends_on", 0};
 
 	for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
 		const char *key = map->pairs[i].key->text;
-		struct compose_path item = { &at, key, 0 };
+		struct compose_path item = {&at, key, 0};
 		sw_autofree char *name = sw_asprintf("%s_%s", c->stack, key);
 
 		if (yaml_get(services, key) == NULL) {
@@ -182,7 +184,7 @@ static void convert_logging(Pb__TaskSpec *out, const struct yaml_node *s)
 
 void convert_service(struct convert *c, const char *key, const struct yaml_node *s)
 {
-	struct compose_path top = { NULL, "services", 0 }, path = { &top, key, 0 };
+	struct compose_path top = {NULL, "services", 0}, path = {&top, key, 0};
 	Pb__ServiceSpec *out = CONVERT_NEW(Pb__ServiceSpec, PB__SERVICE_SPEC__INIT);
 	sw_autofree char *name = sw_asprintf("%s_%s", c->stack, key);
 	const char *runtime = yaml_get_text(s, "runtime");

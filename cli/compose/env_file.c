@@ -65,8 +65,8 @@ static void add_file(struct env_file *f, char *text)
 		if (n > 0 && line[n - 1] == '\r')
 			line[n - 1] = 0;
 		if (number > ENV_LINES_MAX) {
-			diag_at(f->l->diag, DIAG_ERROR, f->at, f->path,
-				"%s has more than %d lines", f->name, ENV_LINES_MAX);
+			diag_at(f->l->diag, DIAG_ERROR, f->at, f->path, "%s has more than %d lines",
+				f->name, ENV_LINES_MAX);
 			return;
 		}
 		if (!add_line(f, number, line))
@@ -78,9 +78,9 @@ static void read_one(struct load *l, struct yaml_node *item, struct yaml_node *i
 		     const struct compose_path *path)
 {
 	const char *name = yaml_get_text(item, "path"), *required = yaml_get_text(item, "required");
-	struct env_file f = { l, into, item, path, name };
+	struct env_file f = {l, into, item, path, name};
 	sw_autofree char *full = NULL, *text = NULL;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	size_t n = 0;
 	int rc;
 
@@ -100,23 +100,23 @@ void env_resolve(struct load *l, struct yaml_node *service, const struct compose
 {
 	struct yaml_node *files = yaml_get(service, "env_file"), *into;
 	const struct yaml_node *own = yaml_get(service, "environment");
-	struct compose_path at = { path, "env_file", 0 };
+	struct compose_path at = {path, "env_file", 0};
 
 	if ((files == NULL || files->reset) && (own == NULL || own->reset))
 		return;
 	into = yaml_new(l->pool, YAML_MAP, own ? own : files);
 	into->override = own && own->override;
 	for (size_t i = 0; files && files->kind == YAML_SEQ && i < files->n; i++) {
-		struct compose_path item = { &at, NULL, i };
+		struct compose_path item = {&at, NULL, i};
 
 		read_one(l, files->items[i], into, &item);
 	}
 	for (size_t i = 0; own && own->kind == YAML_MAP && i < own->n; i++) {
 		struct yaml_pair *pair = &own->pairs[i];
 		/* As Docker: an empty value asks the shell too. */
-		const char *value = *pair->value->text == 0 || yaml_is_null(pair->value) ?
-					    l->env.getenv(l->env.arg, pair->key->text) :
-					    NULL;
+		const char *value = *pair->value->text == 0 || yaml_is_null(pair->value)
+					    ? l->env.getenv(l->env.arg, pair->key->text)
+					    : NULL;
 
 		yaml_set(l->pool, into, pair->key->text,
 			 value ? yaml_new_text(l->pool, value, pair->value) : pair->value);

@@ -32,7 +32,7 @@ static struct yaml_node *copy_scalar(struct expand *x, const struct yaml_node *n
 {
 	struct yaml_node *c = yaml_pool_alloc(x->pool, sizeof *c);
 	sw_autofree char *text = NULL;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	*c = *n;
 	if (x->env == NULL || memchr(n->text, '$', n->len) == NULL || !is_interpolated(path))
@@ -55,7 +55,7 @@ static struct yaml_node *copy_seq(struct expand *x, const struct yaml_node *n,
 	c->reset = n->reset;
 	c->override = n->override;
 	for (size_t i = 0; i < n->n && !x->over; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 
 		yaml_push(x->pool, c, copy(x, n->items[i], &at));
 	}
@@ -75,7 +75,7 @@ static void add_pairs(struct expand *x, struct merging *m, const struct yaml_nod
 {
 	for (size_t i = 0; i < from->n && !x->over; i++) {
 		const struct yaml_pair *pair = &from->pairs[i];
-		struct compose_path at = { m->path, pair->key->text, 0 };
+		struct compose_path at = {m->path, pair->key->text, 0};
 
 		if (!pair->key->quoted && sw_streq(pair->key->text, "<<"))
 			continue;
@@ -110,7 +110,7 @@ static void merge_value(struct expand *x, struct merging *m, const struct yaml_n
 static struct yaml_node *copy_map(struct expand *x, const struct yaml_node *n,
 				  const struct compose_path *path)
 {
-	struct merging m = { .into = yaml_new(x->pool, YAML_MAP, n), .path = path };
+	struct merging m = {.into = yaml_new(x->pool, YAML_MAP, n), .path = path};
 
 	m.into->reset = n->reset;
 	m.into->override = n->override;
@@ -146,7 +146,7 @@ static struct yaml_node *copy(struct expand *x, const struct yaml_node *n,
 struct yaml_node *expand_tree(struct yaml_pool *p, struct diag *d,
 			      const struct interpolate_env *env, const struct yaml_node *raw)
 {
-	struct expand x = { .pool = p, .diag = d, .env = env };
+	struct expand x = {.pool = p, .diag = d, .env = env};
 	struct yaml_node *c = copy(&x, raw, NULL);
 
 	return x.over ? NULL : c;

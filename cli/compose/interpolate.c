@@ -20,7 +20,8 @@ static int expand(struct walk *w, const char **s, bool braced, struct sw_buf *ou
 static int broken(const char *at, struct sw_error *err)
 {
 	return sw_fail(err, SW_EINVAL,
-		       "invalid interpolation at \"%.60s\"; a dollar that is meant is written $$", at);
+		       "invalid interpolation at \"%.60s\"; a dollar that is meant is written $$",
+		       at);
 }
 
 static size_t name_length(const char *s)
@@ -42,8 +43,8 @@ static const char *value_of(struct walk *w, const char *name, size_t n)
 }
 
 /* Behind "${NAME" at an operator: which of value and word counts, and the word itself. */
-static int expand_operator(struct walk *w, const char *at, const char **s, const char *name, size_t n,
-			   struct sw_buf *out, struct sw_error *err)
+static int expand_operator(struct walk *w, const char *at, const char **s, const char *name,
+			   size_t n, struct sw_buf *out, struct sw_error *err)
 {
 	const char *value = value_of(w, name, n);
 	bool colon = **s == ':';
@@ -62,8 +63,8 @@ static int expand_operator(struct walk *w, const char *at, const char **s, const
 	if (rc == 0 && **s != '}')
 		rc = broken(at, err);
 	if (rc == 0 && op == '?' && !present && !w->skip)
-		rc = sw_fail(err, SW_EINVAL, "required variable %.*s is missing a value%s%s", (int)n,
-			     name, word.len ? ": " : "", sw_buf_str(&word));
+		rc = sw_fail(err, SW_EINVAL, "required variable %.*s is missing a value%s%s",
+			     (int)n, name, word.len ? ": " : "", sw_buf_str(&word));
 	if (rc == 0 && op == '+')
 		sw_buf_adds(out, present ? sw_buf_str(&word) : "");
 	else if (rc == 0)
@@ -124,7 +125,7 @@ static int expand(struct walk *w, const char **s, bool braced, struct sw_buf *ou
 
 int interpolate(const char *s, const struct interpolate_env *env, char **ret, struct sw_error *err)
 {
-	struct walk w = { .env = env };
+	struct walk w = {.env = env};
 	struct sw_buf out = SW_BUF_INIT(RESULT_MAX);
 	int rc = expand(&w, &s, false, &out, err);
 

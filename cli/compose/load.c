@@ -27,8 +27,8 @@ static int read_stdin(size_t max, char **ret, size_t *ret_n, struct sw_error *er
 			continue;
 		if (n < 0 || !sw_buf_add(&b, chunk, (size_t)n)) {
 			sw_buf_fini(&b);
-			return n < 0 ? sw_fail_sys(err, errno, "read standard input") :
-				       sw_fail(err, SW_ETOOBIG,
+			return n < 0 ? sw_fail_sys(err, errno, "read standard input")
+				     : sw_fail(err, SW_ETOOBIG,
 					       "standard input has more than %zu bytes", max);
 		}
 	}
@@ -75,9 +75,9 @@ static void clean_path(char *path)
 
 char *load_path(const struct load *l, const char *path)
 {
-	const char *home = path[0] == '~' && (path[1] == 0 || path[1] == '/') ?
-				   l->env.getenv(l->env.arg, "HOME") :
-				   NULL;
+	const char *home = path[0] == '~' && (path[1] == 0 || path[1] == '/')
+				   ? l->env.getenv(l->env.arg, "HOME")
+				   : NULL;
 	bool windows = isalpha((unsigned char)path[0]) && path[1] == ':' &&
 		       (path[2] == '\\' || path[2] == '/');
 	char *full;
@@ -92,13 +92,14 @@ char *load_path(const struct load *l, const char *path)
 	return full;
 }
 
-/* ---- One file ---------------------------------------------------------------------------------- */
+/* ---- One file ----------------------------------------------------------------------------------
+ */
 
 /* The minor of "3" to "3.13"; the newest when there is none. */
 static bool read_version(struct load *l, const struct yaml_node *root, unsigned *ret)
 {
 	const struct yaml_node *v = yaml_get(root, "version");
-	struct compose_path path = { NULL, "version", 0 };
+	struct compose_path path = {NULL, "version", 0};
 	const char *minor;
 	uint64_t n;
 
@@ -125,8 +126,8 @@ static bool read_version(struct load *l, const struct yaml_node *root, unsigned 
 
 static void fix_external(struct load *l, struct yaml_node *o, const char *kind, const char *key)
 {
-	static const char *const not_with[] = { "driver", "driver_opts", "labels" };
-	struct compose_path top = { NULL, kind, 0 }, path = { &top, key, 0 };
+	static const char *const not_with[] = {"driver", "driver_opts", "labels"};
+	struct compose_path top = {NULL, kind, 0}, path = {&top, key, 0};
 	struct yaml_node *external = yaml_get(o, "external"), *name = NULL;
 
 	if (external == NULL || external->kind != YAML_SCALAR)
@@ -156,9 +157,9 @@ static void fix_external(struct load *l, struct yaml_node *o, const char *kind, 
 
 static void finish_objects(struct load *l, struct yaml_node *root)
 {
-	static const char *const kinds[] = { "networks", "volumes", "secrets", "configs" };
+	static const char *const kinds[] = {"networks", "volumes", "secrets", "configs"};
 	struct yaml_node *services = yaml_get(root, "services");
-	struct compose_path top = { NULL, "services", 0 };
+	struct compose_path top = {NULL, "services", 0};
 
 	for (size_t k = 0; k < SW_COUNT(kinds); k++) {
 		struct yaml_node *map = yaml_get(root, kinds[k]);
@@ -167,7 +168,7 @@ static void finish_objects(struct load *l, struct yaml_node *root)
 			fix_external(l, map->pairs[i].value, kinds[k], map->pairs[i].key->text);
 	}
 	for (size_t i = 0; services && services->kind == YAML_MAP && i < services->n; i++) {
-		struct compose_path path = { &top, services->pairs[i].key->text, 0 };
+		struct compose_path path = {&top, services->pairs[i].key->text, 0};
 
 		env_resolve(l, services->pairs[i].value, &path);
 	}
@@ -177,8 +178,8 @@ static void finish_objects(struct load *l, struct yaml_node *root)
 static struct yaml_node *load_file(struct load *l, const char *name)
 {
 	sw_autofree char *text = NULL;
-	struct sw_error err = { 0 };
-	struct check check = { .pool = l->pool, .diag = l->diag };
+	struct sw_error err = {0};
+	struct check check = {.pool = l->pool, .diag = l->diag};
 	struct yaml_node *root;
 	size_t n = 0, before;
 	uint16_t file;
@@ -208,12 +209,13 @@ static struct yaml_node *load_file(struct load *l, const char *name)
 	return root;
 }
 
-/* ---- All of them ------------------------------------------------------------------------------- */
+/* ---- All of them -------------------------------------------------------------------------------
+ */
 
 static void check_same_version(struct load *l, const struct yaml_node *a, const struct yaml_node *b)
 {
 	const char *va = yaml_get_text(a, "version"), *vb = yaml_get_text(b, "version");
-	struct compose_path path = { NULL, "version", 0 };
+	struct compose_path path = {NULL, "version", 0};
 
 	if (va && vb && !sw_streq(va, vb))
 		diag_at(l->diag, DIAG_ERROR, yaml_get(b, "version"), &path,
@@ -274,10 +276,10 @@ static void produce(struct load *l, const struct yaml_node *root, struct compose
 
 int compose_load(const struct compose_options *o, struct compose_result *ret)
 {
-	struct load l = { .o = o, .pool = yaml_pool_new(), .diag = diag_new() };
+	struct load l = {.o = o, .pool = yaml_pool_new(), .diag = diag_new()};
 	struct yaml_node *root;
 
-	*ret = (struct compose_result){ 0 };
+	*ret = (struct compose_result){0};
 	l.dir = folder_of(o);
 	l.env.getenv = o->getenv ? o->getenv : process_env;
 	l.env.arg = o->arg;
@@ -303,5 +305,5 @@ void compose_result_fini(struct compose_result *r)
 		msg_free(&r->spec->base);
 	free(r->config);
 	free(r->diagnostics);
-	*r = (struct compose_result){ 0 };
+	*r = (struct compose_result){0};
 }

@@ -1,8 +1,8 @@
 /* Several files: the later one counts. What happens to lists and mappings is a table by key. */
-#include <stdio.h>
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/load.h"
+#include <stdio.h>
 
 enum rule {
 	RULE_DEEP,    /* mappings key by key, lists behind each other, single values replaced */
@@ -71,16 +71,16 @@ static int by_published(const void *pa, const void *pb)
 }
 
 static const struct merge_row service_rows[] = {
-	{ "command", RULE_REPLACE },
-	{ "entrypoint", RULE_REPLACE },
-	{ "logging", RULE_LOGGING },
-	{ "ports", RULE_BY_KEY, port_identity, by_published },
-	{ "volumes", RULE_BY_KEY, target_identity, by_target },
-	{ "secrets", RULE_BY_KEY, source_identity, by_source },
-	{ "configs", RULE_BY_KEY, source_identity, by_source },
-	{ "networks", RULE_BY_NAME },
-	{ "ulimits", RULE_BY_NAME },
-	{ "test", RULE_REPLACE }, /* of healthcheck: half of each would be no test */
+	{"command", RULE_REPLACE},
+	{"entrypoint", RULE_REPLACE},
+	{"logging", RULE_LOGGING},
+	{"ports", RULE_BY_KEY, port_identity, by_published},
+	{"volumes", RULE_BY_KEY, target_identity, by_target},
+	{"secrets", RULE_BY_KEY, source_identity, by_source},
+	{"configs", RULE_BY_KEY, source_identity, by_source},
+	{"networks", RULE_BY_NAME},
+	{"ulimits", RULE_BY_NAME},
+	{"test", RULE_REPLACE}, /* of healthcheck: half of each would be no test */
 };
 
 static struct yaml_node *merge_deep(struct yaml_pool *p, struct yaml_node *base,

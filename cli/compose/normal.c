@@ -1,11 +1,11 @@
 /* Long forms of the short ones: lists of lines become lists of mappings, at the same positions. */
-#include <stdio.h>
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/check.h"
 #include "cli/compose/spec.h"
 #include "cli/compose/units.h"
 #include "proto/msg.h"
+#include <stdio.h>
 
 static void put_text(struct check *c, struct yaml_node *map, const char *key, const char *text)
 {
@@ -54,9 +54,10 @@ static bool want_list(struct check *c, const struct yaml_node *n, const struct c
 	return false;
 }
 
-/* ---- ports ------------------------------------------------------------------------------------- */
+/* ---- ports -------------------------------------------------------------------------------------
+ */
 
-static const char *const protocols[] = { "tcp", "udp", "sctp" };
+static const char *const protocols[] = {"tcp", "udp", "sctp"};
 
 static struct yaml_node *port_node(struct check *c, const Pb__PortConfig *p,
 				   const struct yaml_node *at)
@@ -72,15 +73,16 @@ static struct yaml_node *port_node(struct check *c, const Pb__PortConfig *p,
 	return map;
 }
 
-struct yaml_node *normal_ports(struct check *c, struct yaml_node *n, const struct compose_path *path)
+struct yaml_node *normal_ports(struct check *c, struct yaml_node *n,
+			       const struct compose_path *path)
 {
 	struct yaml_node *list = yaml_new(c->pool, YAML_SEQ, n);
 
 	if (!want_list(c, n, path))
 		return NULL;
 	for (size_t i = 0; i < n->n; i++) {
-		struct compose_path at = { path, NULL, i };
-		struct sw_error err = { 0 };
+		struct compose_path at = {path, NULL, i};
+		struct sw_error err = {0};
 		Pb__PortConfig **ports = NULL;
 		size_t count = 0;
 
@@ -100,7 +102,8 @@ struct yaml_node *normal_ports(struct check *c, struct yaml_node *n, const struc
 	return list;
 }
 
-/* ---- volumes ----------------------------------------------------------------------------------- */
+/* ---- volumes -----------------------------------------------------------------------------------
+ */
 
 static struct yaml_node *mount_node(struct check *c, const Pb__Mount *m, const struct yaml_node *at)
 {
@@ -130,7 +133,8 @@ static void check_bind(struct check *c, struct yaml_node *map, const struct comp
 
 	if (type == NULL || !sw_streq(type, "bind") || (source && *source))
 		return;
-	diag_at(c->diag, DIAG_ERROR, map, path, "a bind mount needs a source: the path on the node");
+	diag_at(c->diag, DIAG_ERROR, map, path,
+		"a bind mount needs a source: the path on the node");
 	map->damaged = true;
 }
 
@@ -142,8 +146,8 @@ struct yaml_node *normal_volumes(struct check *c, struct yaml_node *n,
 	if (!want_list(c, n, path))
 		return NULL;
 	for (size_t i = 0; i < n->n; i++) {
-		struct compose_path at = { path, NULL, i };
-		struct sw_error err = { 0 };
+		struct compose_path at = {path, NULL, i};
+		struct sw_error err = {0};
 		Pb__Mount *m = NULL;
 
 		if (!is_short(n->items[i])) {
@@ -159,7 +163,8 @@ struct yaml_node *normal_volumes(struct check *c, struct yaml_node *n,
 	return list;
 }
 
-/* ---- lists of one-key objects ------------------------------------------------------------------ */
+/* ---- lists of one-key objects ------------------------------------------------------------------
+ */
 
 static struct yaml_node *wrap_items(struct check *c, struct yaml_node *n,
 				    const struct compose_path *path, const char *key)
@@ -197,10 +202,12 @@ struct yaml_node *normal_env_file(struct check *c, struct yaml_node *n,
 	return wrap_items(c, list, path, "path");
 }
 
-/* ---- lists of names ---------------------------------------------------------------------------- */
+/* ---- lists of names ----------------------------------------------------------------------------
+ */
 
 /* A list of names is a mapping of names to nothing. */
-struct yaml_node *normal_names(struct check *c, struct yaml_node *n, const struct compose_path *path)
+struct yaml_node *normal_names(struct check *c, struct yaml_node *n,
+			       const struct compose_path *path)
 {
 	struct yaml_node *map;
 
@@ -208,7 +215,7 @@ struct yaml_node *normal_names(struct check *c, struct yaml_node *n, const struc
 		return n;
 	map = yaml_new(c->pool, YAML_MAP, n);
 	for (size_t i = 0; i < n->n && i < YAML_MAP_MAX; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 		struct yaml_node *item = n->items[i];
 
 		if (!is_short(item))
@@ -237,7 +244,8 @@ struct yaml_node *normal_depends_on(struct check *c, struct yaml_node *n,
 	return map;
 }
 
-/* ---- others ------------------------------------------------------------------------------------ */
+/* ---- others ------------------------------------------------------------------------------------
+ */
 
 /* `nproc: 65535` is soft and hard in one. */
 struct yaml_node *normal_ulimits(struct check *c, struct yaml_node *n,
@@ -273,7 +281,7 @@ struct yaml_node *normal_health_test(struct check *c, struct yaml_node *n,
 	if (!want_list(c, n, path))
 		return NULL;
 	for (size_t i = 0; i < n->n; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 
 		if (n->items[i]->kind == YAML_SCALAR)
 			continue;
@@ -317,7 +325,7 @@ static struct yaml_node *hosts_of_map(struct check *c, const struct yaml_node *n
 
 	for (size_t i = 0; i < n->n; i++) {
 		const struct yaml_pair *pair = &n->pairs[i];
-		struct compose_path at = { path, pair->key->text, 0 };
+		struct compose_path at = {path, pair->key->text, 0};
 
 		if (is_short(pair->value))
 			push_host(c, list, pair->key->text, pair->key->len, pair->value->text,
@@ -342,7 +350,7 @@ struct yaml_node *normal_extra_hosts(struct check *c, struct yaml_node *n,
 	if (!want_list(c, n, path))
 		return NULL;
 	for (size_t i = 0; i < n->n; i++) {
-		struct compose_path at = { path, NULL, i };
+		struct compose_path at = {path, NULL, i};
 		const struct yaml_node *item = n->items[i];
 		const char *sep;
 

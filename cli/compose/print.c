@@ -47,15 +47,16 @@ char *print_json(const struct yaml_node *root)
 /* Plain where no reader could take it for anything but this text. */
 static bool is_plain(const char *s)
 {
-	static const char *const words[] = { "true", "false", "null", "yes", "no",
-					     "on",   "off",   "y",    "n",   "~" };
+	static const char *const words[] = {"true", "false", "null", "yes", "no",
+					    "on",   "off",   "y",    "n",   "~"};
 
 	if (!isalpha((unsigned char)*s) && *s != '/')
 		return false;
 	for (size_t i = 0; i < SW_COUNT(words); i++)
 		if (strcasecmp(s, words[i]) == 0)
 			return false;
-	return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@")] ==
+	return s[strspn(s,
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@")] ==
 	       0;
 }
 

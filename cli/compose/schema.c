@@ -1,5 +1,5 @@
-#include <stdio.h>
 #include "cli/compose/schema.h"
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -8,71 +8,53 @@
 #include "cli/compose/units.h"
 
 /* Rows read: key, type, since; what differs from "honoured, optional, no short form" behind. */
-#define LEVEL(var, title, ...)                                                                     \
-	static const struct schema_key var##_keys[] = { __VA_ARGS__ };                             \
-	static const struct schema_level var = { title, var##_keys, SW_COUNT(var##_keys), false }
-#define LEVEL_X(var, title, ...)                                                                   \
-	static const struct schema_key var##_keys[] = { __VA_ARGS__ };                             \
-	static const struct schema_level var = { title, var##_keys, SW_COUNT(var##_keys), true }
-#define S           SCHEMA_SPEC
-#define SUB(l)      .sub = &(l)
-#define NORMAL(f)   .normal = (f)
-#define WARN(text)  .class = SC_WARNED, .note = (text)
+#define LEVEL(var, title, ...)                                       \
+	static const struct schema_key var##_keys[] = {__VA_ARGS__}; \
+	static const struct schema_level var = {title, var##_keys, SW_COUNT(var##_keys), false}
+#define LEVEL_X(var, title, ...)                                     \
+	static const struct schema_key var##_keys[] = {__VA_ARGS__}; \
+	static const struct schema_level var = {title, var##_keys, SW_COUNT(var##_keys), true}
+#define S            SCHEMA_SPEC
+#define SUB(l)       .sub = &(l)
+#define NORMAL(f)    .normal = (f)
+#define WARN(text)   .class = SC_WARNED, .note = (text)
 #define REFUSE(text) .class = SC_REFUSED, .note = (text)
-#define NOTE(text)  .note = (text)
-#define REQUIRED    .required = true
-#define NULLABLE    .nullable = true
+#define NOTE(text)   .note = (text)
+#define REQUIRED     .required = true
+#define NULLABLE     .nullable = true
 
-#define RUN_ONLY    "has no meaning in a cluster"
-#define USE_LIMITS  "write deploy.resources.limits instead"
+#define RUN_ONLY   "has no meaning in a cluster"
+#define USE_LIMITS "write deploy.resources.limits instead"
 
-LEVEL(update_config, "update_config",
-	{ "parallelism", ST_INT, 0 },
-	{ "delay", ST_DURATION, 0 },
-	{ "failure_action", ST_TEXT, 0 },
-	{ "monitor", ST_DURATION, 0 },
-	{ "max_failure_ratio", ST_NUMBER, 0 },
-	{ "order", ST_TEXT, 4 },
-	{ "progress_deadline", ST_DURATION, S,
-	  NOTE("ours: a new task that does not run within it has failed (10m; 0s = never)") },
-	{ "x-progress-deadline", ST_DURATION, 0,
-	  NOTE("the same, for files that other tools read too") });
+LEVEL(update_config, "update_config", {"parallelism", ST_INT, 0}, {"delay", ST_DURATION, 0},
+      {"failure_action", ST_TEXT, 0}, {"monitor", ST_DURATION, 0},
+      {"max_failure_ratio", ST_NUMBER, 0}, {"order", ST_TEXT, 4},
+      {"progress_deadline", ST_DURATION, S,
+       NOTE("ours: a new task that does not run within it has failed (10m; 0s = never)")},
+      {"x-progress-deadline", ST_DURATION, 0,
+       NOTE("the same, for files that other tools read too")});
 
-LEVEL(discrete_resource, "discrete_resource_spec",
-	{ "kind", ST_TEXT, 5 },
-	{ "value", ST_INT, 5 });
+LEVEL(discrete_resource, "discrete_resource_spec", {"kind", ST_TEXT, 5}, {"value", ST_INT, 5});
 
 LEVEL(generic_resource, "generic_resources[]",
-	{ "discrete_resource_spec", ST_OBJECT, 5, SUB(discrete_resource) });
+      {"discrete_resource_spec", ST_OBJECT, 5, SUB(discrete_resource)});
 
-LEVEL(limits, "limits",
-	{ "cpus", ST_TEXT, 0 },
-	{ "memory", ST_BYTES, 0 },
-	{ "pids", ST_INT, 9 });
+LEVEL(limits, "limits", {"cpus", ST_TEXT, 0}, {"memory", ST_BYTES, 0}, {"pids", ST_INT, 9});
 
-LEVEL(reservations, "reservations",
-	{ "cpus", ST_TEXT, 0 },
-	{ "memory", ST_BYTES, 0 },
-	{ "generic_resources", ST_LIST, 5, SUB(generic_resource) },
-	{ "devices", ST_ANY, S, REFUSE("write generic_resources, and the node's own labels") });
+LEVEL(reservations, "reservations", {"cpus", ST_TEXT, 0}, {"memory", ST_BYTES, 0},
+      {"generic_resources", ST_LIST, 5, SUB(generic_resource)},
+      {"devices", ST_ANY, S, REFUSE("write generic_resources, and the node's own labels")});
 
-LEVEL(resources, "resources",
-	{ "limits", ST_OBJECT, 0, SUB(limits) },
-	{ "reservations", ST_OBJECT, 0, SUB(reservations) });
+LEVEL(resources, "resources", {"limits", ST_OBJECT, 0, SUB(limits)},
+      {"reservations", ST_OBJECT, 0, SUB(reservations)});
 
-LEVEL(restart_policy, "restart_policy",
-	{ "condition", ST_TEXT, 0 },
-	{ "delay", ST_DURATION, 0 },
-	{ "max_attempts", ST_INT, 0 },
-	{ "window", ST_DURATION, 0 });
+LEVEL(restart_policy, "restart_policy", {"condition", ST_TEXT, 0}, {"delay", ST_DURATION, 0},
+      {"max_attempts", ST_INT, 0}, {"window", ST_DURATION, 0});
 
-LEVEL(preference, "preferences[]",
-	{ "spread", ST_TEXT, 3 });
+LEVEL(preference, "preferences[]", {"spread", ST_TEXT, 3});
 
-LEVEL(placement, "placement",
-	{ "constraints", ST_TEXTS, 0 },
-	{ "preferences", ST_LIST, 3, SUB(preference) },
-	{ "max_replicas_per_node", ST_INT, 8 });
+LEVEL(placement, "placement", {"constraints", ST_TEXTS, 0},
+      {"preferences", ST_LIST, 3, SUB(preference)}, {"max_replicas_per_node", ST_INT, 8});
 
 LEVEL(schedule_history, "history", {"success", ST_INT, S}, {"failure", ST_INT, S});
 
@@ -94,90 +76,55 @@ LEVEL(deploy, "deploy", {"mode", ST_TEXT, 0}, {"replicas", ST_INT, 0}, {"labels"
       {"max_concurrent", ST_INT, S, NOTE("ours: tasks of a job at a time")},
       {"rebalance", ST_TEXT, S, NOTE("ours: never or on-join")}, {"endpoint_mode", ST_TEXT, 2});
 
-LEVEL(healthcheck, "healthcheck",
-	{ "test", ST_ANY, 0, NORMAL(normal_health_test) },
-	{ "interval", ST_DURATION, 0 },
-	{ "timeout", ST_DURATION, 0 },
-	{ "retries", ST_INT, 0 },
-	{ "start_period", ST_DURATION, 4 },
-	{ "start_interval", ST_DURATION, 12 },
-	{ "disable", ST_BOOL, 0 });
+LEVEL(healthcheck, "healthcheck", {"test", ST_ANY, 0, NORMAL(normal_health_test)},
+      {"interval", ST_DURATION, 0}, {"timeout", ST_DURATION, 0}, {"retries", ST_INT, 0},
+      {"start_period", ST_DURATION, 4}, {"start_interval", ST_DURATION, 12},
+      {"disable", ST_BOOL, 0});
 
-LEVEL(logging, "logging",
-	{ "driver", ST_TEXT, 0 },
-	{ "options", ST_PAIRS, 0, NULLABLE });
+LEVEL(logging, "logging", {"driver", ST_TEXT, 0}, {"options", ST_PAIRS, 0, NULLABLE});
 
-LEVEL_X(service_network, "networks of a service",
-	{ "aliases", ST_TEXTS, 0 },
-	{ "driver_opts", ST_PAIRS, 13 },
-	{ "ipv4_address", ST_TEXT, 0 },
-	{ "ipv6_address", ST_TEXT, 0 },
-	{ "priority", ST_INT, S, WARN("networks are attached in the order of their names") },
-	{ "gw_priority", ST_INT, S, WARN("the gateway is chosen by the node") },
-	{ "link_local_ips", ST_TEXTS, S, WARN("link-local addresses are not given") },
-	{ "mac_address", ST_TEXT, S, WARN("addresses of interfaces are made from the IP address") },
-	{ "interface_name", ST_TEXT, S, WARN("interfaces are named by the node") });
+LEVEL_X(service_network, "networks of a service", {"aliases", ST_TEXTS, 0},
+	{"driver_opts", ST_PAIRS, 13}, {"ipv4_address", ST_TEXT, 0}, {"ipv6_address", ST_TEXT, 0},
+	{"priority", ST_INT, S, WARN("networks are attached in the order of their names")},
+	{"gw_priority", ST_INT, S, WARN("the gateway is chosen by the node")},
+	{"link_local_ips", ST_TEXTS, S, WARN("link-local addresses are not given")},
+	{"mac_address", ST_TEXT, S, WARN("addresses of interfaces are made from the IP address")},
+	{"interface_name", ST_TEXT, S, WARN("interfaces are named by the node")});
 
-LEVEL_X(port, "ports[]",
-	{ "target", ST_INT, 2 },
-	{ "published", ST_INT, 2 },
-	{ "protocol", ST_TEXT, 2 },
-	{ "mode", ST_TEXT, 2 },
-	{ "name", ST_TEXT, S },
-	{ "host_ip", ST_TEXT, S },
-	{ "app_protocol", ST_TEXT, S, WARN("it is only a remark") });
+LEVEL_X(port, "ports[]", {"target", ST_INT, 2}, {"published", ST_INT, 2}, {"protocol", ST_TEXT, 2},
+	{"mode", ST_TEXT, 2}, {"name", ST_TEXT, S}, {"host_ip", ST_TEXT, S},
+	{"app_protocol", ST_TEXT, S, WARN("it is only a remark")});
 
-LEVEL(mount_bind, "bind",
-	{ "propagation", ST_TEXT, 2 },
-	{ "create_host_path", ST_BOOL, S },
-	{ "selinux", ST_TEXT, S, WARN("labels of SELinux are not changed") },
-	{ "recursive", ST_TEXT, S, WARN("binds are recursive") });
+LEVEL(mount_bind, "bind", {"propagation", ST_TEXT, 2}, {"create_host_path", ST_BOOL, S},
+      {"selinux", ST_TEXT, S, WARN("labels of SELinux are not changed")},
+      {"recursive", ST_TEXT, S, WARN("binds are recursive")});
 
-LEVEL(mount_volume, "volume",
-	{ "nocopy", ST_BOOL, 2 },
-	{ "subpath", ST_TEXT, S },
-	{ "labels", ST_PAIRS, S });
+LEVEL(mount_volume, "volume", {"nocopy", ST_BOOL, 2}, {"subpath", ST_TEXT, S},
+      {"labels", ST_PAIRS, S});
 
-LEVEL(mount_tmpfs, "tmpfs",
-	{ "size", ST_BYTES, 6 },
-	{ "mode", ST_INT, S });
+LEVEL(mount_tmpfs, "tmpfs", {"size", ST_BYTES, 6}, {"mode", ST_INT, S});
 
-LEVEL_X(mount, "volumes[]",
-	{ "type", ST_TEXT, 2, REQUIRED },
-	{ "source", ST_TEXT, 2 },
-	{ "target", ST_TEXT, 2 },
-	{ "read_only", ST_BOOL, 2 },
-	{ "consistency", ST_TEXT, 2, NOTE("no effect on Linux, as with Docker") },
-	{ "bind", ST_OBJECT, 2, SUB(mount_bind) },
-	{ "volume", ST_OBJECT, 2, SUB(mount_volume) },
-	{ "tmpfs", ST_OBJECT, 6, SUB(mount_tmpfs) },
-	{ "image", ST_ANY, S, REFUSE("images can not be mounted") });
+LEVEL_X(mount, "volumes[]", {"type", ST_TEXT, 2, REQUIRED}, {"source", ST_TEXT, 2},
+	{"target", ST_TEXT, 2}, {"read_only", ST_BOOL, 2},
+	{"consistency", ST_TEXT, 2, NOTE("no effect on Linux, as with Docker")},
+	{"bind", ST_OBJECT, 2, SUB(mount_bind)}, {"volume", ST_OBJECT, 2, SUB(mount_volume)},
+	{"tmpfs", ST_OBJECT, 6, SUB(mount_tmpfs)},
+	{"image", ST_ANY, S, REFUSE("images can not be mounted")});
 
-LEVEL_X(file_ref, "secrets[] and configs[]",
-	{ "source", ST_TEXT, 1 },
-	{ "target", ST_TEXT, 1 },
-	{ "uid", ST_TEXT, 1 },
-	{ "gid", ST_TEXT, 1 },
-	{ "mode", ST_INT, 1 });
+LEVEL_X(file_ref, "secrets[] and configs[]", {"source", ST_TEXT, 1}, {"target", ST_TEXT, 1},
+	{"uid", ST_TEXT, 1}, {"gid", ST_TEXT, 1}, {"mode", ST_INT, 1});
 
-LEVEL(ulimit, "ulimits.*",
-	{ "soft", ST_INT, 0, REQUIRED },
-	{ "hard", ST_INT, 0, REQUIRED });
+LEVEL(ulimit, "ulimits.*", {"soft", ST_INT, 0, REQUIRED}, {"hard", ST_INT, 0, REQUIRED});
 
-LEVEL(dependency, "depends_on.*",
-	{ "condition", ST_TEXT, S },
-	{ "required", ST_BOOL, S, WARN("every service named must be in the file") },
-	{ "restart", ST_BOOL, S, WARN("a service is not restarted when another one is") });
+LEVEL(dependency, "depends_on.*", {"condition", ST_TEXT, S},
+      {"required", ST_BOOL, S, WARN("every service named must be in the file")},
+      {"restart", ST_BOOL, S, WARN("a service is not restarted when another one is")});
 
-LEVEL(env_file, "env_file[]",
-	{ "path", ST_TEXT, S, REQUIRED },
-	{ "required", ST_BOOL, S },
-	{ "format", ST_TEXT, S });
+LEVEL(env_file, "env_file[]", {"path", ST_TEXT, S, REQUIRED}, {"required", ST_BOOL, S},
+      {"format", ST_TEXT, S});
 
-LEVEL(credential_spec, "credential_spec",
-	{ "config", ST_TEXT, 8 },
-	{ "file", ST_TEXT, 3 },
-	{ "registry", ST_TEXT, 3 });
+LEVEL(credential_spec, "credential_spec", {"config", ST_TEXT, 8}, {"file", ST_TEXT, 3},
+      {"registry", ST_TEXT, 3});
 
 LEVEL_X(service, "services", {"image", ST_TEXT, 0}, {"entrypoint", ST_COMMAND, 0, NULLABLE},
 	{"command", ST_COMMAND, 0, NULLABLE}, {"environment", ST_PAIRS, 0},
@@ -251,70 +198,48 @@ LEVEL_X(service, "services", {"image", ST_TEXT, 0}, {"entrypoint", ST_COMMAND, 0
 	{"gpus", ST_ANY, S, REFUSE("write deploy.resources.reservations.generic_resources")},
 	{"models", ST_ANY, S, REFUSE(RUN_ONLY)}, {"provider", ST_ANY, S, REFUSE(RUN_ONLY)});
 
-LEVEL(ipam_config, "ipam.config[]",
-	{ "subnet", ST_TEXT, 0 },
-	{ "gateway", ST_TEXT, S },
-	{ "ip_range", ST_TEXT, S },
-	{ "aux_addresses", ST_PAIRS, S, WARN("addresses are not kept apart") });
+LEVEL(ipam_config, "ipam.config[]", {"subnet", ST_TEXT, 0}, {"gateway", ST_TEXT, S},
+      {"ip_range", ST_TEXT, S},
+      {"aux_addresses", ST_PAIRS, S, WARN("addresses are not kept apart")});
 
-LEVEL(ipam, "ipam",
-	{ "driver", ST_TEXT, 0, NOTE("only the default one is there") },
-	{ "config", ST_LIST, 0, SUB(ipam_config) },
-	{ "options", ST_PAIRS, S, WARN("there are none") });
+LEVEL(ipam, "ipam", {"driver", ST_TEXT, 0, NOTE("only the default one is there")},
+      {"config", ST_LIST, 0, SUB(ipam_config)}, {"options", ST_PAIRS, S, WARN("there are none")});
 
-LEVEL_X(network, "networks",
-	{ "name", ST_TEXT, 5 },
-	{ "driver", ST_TEXT, 0 },
-	{ "driver_opts", ST_PAIRS, 0 },
-	{ "ipam", ST_OBJECT, 0, SUB(ipam) },
-	{ "external", ST_BOOL, 0, NORMAL(normal_external) },
-	{ "internal", ST_BOOL, 0 },
-	{ "attachable", ST_BOOL, 2 },
-	{ "labels", ST_PAIRS, 0 },
-	{ "enable_ipv4", ST_BOOL, S, WARN("networks have IPv4") },
-	{ "enable_ipv6", ST_BOOL, S });
+LEVEL_X(network, "networks", {"name", ST_TEXT, 5}, {"driver", ST_TEXT, 0},
+	{"driver_opts", ST_PAIRS, 0}, {"ipam", ST_OBJECT, 0, SUB(ipam)},
+	{"external", ST_BOOL, 0, NORMAL(normal_external)}, {"internal", ST_BOOL, 0},
+	{"attachable", ST_BOOL, 2}, {"labels", ST_PAIRS, 0},
+	{"enable_ipv4", ST_BOOL, S, WARN("networks have IPv4")}, {"enable_ipv6", ST_BOOL, S});
 
-LEVEL_X(volume, "volumes",
-	{ "name", ST_TEXT, 4 },
-	{ "driver", ST_TEXT, 0 },
-	{ "driver_opts", ST_PAIRS, 0 },
-	{ "external", ST_BOOL, 0, NORMAL(normal_external) },
-	{ "labels", ST_PAIRS, 0 },
-	{ "x-cluster-spec", ST_ANY, 10, WARN("there are no cluster volumes") });
+LEVEL_X(volume, "volumes", {"name", ST_TEXT, 4}, {"driver", ST_TEXT, 0},
+	{"driver_opts", ST_PAIRS, 0}, {"external", ST_BOOL, 0, NORMAL(normal_external)},
+	{"labels", ST_PAIRS, 0},
+	{"x-cluster-spec", ST_ANY, 10, WARN("there are no cluster volumes")});
 
-LEVEL_X(secret, "secrets",
-	{ "name", ST_TEXT, 5 },
-	{ "file", ST_TEXT, 1 },
-	{ "environment", ST_TEXT, S },
-	{ "content", ST_TEXT, S },
-	{ "external", ST_BOOL, 1, NORMAL(normal_external) },
-	{ "labels", ST_PAIRS, 1 },
-	{ "driver", ST_TEXT, 8, NOTE("refused when the stack is deployed: there are no secret drivers") },
-	{ "driver_opts", ST_PAIRS, 8 },
-	{ "template_driver", ST_TEXT, 8 });
+LEVEL_X(secret, "secrets", {"name", ST_TEXT, 5}, {"file", ST_TEXT, 1}, {"environment", ST_TEXT, S},
+	{"content", ST_TEXT, S}, {"external", ST_BOOL, 1, NORMAL(normal_external)},
+	{"labels", ST_PAIRS, 1},
+	{"driver", ST_TEXT, 8,
+	 NOTE("refused when the stack is deployed: there are no secret drivers")},
+	{"driver_opts", ST_PAIRS, 8}, {"template_driver", ST_TEXT, 8});
 
-LEVEL_X(config, "configs",
-	{ "name", ST_TEXT, 5 },
-	{ "file", ST_TEXT, 3 },
-	{ "environment", ST_TEXT, S },
-	{ "content", ST_TEXT, S },
-	{ "external", ST_BOOL, 3, NORMAL(normal_external) },
-	{ "labels", ST_PAIRS, 3 },
-	{ "template_driver", ST_TEXT, 8 });
+LEVEL_X(config, "configs", {"name", ST_TEXT, 5}, {"file", ST_TEXT, 3}, {"environment", ST_TEXT, S},
+	{"content", ST_TEXT, S}, {"external", ST_BOOL, 3, NORMAL(normal_external)},
+	{"labels", ST_PAIRS, 3}, {"template_driver", ST_TEXT, 8});
 
 static const struct schema_key top_keys[] = {
-	{ "version", ST_TEXT, 0, NOTE("\"3\" to \"3.13\"; none = the newest") },
-	{ "name", ST_TEXT, S, NOTE("the stack's, when the command gives none") },
-	{ "services", ST_NAMED, 0, SUB(service) },
-	{ "networks", ST_NAMED, 0, SUB(network) },
-	{ "volumes", ST_NAMED, 0, SUB(volume) },
-	{ "secrets", ST_NAMED, 1, SUB(secret) },
-	{ "configs", ST_NAMED, 3, SUB(config) },
-	{ "include", ST_ANY, S, REFUSE("give the files by several -c") },
-	{ "models", ST_ANY, S, REFUSE(RUN_ONLY) },
+	{"version", ST_TEXT, 0, NOTE("\"3\" to \"3.13\"; none = the newest")},
+	{"name", ST_TEXT, S, NOTE("the stack's, when the command gives none")},
+	{"services", ST_NAMED, 0, SUB(service)},
+	{"networks", ST_NAMED, 0, SUB(network)},
+	{"volumes", ST_NAMED, 0, SUB(volume)},
+	{"secrets", ST_NAMED, 1, SUB(secret)},
+	{"configs", ST_NAMED, 3, SUB(config)},
+	{"include", ST_ANY, S, REFUSE("give the files by several -c")},
+	{"models", ST_ANY, S, REFUSE(RUN_ONLY)},
 };
 
-const struct schema_level schema_top = { "top level", top_keys, SW_COUNT(top_keys), true };
+const struct schema_level schema_top = {"top level", top_keys, SW_COUNT(top_keys), true};
 
 const struct schema_key *schema_find(const struct schema_level *l, const char *name)
 {
@@ -373,7 +298,7 @@ void schema_walk(const struct schema_level *l,
 	struct walk {
 		const struct schema_level *level;
 		char prefix[160];
-	} stack[64] = { { l, "" } };
+	} stack[64] = {{l, ""}};
 	size_t n = 1;
 
 	while (n > 0) {
@@ -382,9 +307,9 @@ void schema_walk(const struct schema_level *l,
 		for (size_t i = 0; i < at.level->n; i++) {
 			const struct schema_key *k = &at.level->keys[i];
 			sw_autofree char *path = sw_asprintf("%s%s", at.prefix, k->name);
-			const char *suffix = k->type == ST_NAMED  ? ".*." :
-					     k->type == ST_LIST	  ? "[]." :
-								    ".";
+			const char *suffix = k->type == ST_NAMED  ? ".*."
+					     : k->type == ST_LIST ? "[]."
+								  : ".";
 
 			each(arg, path, k);
 			if (k->sub == NULL || n >= SW_COUNT(stack))

@@ -13,8 +13,8 @@ struct compose_path;
 struct yaml_node;
 
 enum schema_type {
-	ST_ANY,      /* not looked at */
-	ST_TEXT,     /* a single value */
+	ST_ANY,  /* not looked at */
+	ST_TEXT, /* a single value */
 	ST_INT,
 	ST_NUMBER,
 	ST_BOOL,

@@ -9,7 +9,8 @@ int spec_ports(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error *e
 /** --publish: as above, or target=80,published=8080,protocol=tcp,mode=host. */
 int spec_publish(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error *err) SW_MUST_CHECK;
 
-/** "[source:]target[:options]". Sources that begin with '.', '/' or '~' are binds, left relative. */
+/** "[source:]target[:options]". Sources that begin with '.', '/' or '~' are binds, left relative.
+ */
 int spec_volume(const char *s, Pb__Mount **ret, struct sw_error *err) SW_MUST_CHECK;
 /** --mount: type=volume,source=…,target=… */
 int spec_mount(const char *s, Pb__Mount **ret, struct sw_error *err) SW_MUST_CHECK;

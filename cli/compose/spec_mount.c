@@ -9,8 +9,8 @@
 
 static bool is_propagation(const char *s)
 {
-	static const char *const all[] = { "rprivate", "private", "rshared",
-					   "shared",   "rslave",  "slave" };
+	static const char *const all[] = {"rprivate", "private", "rshared",
+					  "shared",   "rslave",  "slave"};
 
 	for (size_t i = 0; i < SW_COUNT(all); i++)
 		if (sw_streq(s, all[i]))
@@ -43,7 +43,8 @@ const char *spec_mount_fault(const Pb__Mount *m)
 	return NULL;
 }
 
-/* ---- source:target:options --------------------------------------------------------------------- */
+/* ---- source:target:options ---------------------------------------------------------------------
+ */
 
 enum { PARTS_MAX = 3 };
 
@@ -52,7 +53,8 @@ static bool is_drive_colon(const char *start, const char *at)
 	return at == start + 1 && isalpha((unsigned char)*start);
 }
 
-/* Cuts `text` at colons that are not those of a Windows drive; the number of parts, 0 = empty one. */
+/* Cuts `text` at colons that are not those of a Windows drive; the number of parts, 0 = empty one.
+ */
 static size_t cut_parts(char *text, char *parts[PARTS_MAX + 1])
 {
 	size_t n = 0;
@@ -128,14 +130,16 @@ int spec_volume(const char *s, Pb__Mount **ret, struct sw_error *err)
 	return 0;
 }
 
-/* ---- --mount ----------------------------------------------------------------------------------- */
+/* ---- --mount -----------------------------------------------------------------------------------
+ */
 
 struct mount_flag {
 	Pb__Mount *m;
 	bool volume_keys, bind_keys, tmpfs_keys; /* for what type options were given */
 };
 
-static int flag_bool(const char *key, const char *value, protobuf_c_boolean *ret, struct sw_error *err)
+static int flag_bool(const char *key, const char *value, protobuf_c_boolean *ret,
+		     struct sw_error *err)
 {
 	if (value == NULL || sw_streq(value, "true") || sw_streq(value, "1"))
 		*ret = true;
@@ -161,7 +165,7 @@ static void flag_pair(Pb__KeyValue ***kv, size_t *n, const char *value)
 
 static int mount_type(Pb__Mount *m, const char *value, struct sw_error *err)
 {
-	static const char *const names[] = { "bind", "volume", "tmpfs" };
+	static const char *const names[] = {"bind", "volume", "tmpfs"};
 
 	for (size_t i = 0; i < SW_COUNT(names); i++)
 		if (sw_streq(value, names[i])) {
@@ -204,7 +208,8 @@ static int volume_flag(struct mount_flag *f, const char *key, const char *value,
 	return 0;
 }
 
-static int tmpfs_flag(struct mount_flag *f, const char *key, const char *value, struct sw_error *err)
+static int tmpfs_flag(struct mount_flag *f, const char *key, const char *value,
+		      struct sw_error *err)
 {
 	int64_t bytes;
 	char *end;
@@ -222,7 +227,8 @@ static int tmpfs_flag(struct mount_flag *f, const char *key, const char *value, 
 			return 0;
 		}
 	}
-	return sw_fail(err, SW_EINVAL, "invalid option '%s=%s' of a tmpfs", key, value ? value : "");
+	return sw_fail(err, SW_EINVAL, "invalid option '%s=%s' of a tmpfs", key,
+		       value ? value : "");
 }
 
 static int mount_field(void *arg, const char *key, const char *value, struct sw_error *err)
@@ -254,7 +260,7 @@ static int mount_field(void *arg, const char *key, const char *value, struct sw_
 int spec_mount(const char *s, Pb__Mount **ret, struct sw_error *err)
 {
 	Pb__Mount empty = PB__MOUNT__INIT;
-	struct mount_flag f = { .m = (Pb__Mount *)msg_clone(&empty.base) };
+	struct mount_flag f = {.m = (Pb__Mount *)msg_clone(&empty.base)};
 	const char *fault;
 	int rc;
 

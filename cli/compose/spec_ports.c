@@ -13,7 +13,7 @@ struct range {
 
 bool spec_protocol(const char *s, Pb__Protocol *ret)
 {
-	static const char *const names[] = { "tcp", "udp", "sctp" };
+	static const char *const names[] = {"tcp", "udp", "sctp"};
 
 	for (size_t i = 0; i < SW_COUNT(names); i++)
 		if (strcasecmp(s, names[i]) == 0) {
@@ -46,7 +46,7 @@ static bool parse_range(const char *s, struct range *ret)
 	b = a;
 	if (dash && (!sw_parse_u64(dash + 1, 65535, &b) || b < a))
 		return false;
-	*ret = (struct range){ (uint32_t)a, (uint32_t)b };
+	*ret = (struct range){(uint32_t)a, (uint32_t)b};
 	return true;
 }
 
@@ -123,14 +123,15 @@ int spec_ports(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error *e
 	if (ip && !is_address(ip))
 		return sw_fail(err, SW_EINVAL, "\"%s\" in port \"%s\" is no IP address", ip, s);
 	if (host && *host && !parse_range(host, &published))
-		return sw_fail(err, SW_EINVAL, "published part of port \"%s\" is no number or range",
-			       s);
+		return sw_fail(err, SW_EINVAL,
+			       "published part of port \"%s\" is no number or range", s);
 	if (ip)
 		like.host_ip = ip;
 	return add_range(s, &like, &target, host && *host ? &published : NULL, v, n, err);
 }
 
-/* ---- --publish --------------------------------------------------------------------------------- */
+/* ---- --publish ---------------------------------------------------------------------------------
+ */
 
 static int publish_field(void *arg, const char *key, const char *value, struct sw_error *err)
 {

@@ -6,7 +6,8 @@
 
 #include <ctype.h>
 
-/* ---- --secret, --config ------------------------------------------------------------------------ */
+/* ---- --secret, --config ------------------------------------------------------------------------
+ */
 
 static int ref_field(void *arg, const char *key, const char *value, struct sw_error *err)
 {
@@ -60,7 +61,8 @@ int spec_file_ref(const char *s, Pb__FileRef **ret, struct sw_error *err)
 	return 0;
 }
 
-/* ---- --network --------------------------------------------------------------------------------- */
+/* ---- --network ---------------------------------------------------------------------------------
+ */
 
 static int network_field(void *arg, const char *key, const char *value, struct sw_error *err)
 {
@@ -110,14 +112,14 @@ int spec_network(const char *s, Pb__NetworkUse **ret, struct sw_error *err)
 	return 0;
 }
 
-/* ---- --ulimit, --device ------------------------------------------------------------------------ */
+/* ---- --ulimit, --device ------------------------------------------------------------------------
+ */
 
 int spec_ulimit(const char *s, Pb__Ulimit **ret, struct sw_error *err)
 {
-	static const char *const names[] = { "core",   "cpu",	 "data",     "fsize",
-					     "locks",  "memlock", "msgqueue", "nice",
-					     "nofile", "nproc",	 "rss",	     "rtprio",
-					     "rttime", "sigpending", "stack" };
+	static const char *const names[] = {"core",    "cpu",      "data",   "fsize",      "locks",
+					    "memlock", "msgqueue", "nice",   "nofile",     "nproc",
+					    "rss",     "rtprio",   "rttime", "sigpending", "stack"};
 	Pb__Ulimit empty = PB__ULIMIT__INIT, *u;
 	sw_autofree char *text = sw_strdup(s);
 	char *eq = strchr(text, '='), *colon;
@@ -177,11 +179,13 @@ int spec_device(const char *s, Pb__Device **ret, struct sw_error *err)
 	sw_strv_free(parts);
 	if (!good)
 		return sw_fail(err, SW_EINVAL,
-			       "device \"%s\" is not /source[:/target[:rwm]] with absolute paths", s);
+			       "device \"%s\" is not /source[:/target[:rwm]] with absolute paths",
+			       s);
 	return 0;
 }
 
-/* ---- Images ------------------------------------------------------------------------------------ */
+/* ---- Images ------------------------------------------------------------------------------------
+ */
 
 static bool is_tag(const char *s, size_t n)
 {
@@ -248,13 +252,14 @@ static size_t host_length(const char *s, size_t n)
 
 static const char *without_default_host(const char *s)
 {
-	static const char *const hosts[] = { "docker.io/", "index.docker.io/" };
+	static const char *const hosts[] = {"docker.io/", "index.docker.io/"};
 
 	for (size_t i = 0; i < SW_COUNT(hosts); i++) {
 		const char *rest = sw_after(s, hosts[i]);
 
 		if (rest)
-			return sw_after(rest, "library/") && !strchr(rest + 8, '/') ? rest + 8 : rest;
+			return sw_after(rest, "library/") && !strchr(rest + 8, '/') ? rest + 8
+										    : rest;
 	}
 	return sw_after(s, "library/") && !strchr(s + 8, '/') ? s + 8 : s;
 }
@@ -271,13 +276,15 @@ int spec_image(const char *s, char **ret, struct sw_error *err)
 			colon = p;
 	name = (size_t)((colon ? colon : end) - s);
 	host = host_length(s, name);
-	if ((at && !is_digest(at + 1)) || (colon && !is_tag(colon + 1, (size_t)(end - colon - 1))) ||
+	if ((at && !is_digest(at + 1)) ||
+	    (colon && !is_tag(colon + 1, (size_t)(end - colon - 1))) ||
 	    (host && !is_host(s, host)) || name > 255 ||
 	    !is_path(s + host + (host > 0), name - host - (host > 0)))
-		return sw_fail(err, SW_EINVAL,
-			       "\"%s\" is no image reference ([host[:port]/]name[:tag][@sha256:…], the "
-			       "name in lower case)",
-			       s);
+		return sw_fail(
+			err, SW_EINVAL,
+			"\"%s\" is no image reference ([host[:port]/]name[:tag][@sha256:…], the "
+			"name in lower case)",
+			s);
 	*ret = sw_asprintf("%s%s", without_default_host(s), at || colon ? "" : ":latest");
 	return 0;
 }

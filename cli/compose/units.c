@@ -14,8 +14,8 @@ static const struct {
 	const char *name;
 	double ns;
 } duration_units[] = {
-	{ "ns", 1 },   { "us", 1e3 }, { "µs", 1e3 },    { "μs", 1e3 },
-	{ "ms", 1e6 }, { "s", 1e9 },  { "m", 6e10 }, { "h", 3.6e12 },
+	{"ns", 1},   {"us", 1e3}, {"µs", 1e3}, {"μs", 1e3},
+	{"ms", 1e6}, {"s", 1e9},  {"m", 6e10}, {"h", 3.6e12},
 };
 
 /* "12", "1.5", ".5": digits with at most one point. Returns what follows, NULL without a digit. */
@@ -194,8 +194,8 @@ bool unit_nano_cpus(const char *s, int64_t *ret)
 
 bool unit_bool(const char *s, bool *ret)
 {
-	static const char *const yes[] = { "true", "y", "yes", "on" };
-	static const char *const no[] = { "false", "n", "no", "off" };
+	static const char *const yes[] = {"true", "y", "yes", "on"};
+	static const char *const no[] = {"false", "n", "no", "off"};
 
 	for (size_t i = 0; i < SW_COUNT(yes); i++) {
 		if (strcasecmp(s, yes[i]) == 0 || strcasecmp(s, no[i]) == 0) {
@@ -374,7 +374,7 @@ unsigned unit_distance(const char *a, const char *b)
 {
 	enum { LONGEST = 40 };
 	size_t n = strlen(a), m = strlen(b);
-	unsigned row[LONGEST + 1], before[LONGEST + 1] = { 0 };
+	unsigned row[LONGEST + 1], before[LONGEST + 1] = {0};
 
 	if (n > LONGEST || m > LONGEST)
 		return 100;
@@ -386,7 +386,8 @@ unsigned unit_distance(const char *a, const char *b)
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= m; j++) {
 			unsigned up = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
-			bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+			bool swapped =
+				i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
 
 			best = best < up + 1 ? best : up + 1;
 			best = best < row[j - 1] + 1 ? best : row[j - 1] + 1;

@@ -110,7 +110,7 @@ void yaml_put(struct yaml_pool *p, struct yaml_node *map, struct yaml_node *key,
 	      struct yaml_node *value)
 {
 	map->pairs = grown(p, map->pairs, map->n, &map->cap, sizeof(struct yaml_pair));
-	map->pairs[map->n++] = (struct yaml_pair){ key, value };
+	map->pairs[map->n++] = (struct yaml_pair){key, value};
 }
 
 struct yaml_pair *yaml_get_pair(const struct yaml_node *map, const char *key)
@@ -159,7 +159,7 @@ void yaml_remove(struct yaml_node *map, const char *key)
 
 bool yaml_is_null(const struct yaml_node *n)
 {
-	static const char *const words[] = { "", "~", "null", "Null", "NULL" };
+	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
 
 	if (n->kind != YAML_SCALAR || n->quoted)
 		return false;
@@ -178,7 +178,8 @@ const char *yaml_kind_name(const struct yaml_node *n)
 	return yaml_is_null(n) ? "nothing" : "a single value";
 }
 
-/* ---- Composing --------------------------------------------------------------------------------- */
+/* ---- Composing ---------------------------------------------------------------------------------
+ */
 
 struct anchor {
 	char *name;
@@ -229,7 +230,7 @@ static void keep_anchor(struct composer *c, const yaml_char_t *name, struct yaml
 	if (name == NULL || c->n_anchors >= ANCHORS_MAX)
 		return;
 	sw_grow(c->anchors, c->cap_anchors, c->n_anchors + 1);
-	c->anchors[c->n_anchors++] = (struct anchor){ sw_strdup((const char *)name), n };
+	c->anchors[c->n_anchors++] = (struct anchor){sw_strdup((const char *)name), n};
 }
 
 /* The latest definition counts. */

@@ -9,9 +9,9 @@
 
 enum {
 	YAML_DEPTH_MAX = 64,
-	YAML_NODES_MAX = 100000,    /* written in one file */
-	YAML_VISITS_MAX = 1000000,  /* through aliases and merges */
-	YAML_MAP_MAX = 10000,       /* keys of one mapping */
+	YAML_NODES_MAX = 100000,   /* written in one file */
+	YAML_VISITS_MAX = 1000000, /* through aliases and merges */
+	YAML_MAP_MAX = 10000,      /* keys of one mapping */
 	YAML_BYTES_MAX = 4 << 20,
 };
 
@@ -34,14 +34,14 @@ struct yaml_pair {
 struct yaml_node {
 	enum yaml_kind kind;
 	uint16_t file;
-	bool quoted;  /* scalar in a style other than plain, or made by interpolation */
-	bool open;    /* being composed: an alias to it would be a cycle */
-	bool damaged; /* map: a pair with a fault was dropped, so "missing" says nothing */
-	bool number;  /* scalar checked to be one: printers leave out quotes */
-	bool made;    /* map: from a short form; no version is asked of its keys */
-	bool reset;   /* !reset: takes away what earlier files gave */
-	bool override; /* !override: replaces instead of being merged */
-	uint32_t line, col;         /* from 1 */
+	bool quoted;        /* scalar in a style other than plain, or made by interpolation */
+	bool open;          /* being composed: an alias to it would be a cycle */
+	bool damaged;       /* map: a pair with a fault was dropped, so "missing" says nothing */
+	bool number;        /* scalar checked to be one: printers leave out quotes */
+	bool made;          /* map: from a short form; no version is asked of its keys */
+	bool reset;         /* !reset: takes away what earlier files gave */
+	bool override;      /* !override: replaces instead of being merged */
+	uint32_t line, col; /* from 1 */
 	uint32_t end_line, end_col; /* behind the last character */
 	const char *text;           /* scalar */
 	size_t len;

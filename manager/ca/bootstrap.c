@@ -17,7 +17,7 @@ static const uint64_t CERT_MS = 90ULL * 24 * 3600 * 1000;
 
 static ProtobufCBinaryData bytes_of(const char *s)
 {
-	return (ProtobufCBinaryData){ strlen(s), (uint8_t *)sw_strdup(s) };
+	return (ProtobufCBinaryData){strlen(s), (uint8_t *)sw_strdup(s)};
 }
 
 static void add_cluster(struct store_tx *tx, const struct ca_bootstrap *b)

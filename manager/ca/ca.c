@@ -31,15 +31,17 @@ void ca_free(struct ca *c)
 
 int ca_admit(const struct ca *c, const struct rpc_peer *peer, struct sw_error *err)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (peer->role == RPC_ROLE_NONE || peer->role == RPC_ROLE_LOCAL)
 		return 0;
 	for (const struct store_head *o;
 	     (o = store_next(c->env.store, PB__KIND__KIND_REVOCATION, &it)) != NULL;)
 		if (sw_streq(((const Pb__Revocation *)o)->subject, peer->name))
-			return sw_fail(err, SW_EAUTH, "the certificate of %s was revoked: it was "
-				       "removed from the cluster", peer->name);
+			return sw_fail(err, SW_EAUTH,
+				       "the certificate of %s was revoked: it was "
+				       "removed from the cluster",
+				       peer->name);
 	return 0;
 }
 
@@ -70,7 +72,7 @@ struct issue {
 
 static const Pb__JoinToken *find_token(const struct store *st, const char *secret)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const Pb__JoinToken *found = NULL;
 
 	for (const struct store_head *o;
@@ -98,7 +100,8 @@ static int check_token(struct ca *c, const char *token, Pb__NodeRole *ret_role,
 		return sw_fail(err, SW_EAUTH, "the join token is of another cluster");
 	t = find_token(c->env.store, secret);
 	if (t == NULL)
-		return sw_fail(err, SW_EAUTH, "the join token is not valid, or no longer: ask a "
+		return sw_fail(err, SW_EAUTH,
+			       "the join token is not valid, or no longer: ask a "
 			       "manager for the current one (swarmctl join-token worker)");
 	*ret_role = t->role;
 	return 0;
@@ -129,7 +132,8 @@ static int admit_issue(struct ca *c, struct store_tx *tx, const struct rpc_peer 
 	}
 	n = peer->node_id != 0 ? store_node(c->env.store, peer->node_id) : NULL;
 	if (n == NULL)
-		return sw_fail(err, SW_EAUTH, "a join token, or the certificate of a node of this "
+		return sw_fail(err, SW_EAUTH,
+			       "a join token, or the certificate of a node of this "
 			       "cluster, is needed to get a certificate");
 	*ret_node = n->id;
 	*ret_role = n->spec->role;
@@ -181,7 +185,7 @@ static void issue_on_end(struct rpc_stream *s, const struct sw_error *status, vo
 	((struct issue *)arg)->s = NULL;
 }
 
-static const struct rpc_stream_ops issue_ops = { .on_end = issue_on_end };
+static const struct rpc_stream_ops issue_ops = {.on_end = issue_on_end};
 
 static int issue_begin(struct issue *is, struct store_tx *tx, const Pb__IssueRequest *r,
 		       struct sw_error *err)
@@ -193,15 +197,17 @@ static int issue_begin(struct issue *is, struct store_tx *tx, const Pb__IssueReq
 	if (store_cluster(c->env.store) == NULL)
 		return sw_fail(err, SW_EPRECOND, "the cluster is not initialised yet");
 	if (r->csr.len == 0 || r->csr.len > MAX_CSR)
-		return sw_fail(err, SW_EINVAL, "the signing request has %zu bytes; 1 to %d are "
-			       "allowed", r->csr.len, MAX_CSR);
+		return sw_fail(err, SW_EINVAL,
+			       "the signing request has %zu bytes; 1 to %d are "
+			       "allowed",
+			       r->csr.len, MAX_CSR);
 	rc = admit_issue(c, tx, rpc_stream_peer(is->s), r, &is->reply.node_id, &is->reply.role,
 			 err);
 	if (rc == 0)
 		rc = sign(c, r, is->reply.node_id, is->reply.role, &cert, err);
 	if (rc != 0)
 		return rc;
-	is->reply.certificate = (ProtobufCBinaryData){ strlen(cert), (uint8_t *)cert };
+	is->reply.certificate = (ProtobufCBinaryData){strlen(cert), (uint8_t *)cert};
 	char **m = c->env.managers(c->env.arg);
 	for (size_t i = 0; m != NULL && m[i] != NULL; i++)
 		msg_add_str(&is->reply.managers, &is->reply.n_managers, m[i]);
@@ -215,7 +221,7 @@ static void on_issue(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	struct store_tx *tx =
 		store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
 	struct issue *is = sw_new(struct issue);
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	is->c = c;
 	is->s = s;
@@ -237,9 +243,9 @@ static void on_issue(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 enum { ANY = RPC_ROLE_NONE | RPC_ROLE_WORKER | RPC_ROLE_MANAGER };
 
 const struct rpc_method ca_methods[] = {
-	{ "/swarm.v1.Ca/Root", &pb__root_request__descriptor, &pb__root_reply__descriptor,
-	  RPC_UNARY, ANY, false, on_root },
-	{ "/swarm.v1.Ca/Issue", &pb__issue_request__descriptor, &pb__issue_reply__descriptor,
-	  RPC_UNARY, ANY, true, on_issue },
-	{ 0 },
+	{"/swarm.v1.Ca/Root", &pb__root_request__descriptor, &pb__root_reply__descriptor, RPC_UNARY,
+	 ANY, false, on_root},
+	{"/swarm.v1.Ca/Issue", &pb__issue_request__descriptor, &pb__issue_reply__descriptor,
+	 RPC_UNARY, ANY, true, on_issue},
+	{0},
 };

@@ -33,9 +33,9 @@ extern const struct rpc_method ca_methods[]; /* argument: the struct ca */
 struct ca_bootstrap {
 	uint64_t cluster_id, node_id;
 	uint64_t raft_id;
-	const char *ca_cert, *ca_key; /* PEM */
-	const char *manager_address;  /* host:port of the first manager */
-	char *const *address_pools;   /* NULL-terminated; empty = 10.0.0.0/8 */
+	const char *ca_cert, *ca_key;     /* PEM */
+	const char *manager_address;      /* host:port of the first manager */
+	char *const *address_pools;       /* NULL-terminated; empty = 10.0.0.0/8 */
 	uint32_t subnet_size, vxlan_port; /* 0 = 20, 4789 */
 	Pb__Availability availability;
 };

@@ -61,8 +61,8 @@ static void change_try(struct cons_core *c, int role, enum change_step then)
 
 /*
  * A standby becomes a voter once it is nearly level: what it then still lacks is less than a commit
- * waits for anyway. The core's own CATCH_UP rounds are not used: a round that begins when the newcomer
- * has everything already ends only with a next entry, which may never come.
+ * waits for anyway. The core's own CATCH_UP rounds are not used: a round that begins when the
+ * newcomer has everything already ends only with a next entry, which may never come.
  */
 static void change_catch_up(struct cons_core *c)
 {

@@ -41,3 +41,5 @@ void control_free(struct control *c, void (*cb)(void *), void *arg);
 
 /** Rows for the server; the server's handler argument must be the struct control. */
 extern const struct rpc_method control_methods[];
+/** The service Images, for agents; the same argument. */
+extern const struct rpc_method control_image_methods[];

@@ -88,8 +88,7 @@ static void put_labels(struct store_tx *tx, Pb__Kind kind, uint64_t id,
 }
 
 enum ctl_file_change ctl_put_file(struct control *c, struct store_tx *tx, Pb__Kind kind,
-				  const ProtobufCMessage *spec, uint64_t stack_id,
-				  uint64_t *ret_id)
+				  const ProtobufCMessage *spec, uint64_t stack_id, uint64_t *ret_id)
 {
 	const Pb__SecretSpec *s = (const Pb__SecretSpec *)spec;
 	const Pb__Secret *old;
@@ -155,8 +154,7 @@ static int build_update(struct control *c, struct store_tx *tx, Pb__Kind kind, c
 	}
 	rc = ctl_check_file(kind, &next->base, err);
 	if (rc == 0) {
-		if (ctl_put_file(c, tx, kind, &next->base, old->stack_id, &id) ==
-		    CTL_FILE_REPLACED)
+		if (ctl_put_file(c, tx, kind, &next->base, old->stack_id, &id) == CTL_FILE_REPLACED)
 			ctl_roll_users(c, tx, kind, id);
 		((Pb__IdReply *)reply)->id = id;
 	}

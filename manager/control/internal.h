@@ -9,8 +9,8 @@ struct control {
 	struct control_env env;
 	struct store_watcher watcher;
 	struct sw_closer closer;
-	struct sw_later later;   /* retries what waits */
-	struct sw_list waiting;  /* ops that wait for the state to change */
+	struct sw_later later;  /* retries what waits */
+	struct sw_list waiting; /* ops that wait for the state to change */
 	struct sw_list watches;
 	void (*closed)(void *);
 	void *closed_arg;
@@ -20,9 +20,9 @@ struct control {
 struct ctl_write {
 	const struct rpc_method *method;
 	/**
-	 * 0: propose tx (or reply at once when it is empty); an error: refuse, but SW_EUNAVAIL: wait
-	 * for the state to change and try again, until the call's deadline. `reply` is a zeroed
-	 * message of the method's reply type.
+	 * 0: propose tx (or reply at once when it is empty); an error: refuse, but SW_EUNAVAIL:
+	 * wait for the state to change and try again, until the call's deadline. `reply` is a
+	 * zeroed message of the method's reply type.
 	 */
 	int (*build)(struct control *c, struct store_tx *tx, const ProtobufCMessage *request,
 		     ProtobufCMessage *reply, struct sw_error *err);
@@ -82,8 +82,8 @@ int ctl_old_stack(const struct control *c, const Pb__Stack *s, uint64_t generati
 
 /* service.c */
 /** Names in the spec become ids; what is missing is named. Looks at the transaction's view. */
-int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_error *err)
-	SW_MUST_CHECK;
+int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec,
+		struct sw_error *err) SW_MUST_CHECK;
 /** Creates or updates by name; takes a resolved spec. *ret_changed: 0 no, 1 created, 2 updated. */
 void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
 		     uint64_t stack_id, int *ret_changed);
@@ -94,8 +94,8 @@ void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint6
 int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id);
 
 /* build functions, one a write method */
-#define CTL_BUILD(name)                                                                            \
-	int ctl_build_##name(struct control *c, struct store_tx *tx, const ProtobufCMessage *m,    \
+#define CTL_BUILD(name)                                                                         \
+	int ctl_build_##name(struct control *c, struct store_tx *tx, const ProtobufCMessage *m, \
 			     ProtobufCMessage *reply, struct sw_error *err)
 CTL_BUILD(stack_apply);
 CTL_BUILD(stack_rollback);

@@ -4,9 +4,11 @@
 #define OPERATOR (RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL)
 
 /* Reads go to the leader too, so that an operator sees what he has just written. */
-#define READ(name, in_, out_, kind_, leader_, fn)                                                  \
-	{ "/swarm.v1.Control/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, kind_,   \
-	  OPERATOR, leader_, fn }
+#define READ(name, in_, out_, kind_, leader_, fn)                                               \
+	{                                                                                       \
+		"/swarm.v1.Control/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, \
+			kind_, OPERATOR, leader_, fn                                            \
+	}
 
 #define WRITES(X)                                                                   \
 	X(StackApply, stack_apply, stack_apply_request, stack_apply_reply)          \
@@ -33,7 +35,7 @@
 	X(JoinTokenGet, join_token_get, join_token_request, join_token_reply)       \
 	X(OperatorIssue, operator_issue, operator_issue_request, operator_issue_reply)
 
-#define X(name, lower, in_, out_)                                                                  \
+#define X(name, lower, in_, out_) \
 	static void on_##lower(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 WRITES(X)
 #undef X
@@ -46,26 +48,31 @@ enum {
 };
 
 const struct rpc_method control_methods[] = {
-#define X(name, lower, in_, out_)                                                                  \
-	[WRITE_##lower] = { "/swarm.v1.Control/" #name, &pb__##in_##__descriptor,                  \
-			    &pb__##out_##__descriptor, RPC_UNARY, OPERATOR, true, on_##lower },
+#define X(name, lower, in_, out_)                      \
+	[WRITE_##lower] = {"/swarm.v1.Control/" #name, \
+			   &pb__##in_##__descriptor,   \
+			   &pb__##out_##__descriptor,  \
+			   RPC_UNARY,                  \
+			   OPERATOR,                   \
+			   true,                       \
+			   on_##lower},
 	WRITES(X)
 #undef X
-	READ("ClusterGet", empty, cluster_reply, RPC_UNARY, true, ctl_on_cluster_get),
+		READ("ClusterGet", empty, cluster_reply, RPC_UNARY, true, ctl_on_cluster_get),
 	READ("List", list_request, list_reply, RPC_SERVER_STREAM, true, ctl_on_list),
 	READ("Watch", watch_request, watch_event, RPC_SERVER_STREAM, true, ctl_on_watch),
 	READ("Explain", ref, explain_reply, RPC_UNARY, true, ctl_on_explain),
 	READ("ServiceLogs", logs_request, log_line, RPC_SERVER_STREAM, false, ctl_on_logs),
-	{ 0 },
+	{0},
 };
 
-#define X(name, lower, in_, out_)                                                                  \
-	static void on_##lower(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)         \
-	{                                                                                          \
-		static const struct ctl_write w = { &control_methods[WRITE_##lower],               \
-						    ctl_build_##lower };                           \
-                                                                                                   \
-		ctl_write_start(arg, s, m, &w);                                                    \
+#define X(name, lower, in_, out_)                                                          \
+	static void on_##lower(struct rpc_stream *s, const ProtobufCMessage *m, void *arg) \
+	{                                                                                  \
+		static const struct ctl_write w = {&control_methods[WRITE_##lower],        \
+						   ctl_build_##lower};                     \
+                                                                                           \
+		ctl_write_start(arg, s, m, &w);                                            \
 	}
 WRITES(X)
 #undef X

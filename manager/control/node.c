@@ -11,7 +11,7 @@ enum { OPERATOR_DAYS = 365 };
 
 static size_t count_managers(const struct store *s)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t n = 0;
 
 	for (const struct store_head *o; (o = store_next(s, PB__KIND__KIND_NODE, &it)) != NULL;) {
@@ -37,8 +37,10 @@ CTL_BUILD(node_update)
 	if (r->spec == NULL)
 		return sw_fail(err, SW_EINVAL, "the request has no spec");
 	if (r->version != 0 && r->version != old->version)
-		return sw_fail(err, SW_ECONFLICT, "node %s has changed since it was read: read it "
-			       "again", sw_id(old->id).s);
+		return sw_fail(err, SW_ECONFLICT,
+			       "node %s has changed since it was read: read it "
+			       "again",
+			       sw_id(old->id).s);
 	if (r->spec->role == PB__NODE_ROLE__WORKER && old->raft_id != 0 &&
 	    old->spec->role == PB__NODE_ROLE__MANAGER && count_managers(c->env.store) <= 1)
 		return sw_fail(err, SW_EPRECOND,
@@ -49,9 +51,9 @@ CTL_BUILD(node_update)
 		return sw_fail(err, SW_EUNAVAIL,
 			       "node %s has not yet ended its last time as a manager%s",
 			       store_name_of(PB__KIND__KIND_NODE, o),
-			       old->state == PB__NODE_STATE__NODE_READY ?
-				       ": try again in a moment" :
-				       ", and it is down: start it first");
+			       old->state == PB__NODE_STATE__NODE_READY
+				       ? ": try again in a moment"
+				       : ", and it is down: start it first");
 	if (msg_equal(&old->spec->base, &r->spec->base))
 		return 0;
 	n = store_tx_edit(tx, PB__KIND__KIND_NODE, old->id);
@@ -79,8 +81,7 @@ static void revoke_certificate(struct control *c, struct store_tx *tx, uint64_t 
 	pb__revocation__init(rv);
 	rv->id = ctl_new_id(c);
 	msg_set_str(&rv->subject, sw_id(node).s);
-	rv->expires_ms = store_tx_now(tx) +
-			 (int64_t)(cluster != NULL ? cluster->node_cert_ms : 0);
+	rv->expires_ms = store_tx_now(tx) + (int64_t)(cluster != NULL ? cluster->node_cert_ms : 0);
 	store_tx_create(tx, PB__KIND__KIND_REVOCATION, rv);
 }
 
@@ -111,7 +112,7 @@ CTL_BUILD(node_remove)
 
 static const Pb__JoinToken *token_of(const struct store *s, Pb__NodeRole role)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(s, PB__KIND__KIND_JOIN_TOKEN, &it)) != NULL;)
@@ -181,7 +182,7 @@ CTL_BUILD(operator_issue)
 	pki_free_key(key);
 	if (rc != 0)
 		return rc;
-	struct pki_subject subject = { 0 };
+	struct pki_subject subject = {0};
 	rc = pki_subject_of(cert, &subject, err);
 	if (rc != 0) {
 		free(cert);
@@ -193,8 +194,8 @@ CTL_BUILD(operator_issue)
 	msg_set_str(&op->name, r->name);
 	msg_set_str(&op->serial, subject.serial);
 	store_tx_create(tx, PB__KIND__KIND_OPERATOR, op);
-	out->certificate = (ProtobufCBinaryData){ strlen(cert), (uint8_t *)cert };
-	out->ca_cert = (ProtobufCBinaryData){ strlen(ca), (uint8_t *)sw_strdup(ca) };
+	out->certificate = (ProtobufCBinaryData){strlen(cert), (uint8_t *)cert};
+	out->ca_cert = (ProtobufCBinaryData){strlen(ca), (uint8_t *)sw_strdup(ca)};
 	add_addresses(c, &out->addresses, &out->n_addresses);
 	return 0;
 }

@@ -19,7 +19,7 @@ int ctl_refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
 /* The first service whose current or earlier revision names the object, or NULL. */
 static const Pb__Service *user_of(const struct store *s, uint64_t id)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(s, PB__KIND__KIND_REVISION, &it)) != NULL;) {
@@ -120,7 +120,7 @@ static bool mounts_volume(const Pb__Revision *r, const char *name)
 CTL_BUILD(volume_remove)
 {
 	const struct store_head *o;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	int rc = store_find_ref(c->env.store, PB__KIND__KIND_VOLUME, ((const Pb__Ref *)m)->ref, &o,
 				err);
 

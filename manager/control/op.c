@@ -71,8 +71,9 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
 static void attempt(struct op *op)
 {
 	struct control *c = op->c;
-	struct store_tx *tx = store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
-	struct sw_error err = { 0 };
+	struct store_tx *tx =
+		store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
+	struct sw_error err = {0};
 	int rc;
 
 	op->tries++;
@@ -104,7 +105,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 		op_free(op);
 }
 
-static const struct rpc_stream_ops op_stream_ops = { .on_end = on_end };
+static const struct rpc_stream_ops op_stream_ops = {.on_end = on_end};
 
 void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMessage *request,
 		     const struct ctl_write *w)
@@ -157,7 +158,7 @@ struct control *control_new(const struct control_env *env)
 	sw_list_init(&c->waiting);
 	sw_list_init(&c->watches);
 	sw_later_init(&c->later, env->loop, &c->closer, on_later);
-	c->watcher = (struct store_watcher){ .on_change = on_change, .on_reset = on_reset, .arg = c };
+	c->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = c};
 	store_watch(env->store, &c->watcher);
 	return c;
 }

@@ -26,7 +26,7 @@ static void drop_bytes(ProtobufCBinaryData *b)
 	if (b->data != NULL)
 		explicit_bzero(b->data, b->len);
 	free(b->data);
-	*b = (ProtobufCBinaryData){ 0 };
+	*b = (ProtobufCBinaryData){0};
 }
 
 struct store_head *ctl_public_copy(Pb__Kind kind, const struct store_head *o)
@@ -157,7 +157,7 @@ static const struct store_head *next_object(struct list *l, struct store_iter *i
 
 static void fill_page(struct list *l, Pb__ListReply *page)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t bytes = 0;
 
 	for (const struct store_head *o; bytes < PAGE_BYTES;) {
@@ -169,12 +169,12 @@ static void fill_page(struct list *l, Pb__ListReply *page)
 		if (o->id <= l->after || !in_stack(l->c->env.store, l->request, o))
 			continue;
 		struct store_head *copy = ctl_public_copy(l->request->kind, o);
-		ProtobufCBinaryData packed = { 0 };
+		ProtobufCBinaryData packed = {0};
 
 		packed.len = msg_pack(&copy->base, &packed.data);
 		msg_free(&copy->base);
-		page->objects = sw_realloc(page->objects,
-					   (page->n_objects + 1) * sizeof *page->objects);
+		page->objects =
+			sw_realloc(page->objects, (page->n_objects + 1) * sizeof *page->objects);
 		page->objects[page->n_objects++] = packed;
 		bytes += packed.len;
 		l->after = o->id;
@@ -224,16 +224,16 @@ static void list_on_end(struct rpc_stream *s, const struct sw_error *status, voi
 	list_free(arg);
 }
 
-static const struct rpc_stream_ops list_ops = { .on_writable = list_on_writable,
-						.on_end = list_on_end };
+static const struct rpc_stream_ops list_ops = {.on_writable = list_on_writable,
+					       .on_end = list_on_end};
 
 /* An object named by reference: a list of one. */
 static void reply_one(struct control *c, struct rpc_stream *s, const Pb__ListRequest *r)
 {
 	const struct store_head *o;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	Pb__ListReply page = PB__LIST_REPLY__INIT;
-	ProtobufCBinaryData packed = { 0 };
+	ProtobufCBinaryData packed = {0};
 	struct store_head *copy;
 
 	if (store_find_ref(c->env.store, r->kind, r->ref, &o, &err) != 0) {
@@ -349,7 +349,7 @@ static void explain_job(Pb__ExplainReply *r, const Pb__Service *s)
 
 static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Service *s)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t running = 0;
 
 	for (const Pb__Task *t; (t = store_next_of_service(c->env.store, s->id, &it)) != NULL;)
@@ -361,7 +361,7 @@ static void explain_service(struct control *c, Pb__ExplainReply *r, const Pb__Se
 	if (s->update != NULL && s->update->message[0] != 0)
 		add_line(r, "  %s", s->update->message);
 	explain_job(r, s);
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	for (const Pb__Task *t; (t = store_next_of_service(c->env.store, s->id, &it)) != NULL;)
 		if (!task_is_live(t) ? task_state_of(t->state)->failed
 				     : t->state != PB__TASK_STATE__TASK_RUNNING)
@@ -374,7 +374,7 @@ void ctl_on_explain(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	const char *ref = ((const Pb__Ref *)m)->ref;
 	Pb__ExplainReply r = PB__EXPLAIN_REPLY__INIT;
 	const struct store_head *o;
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	if (store_find_ref(c->env.store, PB__KIND__KIND_SERVICE, ref, &o, NULL) == 0) {
 		explain_service(c, &r, (const Pb__Service *)o);

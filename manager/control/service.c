@@ -9,7 +9,7 @@
 int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id)
 {
 	const struct store_head *o, *committed;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	uint64_t id;
 
 	while (store_tx_next(tx, kind, &it, &id, &o)) {
@@ -274,7 +274,7 @@ static size_t rename_in(Pb__ContainerSpec *c, Pb__Kind kind, const char *name, u
 void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t id)
 {
 	const char *name = store_name_of(kind, store_tx_get(tx, kind, id));
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(c->env.store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
@@ -313,8 +313,7 @@ static int find_service(struct control *c, const char *ref, const Pb__Service **
 		return rc;
 	*ret = (const Pb__Service *)o;
 	if ((*ret)->removing)
-		return sw_fail(err, SW_EPRECOND, "service %s is being removed",
-			       (*ret)->spec->name);
+		return sw_fail(err, SW_EPRECOND, "service %s is being removed", (*ret)->spec->name);
 	return 0;
 }
 

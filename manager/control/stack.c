@@ -40,8 +40,10 @@ static int check_owner(const struct apply *a, Pb__Kind kind, const char *name, u
 {
 	if (owner == a->stack_id)
 		return 0;
-	return sw_fail(err, SW_EEXIST, "%s %s exists and is not of stack %s: mark it external to "
-		       "use it", store_kinds[kind].name, name, a->spec->name);
+	return sw_fail(err, SW_EEXIST,
+		       "%s %s exists and is not of stack %s: mark it external to "
+		       "use it",
+		       store_kinds[kind].name, name, a->spec->name);
 }
 
 static int apply_network(struct apply *a, const Pb__NetworkSpec *spec, struct sw_error *err)
@@ -165,15 +167,15 @@ static int check_externals(struct apply *a, struct sw_error *err)
 		char **names;
 		size_t n;
 	} lists[] = {
-		{ PB__KIND__KIND_NETWORK, a->spec->external_networks,
-		  a->spec->n_external_networks },
-		{ PB__KIND__KIND_SECRET, a->spec->external_secrets, a->spec->n_external_secrets },
-		{ PB__KIND__KIND_CONFIG, a->spec->external_configs, a->spec->n_external_configs },
+		{PB__KIND__KIND_NETWORK, a->spec->external_networks, a->spec->n_external_networks},
+		{PB__KIND__KIND_SECRET, a->spec->external_secrets, a->spec->n_external_secrets},
+		{PB__KIND__KIND_CONFIG, a->spec->external_configs, a->spec->n_external_configs},
 	};
 
 	for (size_t k = 0; k < SW_COUNT(lists); k++) {
 		for (size_t i = 0; i < lists[k].n; i++) {
-			const char *name = lists[k].names[i], *what = store_kinds[lists[k].kind].name;
+			const char *name = lists[k].names[i],
+				   *what = store_kinds[lists[k].kind].name;
 			uint64_t id;
 
 			if (lists[k].kind == PB__KIND__KIND_NETWORK &&
@@ -289,13 +291,14 @@ static void prune_objects(struct apply *a, Pb__Kind kind)
 
 static void prune(struct apply *a)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__Service *s;
 	     (s = store_next_in_stack(a->c->env.store, a->stack_id, &it)) != NULL;) {
 		if (s->removing || s->one_off || find_spec(a->spec, s->spec->name) != NULL)
 			continue;
-		((Pb__Service *)store_tx_edit(a->tx, PB__KIND__KIND_SERVICE, s->id))->removing = true;
+		((Pb__Service *)store_tx_edit(a->tx, PB__KIND__KIND_SERVICE, s->id))->removing =
+			true;
 		say(&a->reply->removed, &a->reply->n_removed, "service", s->spec->name);
 	}
 	prune_objects(a, PB__KIND__KIND_SECRET);
@@ -421,7 +424,7 @@ CTL_BUILD(stack_rollback)
 CTL_BUILD(stack_remove)
 {
 	Pb__StackRemoveReply *out = (Pb__StackRemoveReply *)reply;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	int rc = store_find_ref(c->env.store, PB__KIND__KIND_STACK, ((const Pb__Ref *)m)->ref, &o,
 				err);
@@ -430,8 +433,8 @@ CTL_BUILD(stack_remove)
 		return rc;
 	for (const Pb__Service *s; (s = store_next_in_stack(c->env.store, o->id, &it)) != NULL;) {
 		if (!s->removing)
-			((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id))->removing =
-				true;
+			((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id))
+				->removing = true;
 		say(&out->removed, &out->n_removed, "service", s->spec->name);
 	}
 	if (!((const Pb__Stack *)o)->removing)

@@ -1,5 +1,5 @@
-/* Watches: changes as they are applied, to each stream that asked. A stream whose reader is too slow
- * is ended with "read again": the queue is bounded and nothing may be missed in silence. */
+/* Watches: changes as they are applied, to each stream that asked. A stream whose reader is too
+ * slow is ended with "read again": the queue is bounded and nothing may be missed in silence. */
 #include "manager/control/internal.h"
 
 #include "base/mem.h"
@@ -75,7 +75,7 @@ static bool wanted(const struct watch *w, Pb__Kind kind, const struct store_head
 }
 
 static bool send_event(struct watch *w, Pb__Kind kind, Pb__WatchEvent__Action action,
-		 const struct store_head *o, uint64_t index)
+		       const struct store_head *o, uint64_t index)
 {
 	Pb__WatchEvent e = PB__WATCH_EVENT__INIT;
 	bool ok;
@@ -99,7 +99,7 @@ void ctl_watch_change(struct control *c, const struct store_change *ch, uint64_t
 {
 	const struct store_head *o = ch->new != NULL ? ch->new : ch->old;
 
-	sw_list_each_safe(l, &c->watches) {
+	sw_list_each_safe (l, &c->watches) {
 		struct watch *w = sw_list_entry(l, struct watch, link);
 		Pb__WatchEvent__Action action = ch->new != NULL ? PB__WATCH_EVENT__ACTION__PUT
 								: PB__WATCH_EVENT__ACTION__REMOVE;
@@ -111,7 +111,7 @@ void ctl_watch_change(struct control *c, const struct store_change *ch, uint64_t
 
 void ctl_watch_reset(struct control *c)
 {
-	sw_list_each_safe(l, &c->watches)
+	sw_list_each_safe (l, &c->watches)
 		give_up(sw_list_entry(l, struct watch, link), SW_EUNAVAIL,
 			"the state was replaced: read again from the start");
 }
@@ -121,14 +121,14 @@ static bool send_snapshot(struct watch *w)
 	const struct store *st = w->c->env.store;
 
 	for (int k = 1; k < STORE_KIND_NR; k++) {
-		struct store_iter it = { 0 };
+		struct store_iter it = {0};
 
 		if (!kind_wanted(w->request, (Pb__Kind)k))
 			continue;
-		for (const struct store_head *o;
-		     (o = store_next(st, (Pb__Kind)k, &it)) != NULL;)
+		for (const struct store_head *o; (o = store_next(st, (Pb__Kind)k, &it)) != NULL;)
 			if (wanted(w, (Pb__Kind)k, o) &&
-			    !send_event(w, (Pb__Kind)k, PB__WATCH_EVENT__ACTION__PUT, o, o->version))
+			    !send_event(w, (Pb__Kind)k, PB__WATCH_EVENT__ACTION__PUT, o,
+					o->version))
 				return false;
 	}
 	return true;
@@ -141,7 +141,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 	watch_free(arg);
 }
 
-static const struct rpc_stream_ops ops = { .on_end = on_end };
+static const struct rpc_stream_ops ops = {.on_end = on_end};
 
 void ctl_on_watch(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
@@ -155,6 +155,6 @@ void ctl_on_watch(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	rpc_stream_set_ops(s, &ops, w);
 	if ((w->request->snapshot && !send_snapshot(w)) ||
 	    !send_event(w, PB__KIND__KIND_NONE, PB__WATCH_EVENT__ACTION__SYNC, NULL,
-		  store_index(c->env.store)))
+			store_index(c->env.store)))
 		give_up(w, SW_ETOOBIG, "too much for one watch: name a stack or a service");
 }

@@ -34,8 +34,8 @@ Pb__Assignments *assign_next(struct assign *a, uint64_t node);
 /** The node's kernel shows this version of the network. */
 void assign_ack(struct assign *a, uint64_t node, uint64_t network, uint64_t version);
 /**
- * Up to which Raft index the node's kernel shows all that its networks' views have to say: the index
- * of the store when it has acknowledged everything. A task that drains since that index or an earlier
- * one gets no new connections from there.
+ * Up to which Raft index the node's kernel shows all that its networks' views have to say: the
+ * index of the store when it has acknowledged everything. A task that drains since that index or an
+ * earlier one gets no new connections from there.
  */
 uint64_t assign_applied(const struct assign *a, uint64_t node);

@@ -63,7 +63,7 @@ static bool uses_networks(const Pb__Task *t)
 static void place(struct drain *d, const Pb__Task *t, bool in)
 {
 	for (size_t i = 0; i < t->n_networks; i++) {
-		struct omap_key k = { t->networks[i]->network_id, t->node_id };
+		struct omap_key k = {t->networks[i]->network_id, t->node_id};
 		uintptr_t n = (uintptr_t)omap_get(&d->places, k);
 
 		n = in ? n + 1 : n - 1;

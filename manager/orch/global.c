@@ -35,8 +35,8 @@ static void reconcile_node(struct view *v, const Pb__Node *n, const struct slot 
 		    v->o->placement.may_stay(v->revision->task, n);
 
 	if (s != NULL && !all_leaving(s)) {
-		if (keep && (eligible || slot_live(v, s, true) != NULL ||
-			     slot_live(v, s, false) != NULL))
+		if (keep &&
+		    (eligible || slot_live(v, s, true) != NULL || slot_live(v, s, false) != NULL))
 			slot_reconcile(v, s);
 		else
 			for (size_t i = 0; i < s->n; i++)
@@ -48,7 +48,7 @@ static void reconcile_node(struct view *v, const Pb__Node *n, const struct slot 
 
 void global_reconcile(struct view *v)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (v->revision == NULL)
 		return;

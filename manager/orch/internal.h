@@ -10,9 +10,9 @@
 struct orch {
 	struct store *store;
 	struct orch_placement placement;
-	struct omap dirty;  /* (service, 0) -> the orch */
-	struct omap due;    /* (wall ms, service) -> the orch */
-	struct omap stacks; /* (stack, 0) -> the orch: something of it went */
+	struct omap dirty;   /* (service, 0) -> the orch */
+	struct omap due;     /* (wall ms, service) -> the orch */
+	struct omap stacks;  /* (stack, 0) -> the orch: something of it went */
 	struct omap waiting; /* (hash of a service's name, service that waits for it) -> the orch */
 	orch_zone_fn zone;
 	void *zone_arg;

@@ -32,7 +32,7 @@ void orch_set_zones(struct orch *o, orch_zone_fn zone, void *arg)
 
 static void mark(struct orch *o, uint64_t service)
 {
-	omap_set(&o->dirty, (struct omap_key){ service, 0 }, o);
+	omap_set(&o->dirty, (struct omap_key){service, 0}, o);
 }
 
 static void mark_stack(struct orch *o, uint64_t stack)
@@ -42,7 +42,7 @@ static void mark_stack(struct orch *o, uint64_t stack)
 
 static void mark_stacks(struct orch *o)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	mark_stack(o, 0);
 	for (const struct store_head *s;
@@ -52,7 +52,7 @@ static void mark_stacks(struct orch *o)
 
 static void mark_all(struct orch *o, bool global_only)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *s;
 	     (s = store_next(o->store, PB__KIND__KIND_SERVICE, &it)) != NULL;)
@@ -62,7 +62,7 @@ static void mark_all(struct orch *o, bool global_only)
 
 static void mark_of_node(struct orch *o, uint64_t node)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__Task *t; (t = store_next_of_node(o->store, node, &it)) != NULL;)
 		mark(o, t->service_id);
@@ -122,7 +122,7 @@ void orch_on_change(struct orch *o, const struct store_change *c)
 
 static void remove_service(struct view *v)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (!reaper_drain(v))
 		return;
@@ -155,7 +155,7 @@ static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, ui
 		reaper_reconcile(&v);
 	}
 	if (v.due != INT64_MAX)
-		omap_set(&o->due, (struct omap_key){ (uint64_t)v.due, id }, o);
+		omap_set(&o->due, (struct omap_key){(uint64_t)v.due, id}, o);
 	view_fini(&v);
 }
 
@@ -173,7 +173,7 @@ bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t m
 	}
 	while (omap_count(&o->stacks) > 0) {
 		struct omap_iter it = omap_begin(&o->stacks);
-		struct view v = { .o = o, .tx = tx };
+		struct view v = {.o = o, .tx = tx};
 
 		omap_next(&it);
 		omap_remove(&o->stacks, it.key);

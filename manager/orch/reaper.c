@@ -9,8 +9,9 @@ enum { HISTORY = 5 };
 static int64_t history_of(const struct view *v)
 {
 	const Pb__Cluster *c = store_cluster(v->o->store);
-	const Pb__RestartPolicy *p =
-		v->revision != NULL && v->revision->task != NULL ? v->revision->task->restart : NULL;
+	const Pb__RestartPolicy *p = v->revision != NULL && v->revision->task != NULL
+					     ? v->revision->task->restart
+					     : NULL;
 	int64_t keep = c != NULL && c->task_history_limit != 0 ? c->task_history_limit : HISTORY;
 
 	if (keep >= 0 && p != NULL && p->max_attempts > 0 && keep < (int64_t)p->max_attempts + 1)
@@ -75,7 +76,7 @@ static bool is_used(const struct view *v, uint64_t revision)
 void reaper_reconcile(struct view *v)
 {
 	int64_t keep = history_of(v);
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	/* Before tasks go: a revision outlives the last of its tasks by a pass, since the room that
 	 * the task held is looked up in it. */

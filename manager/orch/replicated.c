@@ -18,7 +18,7 @@ static bool is_leaving(const struct slot *s)
 struct candidate {
 	const struct slot *slot;
 	const Pb__Task *live; /* NULL = nothing to lose */
-	uint64_t on_node; /* tasks of the service on its node: the fullest gives first */
+	uint64_t on_node;     /* tasks of the service on its node: the fullest gives first */
 };
 
 static int leave_first(const void *pa, const void *pb)
@@ -36,17 +36,17 @@ static int leave_first(const void *pa, const void *pb)
 
 static void count_nodes(const struct view *v, struct candidate *c, size_t n)
 {
-	struct omap count = { 0 };
+	struct omap count = {0};
 
 	(void)v;
 	/* The k-th task on a node counts k: taking from the top evens the nodes out. */
 	for (size_t i = 0; i < n; i++) {
 		uint64_t node = c[i].live != NULL ? c[i].live->node_id : 0;
-		uintptr_t k = (uintptr_t)omap_get(&count, (struct omap_key){ node, 0 }) + 1;
+		uintptr_t k = (uintptr_t)omap_get(&count, (struct omap_key){node, 0}) + 1;
 
 		if (node == 0)
 			continue;
-		omap_set(&count, (struct omap_key){ node, 0 }, (void *)k);
+		omap_set(&count, (struct omap_key){node, 0}, (void *)k);
 		c[i].on_node = k;
 	}
 	omap_fini(&count);

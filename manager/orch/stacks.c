@@ -48,7 +48,7 @@ static bool is_remembered(const struct view *v, uint64_t stack, uint64_t id)
 
 static bool is_used(const struct view *v, uint64_t id)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *r;
 	     (r = store_next(v->o->store, PB__KIND__KIND_REVISION, &it)) != NULL;)
@@ -80,17 +80,16 @@ static bool is_retired(Pb__Kind kind, const struct store_head *o)
 /* True when nothing of the stack is left. */
 static bool sweep(struct view *v, uint64_t stack, bool all)
 {
-	static const Pb__Kind kinds[] = { PB__KIND__KIND_NETWORK, PB__KIND__KIND_SECRET,
-					  PB__KIND__KIND_CONFIG };
+	static const Pb__Kind kinds[] = {PB__KIND__KIND_NETWORK, PB__KIND__KIND_SECRET,
+					 PB__KIND__KIND_CONFIG};
 	bool left = false;
 
 	for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-		struct store_iter it = { 0 };
+		struct store_iter it = {0};
 
 		for (const struct store_head *o;
 		     (o = store_next(v->o->store, kinds[k], &it)) != NULL;) {
-			if (stack_of(kinds[k], o) != stack ||
-			    (!all && !is_retired(kinds[k], o)))
+			if (stack_of(kinds[k], o) != stack || (!all && !is_retired(kinds[k], o)))
 				continue;
 			if (is_used(v, o->id) || (!all && is_remembered(v, stack, o->id)))
 				left = true;
@@ -114,7 +113,7 @@ static void forget_generations(struct view *v, uint64_t stack)
 void stack_reconcile(struct view *v, uint64_t id)
 {
 	const Pb__Stack *s = id != 0 ? store_tx_get(v->tx, PB__KIND__KIND_STACK, id) : NULL;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	if (s == NULL && id != 0)
 		return;

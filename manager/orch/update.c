@@ -258,7 +258,7 @@ static Pb__UpdateStatus *edit_status(struct view *v)
 static void mark_generation(struct view *v)
 {
 	const Pb__StackGeneration *last = NULL;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__StackGeneration *g;
 	     (g = store_next_generation(v->o->store, v->service->stack_id, &it)) != NULL;)

@@ -13,7 +13,7 @@ void constraint_fini(struct constraint *c)
 {
 	free(c->key);
 	sw_strv_free(c->values);
-	*c = (struct constraint){ 0 };
+	*c = (struct constraint){0};
 }
 
 static bool is_key(const char *s, size_t n)
@@ -74,10 +74,10 @@ static const struct {
 	const char *word;
 	enum constraint_op op;
 } infix[] = {
-	{ "==", CONSTRAINT_EQ },
-	{ "!=", CONSTRAINT_NE },
-	{ " notin ", CONSTRAINT_NOT_IN },
-	{ " in ", CONSTRAINT_IN },
+	{"==", CONSTRAINT_EQ},
+	{"!=", CONSTRAINT_NE},
+	{" notin ", CONSTRAINT_NOT_IN},
+	{" in ", CONSTRAINT_IN},
 };
 
 static bool parse_infix(const char *s, struct constraint *c)
@@ -101,7 +101,7 @@ static bool parse_infix(const char *s, struct constraint *c)
 
 int constraint_parse(const char *s, struct constraint *ret, struct sw_error *err)
 {
-	struct constraint c = { 0 };
+	struct constraint c = {0};
 	const char *key;
 	bool ok;
 
@@ -114,30 +114,40 @@ int constraint_parse(const char *s, struct constraint *ret, struct sw_error *err
 	}
 	if (!ok || !is_key(c.key, strlen(c.key))) {
 		constraint_fini(&c);
-		return sw_fail(err, SW_EINVAL,
-			       "constraint \"%s\": wanted KEY == VALUE, KEY != VALUE, KEY in (A, B), "
-			       "KEY notin (A, B), has KEY or !has KEY",
-			       s);
+		return sw_fail(
+			err, SW_EINVAL,
+			"constraint \"%s\": wanted KEY == VALUE, KEY != VALUE, KEY in (A, B), "
+			"KEY notin (A, B), has KEY or !has KEY",
+			s);
 	}
 	*ret = c;
 	return 0;
 }
 
-enum key_kind { KEY_ID, KEY_HOSTNAME, KEY_IP, KEY_ROLE, KEY_OS, KEY_ARCH, KEY_NODE_LABEL, KEY_ENGINE_LABEL };
+enum key_kind {
+	KEY_ID,
+	KEY_HOSTNAME,
+	KEY_IP,
+	KEY_ROLE,
+	KEY_OS,
+	KEY_ARCH,
+	KEY_NODE_LABEL,
+	KEY_ENGINE_LABEL
+};
 
 static const struct {
 	const char *name;
 	enum key_kind kind;
 	bool prefix;
 } keys[] = {
-	{ "node.id", KEY_ID, false },
-	{ "node.hostname", KEY_HOSTNAME, false },
-	{ "node.ip", KEY_IP, false },
-	{ "node.role", KEY_ROLE, false },
-	{ "node.platform.os", KEY_OS, false },
-	{ "node.platform.arch", KEY_ARCH, false },
-	{ "node.labels.", KEY_NODE_LABEL, true },
-	{ "engine.labels.", KEY_ENGINE_LABEL, true },
+	{"node.id", KEY_ID, false},
+	{"node.hostname", KEY_HOSTNAME, false},
+	{"node.ip", KEY_IP, false},
+	{"node.role", KEY_ROLE, false},
+	{"node.platform.os", KEY_OS, false},
+	{"node.platform.arch", KEY_ARCH, false},
+	{"node.labels.", KEY_NODE_LABEL, true},
+	{"engine.labels.", KEY_ENGINE_LABEL, true},
 };
 
 static int find_key(const char *key, const char **ret_rest)
@@ -160,11 +170,12 @@ int constraint_check_key(const struct constraint *c, struct sw_error *err)
 
 	if (find_key(c->key, &rest) >= 0)
 		return 0;
-	return sw_fail(err, SW_EINVAL,
-		       "constraint key \"%s\" is unknown: there are node.id, node.hostname, node.ip, "
-		       "node.role, node.platform.os, node.platform.arch, node.labels.NAME and "
-		       "engine.labels.NAME",
-		       c->key);
+	return sw_fail(
+		err, SW_EINVAL,
+		"constraint key \"%s\" is unknown: there are node.id, node.hostname, node.ip, "
+		"node.role, node.platform.os, node.platform.arch, node.labels.NAME and "
+		"engine.labels.NAME",
+		c->key);
 }
 
 /* "AMD64" and "x86_64" mean the same machine. */
@@ -196,7 +207,8 @@ const char *constraint_node_value(const char *key, const Pb__Node *n, char buf[6
 	case KEY_ARCH:
 		return d != NULL && d->platform != NULL ? d->platform->arch : "";
 	case KEY_NODE_LABEL:
-		return n->spec != NULL ? msg_kv_get(n->spec->labels, n->spec->n_labels, rest) : NULL;
+		return n->spec != NULL ? msg_kv_get(n->spec->labels, n->spec->n_labels, rest)
+				       : NULL;
 	case KEY_ENGINE_LABEL:
 		return d != NULL ? msg_kv_get(d->engine_labels, d->n_engine_labels, rest) : NULL;
 	default:
@@ -235,7 +247,7 @@ static bool ip_in(const char *want, const char *have)
 	size_t n = slash != NULL ? (size_t)(slash - want) : strlen(want);
 	int family = strchr(want, ':') != NULL ? AF_INET6 : AF_INET;
 	uint64_t bits = family == AF_INET6 ? 128 : 32;
-	uint8_t a[16] = { 0 }, b[16] = { 0 };
+	uint8_t a[16] = {0}, b[16] = {0};
 
 	if (n >= sizeof net)
 		return false;

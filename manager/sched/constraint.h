@@ -1,6 +1,6 @@
 /**
- * Placement constraints: `key OP value`, with == and != as Docker has them, and our `key in (a, b)`,
- * `key notin (a, b)`, `has key`, `!has key`. Values compare without case; no globbing.
+ * Placement constraints: `key OP value`, with == and != as Docker has them, and our `key in (a,
+ * b)`, `key notin (a, b)`, `has key`, `!has key`. Values compare without case; no globbing.
  */
 #pragma once
 

@@ -43,7 +43,8 @@ static void detail_resources(const struct group *g, const struct node_info *n, s
 			    (double)want->nano_cpus / 1e9, (double)less(cpus, n->cpus) / 1e9,
 			    (double)cpus / 1e9);
 	if (want->memory > less(memory, n->memory))
-		sw_buf_addf(b, "%smemory: %" PRIu64 " MiB wanted, %" PRIu64 " of %" PRIu64 " MiB free",
+		sw_buf_addf(b,
+			    "%smemory: %" PRIu64 " MiB wanted, %" PRIu64 " of %" PRIu64 " MiB free",
 			    b->len > 0 ? "; " : "", want->memory >> 20,
 			    less(memory, n->memory) >> 20, memory >> 20);
 	for (size_t i = 0; i < want->n_generic; i++)
@@ -106,8 +107,8 @@ static void detail_max_replicas(const struct group *g, const struct node_info *n
 /* In the order of sched_filters. */
 static void (*const details[])(const struct group *g, const struct node_info *n,
 			       struct sw_buf *b) = {
-	detail_ready,	 detail_resources, detail_constraints,
-	detail_platform, detail_ports,	   detail_max_replicas,
+	detail_ready,    detail_resources, detail_constraints,
+	detail_platform, detail_ports,     detail_max_replicas,
 };
 
 static char *reason(const struct group *g, const struct node_info *n, int no)

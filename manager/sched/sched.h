@@ -1,9 +1,10 @@
 /**
  * The scheduler: puts pending tasks on nodes, and says why not.
  *
- * Pure. It keeps, from store events, what each node holds (room, ports, tasks by service), so that a
- * pass costs what changed. Ranking is Docker's: nodes where this revision failed five times in five
- * minutes last, then fewest tasks of the service, then fewest tasks; spread preferences come first.
+ * Pure. It keeps, from store events, what each node holds (room, ports, tasks by service), so that
+ * a pass costs what changed. Ranking is Docker's: nodes where this revision failed five times in
+ * five minutes last, then fewest tasks of the service, then fewest tasks; spread preferences come
+ * first.
  */
 #pragma once
 
@@ -19,8 +20,8 @@ void sched_on_change(struct sched *s, const struct store_change *c);
 void sched_reset(struct sched *s);
 
 /**
- * Places what can be placed: committed tasks and those that `tx` makes, in state PENDING and meant to
- * run. Placed ones get node_id and ASSIGNED; for others `message` says why, when that is news.
+ * Places what can be placed: committed tasks and those that `tx` makes, in state PENDING and meant
+ * to run. Placed ones get node_id and ASSIGNED; for others `message` says why, when that is news.
  * Stops after `max` placements; true when there is more to do.
  */
 bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max);

@@ -82,14 +82,10 @@ static const struct {
 	bool made; /* told when it is made and removed, too */
 	void (*changed)(const struct store_head *old, const struct store_head *new, struct note *n);
 } told[] = {
-	{PB__KIND__KIND_NODE, true, of_node},
-	{PB__KIND__KIND_STACK, true, of_stack},
-	{PB__KIND__KIND_SERVICE, true, of_service},
-	{PB__KIND__KIND_TASK, false, of_task},
-	{PB__KIND__KIND_NETWORK, true, NULL},
-	{PB__KIND__KIND_SECRET, true, NULL},
-	{PB__KIND__KIND_CONFIG, true, NULL},
-	{PB__KIND__KIND_VOLUME, true, NULL},
+	{PB__KIND__KIND_NODE, true, of_node},       {PB__KIND__KIND_STACK, true, of_stack},
+	{PB__KIND__KIND_SERVICE, true, of_service}, {PB__KIND__KIND_TASK, false, of_task},
+	{PB__KIND__KIND_NETWORK, true, NULL},       {PB__KIND__KIND_SECRET, true, NULL},
+	{PB__KIND__KIND_CONFIG, true, NULL},        {PB__KIND__KIND_VOLUME, true, NULL},
 };
 
 /* ---- rows ---- */

@@ -1,7 +1,7 @@
 /**
  * The durable log of what happened: rows of kind Event, written in the same transaction as the
- * change that they tell, so that none is lost and none is told that was not. Bounded: the oldest go.
- * Pure.
+ * change that they tell, so that none is lost and none is told that was not. Bounded: the oldest
+ * go. Pure.
  */
 #pragma once
 

@@ -24,7 +24,7 @@ struct store_obj *store_obj_new(Pb__Kind kind, struct store_head *takes_head)
 {
 	struct store_obj *o = sw_new(struct store_obj);
 
-	*o = (struct store_obj){ .refs = 1, .kind = kind, .head = takes_head };
+	*o = (struct store_obj){.refs = 1, .kind = kind, .head = takes_head};
 	return o;
 }
 
@@ -80,18 +80,18 @@ void store_unwatch(struct store *s, struct store_watcher *w)
 	}
 }
 
-/* An order-free digest: the sum over all rows of a hash of (kind, id, version). Contents follow from
- * it, since a version is the index of the one entry that wrote the row. */
+/* An order-free digest: the sum over all rows of a hash of (kind, id, version). Contents follow
+ * from it, since a version is the index of the one entry that wrote the row. */
 static uint64_t row_digest(const struct store_obj *o)
 {
-	uint64_t x[3] = { o->kind, o->head->id, o->head->version };
+	uint64_t x[3] = {o->kind, o->head->id, o->head->version};
 
 	return sw_hash(x, sizeof x);
 }
 
 static struct omap_key name_key(const struct store_obj *o)
 {
-	return (struct omap_key){ sw_hash_str(store_kinds[o->kind].name_of(o->head)), o->head->id };
+	return (struct omap_key){sw_hash_str(store_kinds[o->kind].name_of(o->head)), o->head->id};
 }
 
 /* Adds to (set) or removes from every index but by_id. */
@@ -107,7 +107,7 @@ static void index_obj(struct store *s, struct store_obj *o, bool set)
 			omap_remove(&t->by_name, name_key(o));
 	}
 	for (int i = 0; i < 2 && k->index[i].key != NULL; i++) {
-		struct omap_key key = { k->index[i].key(o->head), o->head->id };
+		struct omap_key key = {k->index[i].key(o->head), o->head->id};
 
 		if (set)
 			omap_set(&t->by_key[i], key, o);
@@ -120,7 +120,7 @@ static void index_obj(struct store *s, struct store_obj *o, bool set)
 void store_put(struct store *s, struct store_obj *takes)
 {
 	struct table *t = &s->tables[takes->kind];
-	struct store_obj *old = omap_set(&t->by_id, (struct omap_key){ takes->head->id, 0 }, takes);
+	struct store_obj *old = omap_set(&t->by_id, (struct omap_key){takes->head->id, 0}, takes);
 
 	if (old != NULL) {
 		index_obj(s, old, false);
@@ -131,7 +131,7 @@ void store_put(struct store *s, struct store_obj *takes)
 
 static void drop(struct store *s, Pb__Kind kind, uint64_t id)
 {
-	struct store_obj *old = omap_remove(&s->tables[kind].by_id, (struct omap_key){ id, 0 });
+	struct store_obj *old = omap_remove(&s->tables[kind].by_id, (struct omap_key){id, 0});
 
 	if (old != NULL) {
 		index_obj(s, old, false);
@@ -141,7 +141,7 @@ static void drop(struct store *s, Pb__Kind kind, uint64_t id)
 
 static struct store_obj *get_obj(const struct store *s, Pb__Kind kind, uint64_t id)
 {
-	return omap_get(&s->tables[kind].by_id, (struct omap_key){ id, 0 });
+	return omap_get(&s->tables[kind].by_id, (struct omap_key){id, 0});
 }
 
 /* ---- apply ---- */
@@ -267,7 +267,7 @@ static void tell(struct store *s, const struct plan *p, const Pb__Command *c, ui
 int store_apply(struct store *s, uint64_t index, const void *p, size_t n, struct sw_error *err)
 {
 	Pb__Command *c = msg_unpack(&pb__command__descriptor, p, n);
-	struct plan plan = { 0 };
+	struct plan plan = {0};
 	int rc;
 
 	SW_ASSERT(index > s->index);
@@ -331,7 +331,7 @@ const struct store_head *store_get(const struct store *s, Pb__Kind kind, uint64_
 const struct store_head *store_find_name(const struct store *s, Pb__Kind kind, const char *name)
 {
 	uint64_t h = sw_hash_str(name);
-	struct omap_iter it = omap_seek(&s->tables[kind].by_name, (struct omap_key){ h, 0 });
+	struct omap_iter it = omap_seek(&s->tables[kind].by_name, (struct omap_key){h, 0});
 
 	for (const struct store_obj *o; (o = omap_next_in(&it, h)) != NULL;)
 		if (sw_streq(store_kinds[kind].name_of(o->head), name))
@@ -343,7 +343,7 @@ static int find_node_name(const struct store *s, const char *ref, const struct s
 			  struct sw_error *err)
 {
 	const struct store_head *found = NULL;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o; (o = store_next(s, PB__KIND__KIND_NODE, &it)) != NULL;) {
 		if (!sw_streq(store_name_of(PB__KIND__KIND_NODE, o), ref))
@@ -381,7 +381,7 @@ int store_find_ref(const struct store *s, Pb__Kind kind, const char *ref,
 	}
 	if (!sw_id_prefix(ref, &lo, &hi))
 		return sw_fail(err, SW_ENOTFOUND, "no such %s: %s", what, ref);
-	it = omap_seek(&s->tables[kind].by_id, (struct omap_key){ lo, 0 });
+	it = omap_seek(&s->tables[kind].by_id, (struct omap_key){lo, 0});
 	a = omap_next(&it);
 	b = omap_next(&it);
 	if (a == NULL || a->head->id > hi)
@@ -411,7 +411,7 @@ static const struct store_head *next_by_key(const struct store *s, Pb__Kind kind
 	const struct store_obj *o;
 
 	if (it->phase++ == 0)
-		it->it = omap_seek(&s->tables[kind].by_key[index], (struct omap_key){ key, 0 });
+		it->it = omap_seek(&s->tables[kind].by_key[index], (struct omap_key){key, 0});
 	o = omap_next_in(&it->it, key);
 	return o != NULL ? o->head : NULL;
 }
@@ -433,8 +433,7 @@ const Pb__Revision *store_next_revision(const struct store *s, uint64_t service,
 	return (const Pb__Revision *)next_by_key(s, PB__KIND__KIND_REVISION, 0, service, it);
 }
 
-const Pb__Service *store_next_in_stack(const struct store *s, uint64_t stack,
-				       struct store_iter *it)
+const Pb__Service *store_next_in_stack(const struct store *s, uint64_t stack, struct store_iter *it)
 {
 	return (const Pb__Service *)next_by_key(s, PB__KIND__KIND_SERVICE, 0, stack, it);
 }
@@ -448,7 +447,7 @@ const Pb__StackGeneration *store_next_generation(const struct store *s, uint64_t
 
 const Pb__Cluster *store_cluster(const struct store *s)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	return (const Pb__Cluster *)store_next(s, PB__KIND__KIND_CLUSTER, &it);
 }

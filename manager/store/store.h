@@ -1,9 +1,10 @@
 /**
  * The cluster's state in memory: a table of immutable objects per kind, with indexes.
  *
- * Objects are the messages of proto/types.proto. Once committed an object never changes; a change is
- * a new object in a transaction (manager/store/tx.h), which becomes a command, and a command that is
- * applied replaces objects. Pure: no clock, no randomness, no I/O; iteration is in the order of ids.
+ * Objects are the messages of proto/types.proto. Once committed an object never changes; a change
+ * is a new object in a transaction (manager/store/tx.h), which becomes a command, and a command
+ * that is applied replaces objects. Pure: no clock, no randomness, no I/O; iteration is in the
+ * order of ids.
  *
  * A `const Pb__X *` from here is good until the next apply; keep it longer with store_ref.
  */
@@ -19,24 +20,25 @@
 #include <stdint.h>
 
 /* kind, table, message type, index of names? */
-#define STORE_KINDS(X)                                                                             \
-	X(CLUSTER, cluster, Pb__Cluster)                                                           \
-	X(NODE, node, Pb__Node)                                                                    \
-	X(STACK, stack, Pb__Stack)                                                                 \
-	X(SERVICE, service, Pb__Service)                                                           \
-	X(REVISION, revision, Pb__Revision)                                                        \
-	X(TASK, task, Pb__Task)                                                                    \
-	X(NETWORK, network, Pb__Network)                                                           \
-	X(SECRET, secret, Pb__Secret)                                                              \
-	X(CONFIG, config, Pb__Config)                                                              \
-	X(VOLUME, volume, Pb__Volume)                                                              \
-	X(JOIN_TOKEN, join_token, Pb__JoinToken)                                                   \
-	X(OPERATOR, operator, Pb__Operator)                                                        \
-	X(REVOCATION, revocation, Pb__Revocation)                                                  \
-	X(EVENT, event, Pb__Event)                                                                 \
-	X(STACK_GENERATION, stack_generation, Pb__StackGeneration)
+#define STORE_KINDS(X)                            \
+	X(CLUSTER, cluster, Pb__Cluster)          \
+	X(NODE, node, Pb__Node)                   \
+	X(STACK, stack, Pb__Stack)                \
+	X(SERVICE, service, Pb__Service)          \
+	X(REVISION, revision, Pb__Revision)       \
+	X(TASK, task, Pb__Task)                   \
+	X(NETWORK, network, Pb__Network)          \
+	X(SECRET, secret, Pb__Secret)             \
+	X(CONFIG, config, Pb__Config)             \
+	X(VOLUME, volume, Pb__Volume)             \
+	X(JOIN_TOKEN, join_token, Pb__JoinToken)  \
+	X(OPERATOR, operator, Pb__Operator)       \
+	X(REVOCATION, revocation, Pb__Revocation) \
+	X(EVENT, event, Pb__Event)                \
+	X(STACK_GENERATION, stack_generation, Pb__StackGeneration) \
+	X(IMAGE, image, Pb__Image)
 
-#define STORE_KIND_NR (PB__KIND__KIND_STACK_GENERATION + 1)
+#define STORE_KIND_NR (PB__KIND__KIND_IMAGE + 1)
 
 /** What every object begins with (checked against each type at compile time). */
 struct store_head {
@@ -80,8 +82,9 @@ void store_watch(struct store *s, struct store_watcher *w);
 void store_unwatch(struct store *s, struct store_watcher *w);
 
 /**
- * Applies a packed Pb__Command of Raft entry `index`. All rows or none: SW_ECONFLICT when a row does
- * not find the version it names, SW_EEXIST when a name is taken. The outcome is the same everywhere.
+ * Applies a packed Pb__Command of Raft entry `index`. All rows or none: SW_ECONFLICT when a row
+ * does not find the version it names, SW_EEXIST when a name is taken. The outcome is the same
+ * everywhere.
  */
 int store_apply(struct store *s, uint64_t index, const void *p, size_t n, struct sw_error *err);
 
@@ -130,15 +133,17 @@ const Pb__StackGeneration *store_next_generation(const struct store *s, uint64_t
 /** The one Cluster object, or NULL before `init`. */
 const Pb__Cluster *store_cluster(const struct store *s);
 
-#define X(KIND, name, type)                                                                        \
-	static inline const type *store_##name(const struct store *s, uint64_t id)                 \
-	{                                                                                          \
-		return (const type *)store_get(s, PB__KIND__KIND_##KIND, id);                      \
+#define X(KIND, name, type)                                                        \
+	static inline const type *store_##name(const struct store *s, uint64_t id) \
+	{                                                                          \
+		return (const type *)store_get(s, PB__KIND__KIND_##KIND, id);      \
 	}
-#define STORE_GETTERS X(NODE, node, Pb__Node) X(STACK, stack, Pb__Stack)                           \
-	X(SERVICE, service, Pb__Service) X(REVISION, revision, Pb__Revision)                       \
-	X(TASK, task, Pb__Task) X(NETWORK, network, Pb__Network) X(SECRET, secret, Pb__Secret)     \
-	X(CONFIG, config, Pb__Config)
+#define STORE_GETTERS                                                                  \
+	X(NODE, node, Pb__Node)                                                        \
+	X(STACK, stack, Pb__Stack) X(SERVICE, service, Pb__Service)                    \
+		X(REVISION, revision, Pb__Revision) X(TASK, task, Pb__Task)            \
+			X(NETWORK, network, Pb__Network) X(SECRET, secret, Pb__Secret) \
+				X(CONFIG, config, Pb__Config)
 STORE_GETTERS
 #undef X
 #undef STORE_GETTERS
@@ -149,7 +154,8 @@ struct store_kind {
 	const ProtobufCMessageDescriptor *descriptor;
 	/** NULL for kinds without names. */
 	const char *(*name_of)(const struct store_head *o);
-	/** Further indexes: writes up to 2 first keys; returns how many. The second key is the id. */
+	/** Further indexes: writes up to 2 first keys; returns how many. The second key is the id.
+	 */
 	struct {
 		uint64_t (*key)(const struct store_head *o);
 	} index[2];

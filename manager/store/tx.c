@@ -48,7 +48,7 @@ void store_tx_free(struct store_tx *tx)
 
 static struct omap_key key(Pb__Kind kind, uint64_t id)
 {
-	return (struct omap_key){ kind, id };
+	return (struct omap_key){kind, id};
 }
 
 void *store_tx_create(struct store_tx *tx, Pb__Kind kind, void *takes_head)
@@ -132,8 +132,8 @@ const struct store *store_tx_store(const struct store_tx *tx)
 	return tx->store;
 }
 
-bool store_tx_next(const struct store_tx *tx, Pb__Kind kind, struct store_iter *it, uint64_t *ret_id,
-		   const struct store_head **ret)
+bool store_tx_next(const struct store_tx *tx, Pb__Kind kind, struct store_iter *it,
+		   uint64_t *ret_id, const struct store_head **ret)
 {
 	const struct edit *e;
 

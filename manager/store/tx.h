@@ -28,8 +28,8 @@ int64_t store_tx_now(const struct store_tx *tx);
 const struct store *store_tx_store(const struct store_tx *tx);
 
 /** Walks the edits of a kind in order of ids; NULL head = removed. `it` starts zeroed. */
-bool store_tx_next(const struct store_tx *tx, Pb__Kind kind, struct store_iter *it, uint64_t *ret_id,
-		   const struct store_head **ret);
+bool store_tx_next(const struct store_tx *tx, Pb__Kind kind, struct store_iter *it,
+		   uint64_t *ret_id, const struct store_head **ret);
 
 /** The command; the caller frees *ret. */
 size_t store_tx_pack(const struct store_tx *tx, uint8_t **ret);

@@ -78,8 +78,10 @@ int pki_token_parse(const char *token, char ret_digest[51], char ret_secret[26],
 	const char *p = sw_after(token, prefix);
 
 	if (p == NULL)
-		return sw_fail(err, SW_EINVAL,
-			       "a join token starts with %s; show it with: swarmctl join-token worker", prefix);
+		return sw_fail(
+			err, SW_EINVAL,
+			"a join token starts with %s; show it with: swarmctl join-token worker",
+			prefix);
 	if (!take_digits(&p, DIGEST_LEN, digest))
 		return sw_fail(err, SW_EINVAL,
 			       "the join token's first part is %zu digits and letters instead of "

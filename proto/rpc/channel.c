@@ -113,6 +113,7 @@ static void conn_on_connect(uv_connect_t *req, int status)
 	conn_start(conn, rpc_tls_ctx(c->o.tls));
 	if (conn->dead)
 		return;
+	conn->any_node = c->o.any_node;
 	rpc_tls_prepare(c->o.tls, conn);
 	conn_handshake(conn);
 }

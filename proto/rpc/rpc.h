@@ -121,8 +121,8 @@ struct rpc_table {
 struct rpc_server_options {
 	const struct rpc_table *tables; /* ended by one without methods; read once */
 	void *arg;                      /* of `leader` and `admit` */
-	size_t max_message;       /* 0 = 4 MiB */
-	unsigned max_connections; /* 0 = 4096 */
+	size_t max_message;             /* 0 = 4 MiB */
+	unsigned max_connections;       /* 0 = 4096 */
 	/** A row with leader_only: the channel to the leader to pass the call on, NULL when we
 	 * lead; with *ret_err set when there is no leader. May be NULL: no forwarding. */
 	struct rpc_channel *(*leader)(void *arg, struct sw_error *ret_err);
@@ -159,6 +159,8 @@ struct rpc_channel_options {
 	/** A call does not wait for another try when the connection can't be made: it ends with the
 	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
 	bool fail_fast;
+	/** The server may be any node of the cluster (an agent), not only a manager. */
+	bool any_node;
 	/** The connection came up or broke; for failure detection. May be NULL. */
 	void (*on_state)(struct rpc_channel *c, bool up, const struct sw_error *why, void *arg);
 	void *arg;

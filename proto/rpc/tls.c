@@ -247,7 +247,7 @@ void rpc_tls_prepare(const struct rpc_tls *t, struct conn *c)
 		SSL_set_verify(c->ssl, SSL_VERIFY_PEER, on_verify);
 		return;
 	}
-	c->want_manager = true;
+	c->want_manager = !c->any_node;
 	SSL_set_connect_state(c->ssl);
 	SSL_set_verify(c->ssl, t->has_ca ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
 		       t->has_ca ? on_verify : NULL);

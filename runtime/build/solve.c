@@ -748,6 +748,8 @@ static int write_image(struct build *b, struct stage *st, char **ret_id, struct 
 	if (rc == 0)
 		rc = img_store_add_image(b->host->store, config, strlen(config), manifest,
 					 strlen(manifest), b->o->tags, ret_id, err);
+	if (rc == 0)
+		rc = img_store_mark_local(b->host->store, *ret_id, err);
 	return rc;
 }
 

@@ -131,6 +131,8 @@ static int add_loaded(struct load *l, const char *config, size_t config_n, const
 	int rc = img_store_add_image(l->s, config, config_n, manifest, manifest_n, names, &id, err);
 
 	if (rc == 0)
+		rc = img_store_mark_local(l->s, id, err);
+	if (rc == 0)
 		l->ids = sw_strv_add(l->ids, id);
 	return rc;
 }
@@ -369,6 +371,8 @@ int img_import(struct img_store *s, int fd, const char *name, char **ret_id, str
 	rc = img_store_add_layer(s, r.diff_id, tmp, r.size, err);
 	if (rc == 0)
 		rc = img_store_add_image(s, config, strlen(config), NULL, 0, names, ret_id, err);
+	if (rc == 0)
+		rc = img_store_mark_local(s, *ret_id, err);
 	img_store_release_layer(s, r.diff_id);
 	return rc;
 }

@@ -47,6 +47,8 @@ struct img_pull {
 	/* of the thread until `finished` */
 	struct img_manifest m;
 	struct img_config config;
+	struct img_found found;
+	bool peers_only; /* the documents came from a node: there is no registry to ask */
 	atomic_size_t next_layer;
 	pthread_mutex_t lock;
 	struct sw_error err;
@@ -67,43 +69,137 @@ static void note(struct img_pull *l, int rc, const struct sw_error *err)
 	atomic_store(&l->stop, true);
 }
 
+struct fetch { /* where a layer comes from */
+	struct img_pull *l;
+	struct img_registry *registry;
+	const struct img_desc *desc;
+	const char *peer, *diff_id;
+};
+
+void img_found_fini(struct img_found *f)
+{
+	free(f->id);
+	sw_strv_free(f->peers);
+	*f = (struct img_found){0};
+}
+
+/* Who has it; true when somebody does. Only before the layers' threads start, or by the last of
+ * them. */
+static bool find_peers(struct img_pull *l)
+{
+	const struct img_peers *p = l->p->o.peers;
+	struct img_found found = {0};
+	struct sw_error ignored;
+	bool has;
+
+	if (p == NULL || p->find(p->ctx, l->name, &l->stop, &found, &ignored) != 0)
+		return false;
+	pthread_mutex_lock(&l->lock);
+	has = found.id != NULL && found.peers != NULL;
+	if (has && l->found.id == NULL) {
+		l->found = found;
+		found = (struct img_found){0};
+	}
+	pthread_mutex_unlock(&l->lock);
+	img_found_fini(&found);
+	return has;
+}
+
 static int to_unpack(void *ctx, const void *p, size_t n, struct sw_error *err)
 {
 	return img_unpack_add(ctx, p, n, err);
 }
 
-static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
+/* One attempt: `fetch` feeds the unpacker. `digest` NULL: whatever unpacks to the diff id. */
+static int unpack_from(struct img_pull *l, const char *diff_id, const char *digest,
+		       int (*fetch)(struct fetch *f, struct img_unpack *u, struct sw_error *err),
+		       struct fetch *f, struct sw_error *err)
 {
-	const struct img_desc *d = &l->m.layers[i];
-	const char *diff_id = l->config.diff_ids[i];
 	struct img_unpack_result res;
 	struct img_unpack *u;
 	sw_autofree char *tmp = NULL;
-	int rc;
+	int rc = img_store_tmp(l->p->store, &tmp, err);
 
-	if (img_store_has_layer(l->p->store, diff_id))
-		return 0;
-	rc = img_store_tmp(l->p->store, &tmp, err);
 	if (rc < 0)
 		return rc;
 	rc = img_unpack_start(tmp, IMG_UNPACK_LAYER, NULL, &u, err);
 	if (rc == 0) {
-		rc = img_registry_blob(r, d->digest, d->size, to_unpack, u, err);
+		rc = fetch(f, u, err);
 		if (rc == 0)
 			rc = img_unpack_end(u, &res, err);
 		else
 			img_unpack_abort(u);
 	}
-	if (rc == 0 && !sw_streq(res.digest, d->digest))
+	if (rc == 0 && digest != NULL && !sw_streq(res.digest, digest))
 		rc = sw_fail(err, SW_ECORRUPT, "has the content of %s", res.digest);
 	if (rc == 0 && !sw_streq(res.diff_id, diff_id))
 		rc = sw_fail(err, SW_ECORRUPT, "unpacks to %s, the image says %s", res.diff_id,
 			     diff_id);
 	if (rc < 0) {
 		img_store_drop_tmp(tmp);
-		return sw_wrap(err, "layer %.19s", d->digest);
+		return sw_wrap(err, "layer %.19s", digest != NULL ? digest : diff_id);
 	}
 	return img_store_add_layer(l->p->store, diff_id, tmp, res.size, err);
+}
+
+static int fetch_registry(struct fetch *f, struct img_unpack *u, struct sw_error *err)
+{
+	return img_registry_blob(f->registry, f->desc->digest, f->desc->size, to_unpack, u, err);
+}
+
+static int fetch_peer(struct fetch *f, struct img_unpack *u, struct sw_error *err)
+{
+	const struct img_peers *p = f->l->p->o.peers;
+
+	return p->layer(p->ctx, f->peer, f->diff_id, &f->l->stop, to_unpack, u, err);
+}
+
+/* Each node that has the image, from a different one on for each layer. */
+static int get_from_peers(struct img_pull *l, size_t i, struct sw_error *err)
+{
+	const char *diff_id = l->config.diff_ids[i];
+	size_t n = sw_strv_len(l->found.peers);
+	int rc = sw_fail(err, SW_ENOTFOUND, "no node has layer %.19s", diff_id);
+
+	for (size_t k = 0; k < n && !atomic_load(&l->stop); k++) {
+		struct fetch f = {.l = l, .diff_id = diff_id, .peer = l->found.peers[(i + k) % n]};
+
+		rc = unpack_from(l, diff_id, NULL, fetch_peer, &f, err);
+		if (rc == 0 || rc == SW_ECANCELED)
+			return rc;
+		sw_wrap(err, "from %s", f.peer);
+	}
+	return rc;
+}
+
+static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t i,
+			     struct sw_error *err)
+{
+	struct fetch f = {.l = l, .registry = r, .desc = &l->m.layers[i]};
+
+	return unpack_from(l, l->config.diff_ids[i], f.desc->digest, fetch_registry, &f, err);
+}
+
+static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
+{
+	struct sw_error first = {0};
+	int rc;
+
+	if (img_store_has_layer(l->p->store, l->config.diff_ids[i]))
+		return 0;
+	if (l->found.peers != NULL) {
+		rc = get_from_peers(l, i, &first);
+		if (rc == 0 || rc == SW_ECANCELED || r == NULL) {
+			*err = first;
+			return rc;
+		}
+	}
+	rc = get_from_registry(l, r, i, err);
+	/* It may have come to other nodes meanwhile, and the registry be gone. */
+	if (rc < 0 && rc != SW_ECANCELED && first.code == 0 && find_peers(l) &&
+	    get_from_peers(l, i, &first) == 0)
+		return 0;
+	return rc;
 }
 
 static struct img_registry *registry_of(struct img_pull *l)
@@ -111,12 +207,17 @@ static struct img_registry *registry_of(struct img_pull *l)
 	return img_registry_new(&l->ref, l->p->o.hosts, l->p->o.n_hosts, l->auth, &l->stop);
 }
 
+static size_t n_layers(const struct img_pull *l)
+{
+	return sw_strv_len(l->config.diff_ids);
+}
+
 static void *layer_thread(void *ctx)
 {
 	struct img_pull *l = ctx;
-	struct img_registry *r = registry_of(l);
+	struct img_registry *r = l->peers_only ? NULL : registry_of(l);
 
-	for (size_t i; (i = atomic_fetch_add(&l->next_layer, 1)) < l->m.n;) {
+	for (size_t i; (i = atomic_fetch_add(&l->next_layer, 1)) < n_layers(l);) {
 		struct sw_error err = {0};
 		int rc = atomic_load(&l->stop) ? sw_fail(&err, SW_ECANCELED, "cancelled")
 					       : get_layer(l, r, i, &err);
@@ -202,10 +303,10 @@ static int get_layers(struct img_pull *l, struct sw_error *err)
 	pthread_t t[LAYERS_AT_ONCE];
 	size_t n = 0;
 
-	while (n < LAYERS_AT_ONCE && n < l->m.n &&
+	while (n < LAYERS_AT_ONCE && n < n_layers(l) &&
 	       pthread_create(&t[n], NULL, layer_thread, l) == 0)
 		n++;
-	if (n == 0 && l->m.n > 0)
+	if (n == 0 && n_layers(l) > 0)
 		return sw_fail(err, SW_EFULL, "no thread for a layer");
 	for (size_t i = 0; i < n; i++)
 		pthread_join(t[i], NULL);
@@ -214,11 +315,28 @@ static int get_layers(struct img_pull *l, struct sw_error *err)
 	return l->rc;
 }
 
-static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error *err)
+static int get_all(struct img_pull *l, const struct sw_buf *config, const char *manifest, size_t n,
+		   struct sw_error *err)
 {
-	sw_autofree char *doc = NULL, *full = img_ref_full(&l->ref);
-	struct sw_buf config = SW_BUF_INIT(IMG_DOC_MAX);
+	sw_autofree char *full = img_ref_full(&l->ref);
 	char *names[] = {full, NULL};
+	int rc;
+
+	for (size_t i = 0; i < n_layers(l); i++)
+		img_store_hold_layer(l->p->store, l->config.diff_ids[i]);
+	rc = get_layers(l, err);
+	if (rc == 0)
+		rc = img_store_add_image(l->p->store, config->data, config->len, manifest, n, names,
+					 &l->id, err);
+	for (size_t i = 0; i < n_layers(l); i++)
+		img_store_release_layer(l->p->store, l->config.diff_ids[i]);
+	return rc;
+}
+
+static int pull_from_registry(struct img_pull *l, struct img_registry *r, struct sw_error *err)
+{
+	struct sw_buf config = SW_BUF_INIT(IMG_DOC_MAX);
+	sw_autofree char *doc = NULL;
 	size_t n = 0;
 	int rc = get_manifest(r, &l->ref, &doc, &n, err);
 
@@ -226,18 +344,109 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 		rc = img_manifest_parse(doc, n, &l->m, err);
 	if (rc == 0)
 		rc = get_config(l, r, &config, err);
-	if (rc == 0) {
-		for (size_t i = 0; i < l->m.n; i++)
-			img_store_hold_layer(l->p->store, l->config.diff_ids[i]);
-		rc = get_layers(l, err);
-		if (rc == 0)
-			rc = img_store_add_image(l->p->store, config.data, config.len, doc, n,
-						 names, &l->id, err);
-		for (size_t i = 0; i < l->m.n; i++)
-			img_store_release_layer(l->p->store, l->config.diff_ids[i]);
-	}
+	if (rc == 0)
+		rc = get_all(l, &config, doc, n, err);
 	sw_buf_fini(&config);
 	return rc;
+}
+
+/* Documents are named by their digests too: what a node gives is what was asked for, or refused. */
+static int check_documents(struct img_pull *l, const struct sw_buf *config, const char *manifest,
+			   size_t n, struct sw_error *err)
+{
+	char hex[SW_SHA256_HEX];
+
+	if (!sw_streq(sw_sha256_hex(sw_buf_str(config), config->len, hex),
+		      l->found.id + strlen("sha256:")))
+		return sw_fail(err, SW_ECORRUPT, "image %.19s has the content of sha256:%.12s",
+			       l->found.id, hex);
+	if (l->ref.digest != NULL &&
+	    (manifest == NULL ||
+	     !sw_streq(sw_sha256_hex(manifest, n, hex), l->ref.digest + strlen("sha256:"))))
+		return sw_fail(err, SW_ECORRUPT, "a node gave another manifest than %.19s",
+			       l->ref.digest);
+	return img_config_parse(sw_buf_str(config), config->len, &l->config, err);
+}
+
+static int documents_from(struct img_pull *l, const char *peer, struct sw_buf *config,
+			  char **ret_manifest, size_t *ret_n, struct sw_error *err)
+{
+	const struct img_peers *p = l->p->o.peers;
+	sw_autofree char *text = NULL, *manifest = NULL;
+	size_t text_n = 0, n = 0;
+	int rc = p->documents(p->ctx, peer, l->found.id, &l->stop, &text, &text_n, &manifest, &n,
+			      err);
+
+	if (rc < 0)
+		return sw_wrap(err, "from %s", peer);
+	sw_buf_reset(config);
+	sw_buf_add(config, text, text_n);
+	rc = check_documents(l, config, manifest, n, err);
+	if (rc == 0) {
+		*ret_manifest = take_ptr(&manifest);
+		*ret_n = n;
+	}
+	return rc < 0 ? sw_wrap(err, "from %s", peer) : 0;
+}
+
+static int pull_from_peers(struct img_pull *l, struct sw_error *err)
+{
+	struct sw_buf config = SW_BUF_INIT(IMG_DOC_MAX);
+	sw_autofree char *manifest = NULL;
+	size_t n = 0;
+	int rc = sw_fail(err, SW_ENOTFOUND, "no node has it");
+
+	for (char **p = l->found.peers; rc < 0 && rc != SW_ECANCELED && p != NULL && *p != NULL;
+	     p++)
+		rc = documents_from(l, *p, &config, &manifest, &n, err);
+	if (rc == 0) {
+		l->peers_only = true;
+		rc = get_all(l, &config, manifest, n, err);
+		l->peers_only = false;
+	}
+	if (rc == 0 && l->found.local)
+		rc = img_store_mark_local(l->p->store, l->id, err);
+	sw_buf_fini(&config);
+	return rc;
+}
+
+/* What an attempt that failed has left in `l`. */
+static void start_over(struct img_pull *l)
+{
+	img_config_fini(&l->config);
+	img_manifest_fini(&l->m);
+	atomic_store(&l->next_layer, 0);
+	if (l->rc < 0) { /* a layer's thread failed: the others were stopped, and nothing else */
+		atomic_store(&l->stop, false);
+		l->rc = 0;
+	}
+}
+
+static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error *err)
+{
+	bool found = find_peers(l);
+	bool first = found && (l->found.local || l->ref.digest != NULL);
+	struct sw_error e = {0};
+	int rc;
+
+	if (first) {
+		rc = pull_from_peers(l, err);
+		if (rc == 0 || atomic_load(&l->p->cancel))
+			return rc;
+		start_over(l);
+	}
+	rc = pull_from_registry(l, r, first ? &e : err);
+	if (rc == 0 || atomic_load(&l->p->cancel))
+		return rc;
+	if (first) { /* both have failed: the reason of the one that should have it is of use */
+		if (!l->found.local)
+			*err = e;
+		return err->code;
+	}
+	start_over(l);
+	if ((!found && !find_peers(l)) || l->found.peers == NULL)
+		return rc;
+	return pull_from_peers(l, &e) == 0 ? 0 : rc;
 }
 
 static void *pull_thread(void *ctx)
@@ -267,6 +476,7 @@ static void free_pull(struct img_pull *l)
 	img_ref_fini(&l->ref);
 	img_manifest_fini(&l->m);
 	img_config_fini(&l->config);
+	img_found_fini(&l->found);
 	pthread_mutex_destroy(&l->lock);
 	free(l->name);
 	free(l->auth);
@@ -362,6 +572,7 @@ struct img_puller *img_puller_new(uv_loop_t *loop, struct img_store *store,
 void img_puller_close(struct img_puller *p, void (*cb)(void *ctx), void *ctx)
 {
 	p->closing = true;
+	atomic_store(&p->cancel, true);
 	p->closed = cb;
 	p->closed_ctx = ctx;
 	sw_list_each (i, &p->pulls)

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -24,6 +25,8 @@ struct img_store {
 	struct img_db *db;
 	pthread_mutex_t lock; /* around everything below and the database */
 	int lock_fd;
+	atomic_uint_fast64_t changes;
+	struct sw_strmap damaged; /* diff ids of layers that were found not to be as they came */
 	struct sw_strmap pins, holds; /* id or diff id -> count, as a pointer-sized number */
 };
 
@@ -132,6 +135,7 @@ void img_store_close(struct img_store *s)
 		return;
 	img_db_close(s->db);
 	sw_close_p(&s->lock_fd);
+	sw_strmap_fini(&s->damaged, NULL);
 	sw_strmap_fini(&s->pins, NULL);
 	sw_strmap_fini(&s->holds, NULL);
 	pthread_mutex_destroy(&s->lock);
@@ -165,6 +169,9 @@ static int find_id(struct img_store *s, const char *name, char **ret_id, char **
 		*ret_full = take_ptr(&full);
 		return 0;
 	}
+	/* By digest also when it was never pulled under that name: it is the same image. */
+	if (hex == NULL && full != NULL && strchr(full, '@') != NULL)
+		return img_db_by_digest(s->db, strchr(full, '@') + 1, ret_id, err);
 	if (hex == NULL)
 		hex = name;
 	if (strlen(hex) >= 6 && strspn(hex, "0123456789abcdef") == strlen(hex) &&
@@ -235,6 +242,7 @@ int img_store_tag(struct img_store *s, const char *id, const char *name, struct 
 	pthread_mutex_lock(&s->lock);
 	rc = img_db_set_name(s->db, full, id, err);
 	pthread_mutex_unlock(&s->lock);
+	atomic_fetch_add(&s->changes, 1);
 	return rc;
 }
 
@@ -272,6 +280,7 @@ static int remove_image(struct img_store *s, const char *id, struct sw_error *er
 	if (sw_strmap_has(&s->pins, id))
 		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
 	rc = img_db_drop_image(s->db, id, err);
+	atomic_fetch_add(&s->changes, 1);
 	return rc == 0 ? drop_unused(s, err) : rc;
 }
 
@@ -375,9 +384,31 @@ bool img_store_has_layer(struct img_store *s, const char *diff_id)
 	bool has;
 
 	pthread_mutex_lock(&s->lock);
-	has = img_db_has_layer(s->db, diff_id);
+	has = img_db_has_layer(s->db, diff_id) && !sw_strmap_has(&s->damaged, diff_id);
 	pthread_mutex_unlock(&s->lock);
 	return has;
+}
+
+/* In the place of one that is damaged: the same name, the same row. Containers that run on the old
+ * one keep it. The folders change places in one step; split files of the same archive are alike, so
+ * either will do with either. */
+static int replace_layer(struct img_store *s, const char *diff_id, const char *tmp,
+			 struct sw_error *err)
+{
+	sw_autofree char *name = NULL, *dir = NULL, *split = NULL, *new_split = NULL;
+	uint64_t size;
+	int rc = img_db_layer(s->db, diff_id, &name, &size, err);
+
+	if (rc < 0)
+		return rc;
+	dir = sw_asprintf("%s/l/%s", s->dir, name);
+	split = sw_asprintf("%s/s/%s", s->dir, name);
+	new_split = sw_asprintf("%s.split", tmp);
+	if (renameat2(AT_FDCWD, tmp, AT_FDCWD, dir, RENAME_EXCHANGE) < 0 ||
+	    rename(new_split, split) < 0)
+		return sw_fail_sys(err, errno, "replace layer %.19s", diff_id);
+	sw_strmap_remove(&s->damaged, diff_id);
+	return sw_remove_tree(tmp, err);
 }
 
 int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tmp, uint64_t size,
@@ -386,9 +417,12 @@ int img_store_add_layer(struct img_store *s, const char *diff_id, const char *tm
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
-	rc = img_db_has_layer(s->db, diff_id)
-		     ? SW_EEXIST
-		     : img_db_add_layer(s->db, s->dir, diff_id, tmp, size, err);
+	if (!img_db_has_layer(s->db, diff_id))
+		rc = img_db_add_layer(s->db, s->dir, diff_id, tmp, size, err);
+	else if (sw_strmap_has(&s->damaged, diff_id))
+		rc = replace_layer(s, diff_id, tmp, err);
+	else
+		rc = SW_EEXIST;
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		img_store_drop_tmp(tmp);
@@ -451,6 +485,11 @@ int img_store_export_layer(struct img_store *s, const char *diff_id, img_sink si
 	if (rc == 0 && !sw_streq(sw_hex(digest, SW_SHA256_SIZE, hex), diff_id + strlen("sha256:")))
 		rc = sw_fail(err, SW_ECORRUPT, "layer %.19s on this node has become sha256:%.12s",
 			     diff_id, hex);
+	if (rc == SW_ECORRUPT) { /* the next that brings it mends it */
+		pthread_mutex_lock(&s->lock);
+		sw_strmap_set(&s->damaged, diff_id, s);
+		pthread_mutex_unlock(&s->lock);
+	}
 	return rc;
 }
 
@@ -480,6 +519,7 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 				      c.diff_ids, names, err);
 	pthread_mutex_unlock(&s->lock);
 	img_config_fini(&c);
+	atomic_fetch_add(&s->changes, 1);
 	if (rc == 0 && ret_id != NULL)
 		*ret_id = take_ptr(&id);
 	return rc;
@@ -535,4 +575,20 @@ int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_b
 		rc = drop_unused(s, err);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
+}
+
+int img_store_mark_local(struct img_store *s, const char *id, struct sw_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = img_db_mark_local(s->db, id, err);
+	pthread_mutex_unlock(&s->lock);
+	atomic_fetch_add(&s->changes, 1);
+	return rc;
+}
+
+uint64_t img_store_changes(const struct img_store *s)
+{
+	return atomic_load(&s->changes);
 }

@@ -22,6 +22,7 @@ struct img_image {
 	char **names;  /* full references, with a tag or a digest; NULL = none */
 	char **layers; /* folders, lowest first; NULL = none */
 	uint64_t size; /* bytes of the layers, decompressed */
+	bool local;    /* built or loaded here, or on a node that gave it to us */
 	int64_t added_ms;
 	struct img_config config;
 };
@@ -54,6 +55,11 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 /** In memory only: who uses an image says so again after a restart. */
 void img_store_pin(struct img_store *s, const char *id);
 void img_store_unpin(struct img_store *s, const char *id);
+
+/** It came from no registry. */
+int img_store_mark_local(struct img_store *s, const char *id, struct sw_error *err) SW_MUST_CHECK;
+/** Grows with each change of images or names; any thread. */
+uint64_t img_store_changes(const struct img_store *s);
 
 /* ---- For those who bring images in ---- */
 

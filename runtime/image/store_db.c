@@ -22,7 +22,7 @@ static const char schema[] =
 	"NULL);"
 	"CREATE TABLE IF NOT EXISTS images("
 	" id TEXT PRIMARY KEY, digest TEXT NOT NULL, config BLOB NOT NULL, manifest BLOB,"
-	" added_ms INTEGER NOT NULL);"
+	" added_ms INTEGER NOT NULL, local INTEGER NOT NULL DEFAULT 0);"
 	"CREATE TABLE IF NOT EXISTS image_layers("
 	" image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, pos INTEGER NOT NULL,"
 	" layer INTEGER NOT NULL REFERENCES layers(n), PRIMARY KEY(image, pos)) WITHOUT ROWID;"
@@ -257,7 +257,7 @@ int img_db_image(struct img_db *db, const char *dir, const char *id, struct img_
 		 struct sw_error *err)
 {
 	sqlite3_stmt *st =
-		query(db, "SELECT digest, added_ms, config FROM images WHERE id = ?", "s", id);
+		query(db, "SELECT digest, added_ms, config, local FROM images WHERE id = ?", "s", id);
 	struct img_image *i = sw_new(struct img_image);
 	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
 
@@ -265,6 +265,7 @@ int img_db_image(struct img_db *db, const char *dir, const char *id, struct img_
 	if (rc == SQLITE_ROW) {
 		i->digest = sw_strdup(text(st, 0));
 		i->added_ms = sqlite3_column_int64(st, 1);
+		i->local = sqlite3_column_int(st, 3) != 0;
 		rc = img_config_parse(sqlite3_column_blob(st, 2),
 				      (size_t)sqlite3_column_bytes(st, 2), &i->config, err);
 	} else {
@@ -518,4 +519,15 @@ int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes,
 			 err);
 	*ret_n = (size_t)(sqlite3_total_changes(db->sql) - before);
 	return rc;
+}
+
+int img_db_mark_local(struct img_db *db, const char *id, struct sw_error *err)
+{
+	return run(db, query(db, "UPDATE images SET local = 1 WHERE id = ?", "s", id), err);
+}
+
+int img_db_by_digest(struct img_db *db, const char *digest, char **ret_id, struct sw_error *err)
+{
+	return one_string(db, query(db, "SELECT id FROM images WHERE digest = ? LIMIT 1", "s", digest),
+			  ret_id, err);
 }

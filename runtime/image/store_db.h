@@ -39,3 +39,5 @@ int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, str
 int img_db_step_add(struct img_db *db, const char *key, const char *diff_id, struct sw_error *err);
 int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
 		      struct sw_error *err);
+int img_db_mark_local(struct img_db *db, const char *id, struct sw_error *err);
+int img_db_by_digest(struct img_db *db, const char *digest, char **ret_id, struct sw_error *err);

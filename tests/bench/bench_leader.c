@@ -28,7 +28,7 @@ static size_t heap(void)
 
 static int commit(struct world *w, struct store_tx *tx, uint64_t *ret_apply_us)
 {
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	uint8_t *p;
 	size_t n = store_tx_pack(tx, &p);
 	uint64_t from = sw_mono_us();
@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 	uint64_t nodes = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000;
 	uint64_t tasks = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
 	uint64_t services = argc > 3 ? strtoull(argv[3], NULL, 10) : tasks / 1000;
-	struct world w = { .store = store_new() };
+	struct world w = {.store = store_new()};
 	uint64_t from, took, apply_us = 0, passes = 0;
 	size_t before;
 	struct store_tx *tx;

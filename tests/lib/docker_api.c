@@ -36,7 +36,8 @@ static json_t *sorted(json_t *list, const char *key)
 	json_t *out = json_array(), *item;
 	size_t i;
 
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		size_t at = json_array_size(out);
 
 		while (at > 0 && is_before(json_object_get(item, key),

@@ -1,6 +1,6 @@
 /*
- * The deciding core of a manager against agents that obey: no Raft, no I/O, virtual time. Passes are
- * applied at once; each agent moves its tasks one state per tick, as told by a script.
+ * The deciding core of a manager against agents that obey: no Raft, no I/O, virtual time. Passes
+ * are applied at once; each agent moves its tasks one state per tick, as told by a script.
  */
 #pragma once
 
@@ -25,11 +25,11 @@ struct world {
 	struct store *store;
 	struct leader *leader;
 	struct sw_rand rand;
-	uint64_t index, now; /* one clock, ms; wall = now + 1e6 */
-	bool dead[NODES + 1]; /* nodes that are silent, by id 1..NODES */
-	const char *fail_image; /* tasks of it fail when started */
-	bool reject; /* … or already when they are prepared */
-	const char *hang_image; /* tasks of it are never prepared */
+	uint64_t index, now;     /* one clock, ms; wall = now + 1e6 */
+	bool dead[NODES + 1];    /* nodes that are silent, by id 1..NODES */
+	const char *fail_image;  /* tasks of it fail when started */
+	bool reject;             /* … or already when they are prepared */
+	const char *hang_image;  /* tasks of it are never prepared */
 	const char *short_image; /* tasks of it end after `short_ms` */
 	uint64_t short_ms;
 	bool short_fails; /* … and not well */
@@ -42,7 +42,7 @@ static inline int64_t wall(const struct world *w)
 
 static inline int commit(struct world *w, struct store_tx *tx)
 {
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	uint8_t *p;
 	size_t n = store_tx_pack(tx, &p);
 	int rc = store_apply(w->store, ++w->index, p, n, &err);
@@ -126,7 +126,7 @@ static inline Pb__TaskState next_state(const struct world *w, const Pb__Task *t)
 
 static inline void agents_tick(struct world *w)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(w->store, PB__KIND__KIND_TASK, &it)) != NULL;) {
@@ -147,8 +147,8 @@ static inline void agents_tick(struct world *w)
 
 static inline void check_invariants(struct world *w)
 {
-	struct store_iter it = { 0 };
-	struct omap addresses = { 0 };
+	struct store_iter it = {0};
+	struct omap addresses = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(w->store, PB__KIND__KIND_TASK, &it)) != NULL;) {
@@ -156,8 +156,8 @@ static inline void check_invariants(struct world *w)
 
 		for (size_t i = 0; i < t->n_networks && !task_is_dead(t); i++)
 			assert_null(omap_set(&addresses,
-					     (struct omap_key){ t->networks[i]->network_id,
-								t->networks[i]->address },
+					     (struct omap_key){t->networks[i]->network_id,
+							       t->networks[i]->address},
 					     w));
 	}
 	omap_fini(&addresses);
@@ -195,7 +195,7 @@ static inline Pb__Revision *new_revision(struct world *w, uint64_t service, cons
 }
 
 static inline uint64_t new_service(struct world *w, Pb__ServiceMode mode, uint64_t replicas,
-			    uint64_t network)
+				   uint64_t network)
 {
 	struct store_tx *tx = store_tx_new(w->store, wall(w));
 	Pb__Service *s = sw_new(Pb__Service);
@@ -231,11 +231,10 @@ static inline uint64_t the_service(struct world *w)
 
 static inline size_t count(struct world *w, uint64_t node, const char *image, Pb__TaskState state)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t n = 0;
 
-	for (const Pb__Task *t;
-	     (t = store_next_of_service(w->store, the_service(w), &it)) != NULL;)
+	for (const Pb__Task *t; (t = store_next_of_service(w->store, the_service(w), &it)) != NULL;)
 		n += (node == 0 || t->node_id == node) && t->state == state &&
 		     t->desired <= PB__TASK_STATE__TASK_RUNNING &&
 		     (image == NULL ||
@@ -264,7 +263,7 @@ static inline void scale(struct world *w, uint64_t replicas)
 }
 
 static inline void begin_update(struct world *w, const char *image, uint64_t parallelism,
-			 Pb__UpdateOrder order, Pb__FailureAction action)
+				Pb__UpdateOrder order, Pb__FailureAction action)
 {
 	struct store_tx *tx;
 	Pb__Service *s = edit(w, &tx);
@@ -292,4 +291,3 @@ static inline void begin_update(struct world *w, const char *image, uint64_t par
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 	assert_int_equal(commit(w, tx), 0);
 }
-

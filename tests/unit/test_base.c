@@ -20,7 +20,7 @@ static void omap_agrees_with_a_model(void **state)
 {
 	enum { KEYS = 600 };
 	static char there[KEYS];
-	struct omap m = { 0 };
+	struct omap m = {0};
 	struct sw_rand r;
 	size_t count = 0;
 
@@ -28,7 +28,7 @@ static void omap_agrees_with_a_model(void **state)
 	sw_rand_init(&r, 1);
 	for (int step = 0; step < 200000; step++) {
 		uint64_t k = sw_rand_below(&r, KEYS);
-		struct omap_key key = { k / 10, k % 10 };
+		struct omap_key key = {k / 10, k % 10};
 
 		if (sw_rand_below(&r, step % 20000 < 10000 ? 3 : 2) > 0) {
 			void *old = omap_set(&m, key, &there[k]);
@@ -57,7 +57,7 @@ static void omap_agrees_with_a_model(void **state)
 
 		while (next < KEYS && !there[next])
 			next++;
-		it = omap_seek(&m, (struct omap_key){ k / 10, k % 10 });
+		it = omap_seek(&m, (struct omap_key){k / 10, k % 10});
 		assert_ptr_equal(omap_next(&it), next < KEYS ? &there[next] : NULL);
 	}
 	omap_fini(&m);
@@ -65,15 +65,15 @@ static void omap_agrees_with_a_model(void **state)
 
 static void omap_walks_one_group(void **state)
 {
-	struct omap m = { 0 };
+	struct omap m = {0};
 	struct omap_iter it;
 	char v[3];
 
 	(void)state;
-	omap_set(&m, (struct omap_key){ 1, 5 }, &v[0]);
-	omap_set(&m, (struct omap_key){ 2, 1 }, &v[1]);
-	omap_set(&m, (struct omap_key){ 2, 9 }, &v[2]);
-	it = omap_seek(&m, (struct omap_key){ 2, 0 });
+	omap_set(&m, (struct omap_key){1, 5}, &v[0]);
+	omap_set(&m, (struct omap_key){2, 1}, &v[1]);
+	omap_set(&m, (struct omap_key){2, 9}, &v[2]);
+	it = omap_seek(&m, (struct omap_key){2, 0});
 	assert_ptr_equal(omap_next_in(&it, 2), &v[1]);
 	assert_ptr_equal(omap_next_in(&it, 2), &v[2]);
 	assert_null(omap_next_in(&it, 2));
@@ -82,7 +82,7 @@ static void omap_walks_one_group(void **state)
 
 static void ids_are_read_back(void **state)
 {
-	uint64_t cases[] = { 1, 35, 36, UINT64_MAX, 0x0123456789abcdefULL };
+	uint64_t cases[] = {1, 35, 36, UINT64_MAX, 0x0123456789abcdefULL};
 	uint64_t id, lo, hi;
 
 	(void)state;
@@ -104,7 +104,7 @@ static void ids_are_read_back(void **state)
 
 static void strmap_is_sorted(void **state)
 {
-	struct sw_strmap m = { 0 };
+	struct sw_strmap m = {0};
 	char v[3];
 
 	(void)state;
@@ -170,7 +170,7 @@ static void base64_is_read_back(void **state)
 
 static void backoff_doubles_to_its_cap(void **state)
 {
-	struct sw_backoff b = { .first_ms = 100, .max_ms = 1000 };
+	struct sw_backoff b = {.first_ms = 100, .max_ms = 1000};
 	struct sw_rand r;
 	uint64_t d = 0;
 

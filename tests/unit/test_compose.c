@@ -306,8 +306,7 @@ static void align(json_t *deploy)
 		for (size_t n = 0; n < SW_COUNT(file_kinds); n++)
 			json_array_foreach(json_object_get(c, file_kinds[n]), k, item)
 				align_file(item);
-		json_array_foreach(json_object_get(endpoint, "Ports"), k, item)
-			align_port(item);
+		json_array_foreach(json_object_get(endpoint, "Ports"), k, item) align_port(item);
 		for (size_t n = 0; n < 2; n++) {
 			json_t *u = json_object_get(service, n ? "RollbackConfig" : "UpdateConfig");
 			const char *order = json_string_value(json_object_get(u, "Order"));
@@ -540,8 +539,8 @@ static void atsea(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(own),  cmocka_unit_test(loader), cmocka_unit_test(merge),
-		cmocka_unit_test(spec), cmocka_unit_test(wild),   cmocka_unit_test(full_example),
+		cmocka_unit_test(own),   cmocka_unit_test(loader), cmocka_unit_test(merge),
+		cmocka_unit_test(spec),  cmocka_unit_test(wild),   cmocka_unit_test(full_example),
 		cmocka_unit_test(atsea),
 	};
 

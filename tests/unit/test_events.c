@@ -130,7 +130,8 @@ static void many_at_once_are_counted(void **state)
 	commit(w, tx);
 	assert_int_equal(store_count(w->s, PB__KIND__KIND_EVENT), EVENTS_PER_TX + 1);
 	while ((o = store_next(w->s, PB__KIND__KIND_EVENT, &it)) != NULL)
-		more |= strcmp(((const Pb__Event *)o)->message, "and 25 more at the same time") == 0;
+		more |= strcmp(((const Pb__Event *)o)->message, "and 25 more at the same time") ==
+			0;
 	assert_true(more);
 }
 

@@ -209,6 +209,7 @@ static void a_store_keeps_what_steps_need(void **state)
 {
 	sw_autofree char *path = sw_asprintf("%s/store", top);
 	sw_autofree char *tmp = NULL, *split = NULL, *found = NULL, *dir = NULL;
+	sw_autofree char *again = NULL, *again_split = NULL;
 	struct img_pack_result r;
 	struct img_store *s;
 	struct sw_error err;
@@ -236,6 +237,14 @@ static void a_store_keeps_what_steps_need(void **state)
 	assert_int_equal(img_store_layer(s, r.diff_id, &dir, NULL, &err), 0);
 	put(dir, "file", "54321", 0644);
 	assert_int_equal(img_store_export_layer(s, r.diff_id, count, &n, &err), SW_ECORRUPT);
+	/* It counts as missing, and the next that brings it mends it. */
+	assert_false(img_store_has_layer(s, r.diff_id));
+	assert_int_equal(img_store_tmp(s, &again, &err), 0);
+	put(again, "file", "12345", 0644);
+	again_split = sw_asprintf("%s.split", again);
+	assert_int_equal(img_pack(again, 0, again_split, NULL, NULL, &r, &err), 0);
+	assert_int_equal(img_store_add_layer(s, r.diff_id, again, r.size, &err), 0);
+	assert_int_equal(img_store_export_layer(s, r.diff_id, count, &n, &err), 0);
 	img_store_release_layer(s, r.diff_id);
 	assert_int_equal(img_store_step_prune(s, INT64_MAX, 1 << 20, &n, &err), 0);
 	assert_int_equal(n, 1);

@@ -51,8 +51,9 @@ static void constraints_parse_and_match(void **state)
 	size_t i;
 
 	(void)state;
-	json_array_foreach(json_object_get(root, "cases"), i, c) {
-		struct constraint k = { 0 };
+	json_array_foreach(json_object_get(root, "cases"), i, c)
+	{
+		struct constraint k = {0};
 		int rc = constraint_parse(str(c, "input"), &k, NULL);
 
 		if ((rc == 0) != expects_ok(c))
@@ -70,8 +71,7 @@ static void set_labels(const json_t *o, Pb__KeyValue ***kv, size_t *n)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)o, key, v)
-		msg_kv_set(kv, n, key, json_string_value(v));
+	json_object_foreach((json_t *)o, key, v) msg_kv_set(kv, n, key, json_string_value(v));
 }
 
 static Pb__Node *new_node(void)
@@ -122,9 +122,10 @@ static bool passes(const json_t *constraints, const Pb__Node *n, bool *ret_valid
 	json_t *e;
 
 	*ret_valid = true;
-	json_array_foreach(constraints, i, e) {
+	json_array_foreach(constraints, i, e)
+	{
 		sw_autofree char *expr = with_our_id(json_string_value(e));
-		struct constraint k = { 0 };
+		struct constraint k = {0};
 
 		if (constraint_parse(expr, &k, NULL) != 0)
 			*ret_valid = false;
@@ -141,7 +142,8 @@ static void constraints_choose_nodes(void **state)
 	size_t i;
 
 	(void)state;
-	json_array_foreach(json_object_get(root, "cases"), i, c) {
+	json_array_foreach(json_object_get(root, "cases"), i, c)
+	{
 		const json_t *list = json_object_get(c, "constraints");
 		Pb__Node *n = node_of_case(json_object_get(c, "node"));
 		bool valid, ok = passes(list, n, &valid);
@@ -150,8 +152,8 @@ static void constraints_choose_nodes(void **state)
 		if (sw_streq(str(c, "expect"), "err"))
 			assert_false(valid);
 		else if (ok != json_is_true(want))
-			fail_msg("case %zu: %s: %d", i,
-				 json_string_value(json_array_get(list, 0)), ok);
+			fail_msg("case %zu: %s: %d", i, json_string_value(json_array_get(list, 0)),
+				 ok);
 		msg_free(&n->base);
 	}
 	json_decref(root);
@@ -163,22 +165,22 @@ static void our_operators(void **state)
 		const char *expr;
 		bool valid, ok;
 	} cases[] = {
-		{ "node.labels.zone in (a, b)", true, true },
-		{ "node.labels.zone in (b)", true, false },
-		{ "node.labels.zone notin (b, c)", true, true },
-		{ "has node.labels.zone", true, true },
-		{ "!has node.labels.zone", true, false },
-		{ "!has node.labels.other", true, true },
-		{ "node.labels.zone in a, b", false, false },
-		{ "node.labels.zone in ()", false, false },
-		{ "has ", false, false },
+		{"node.labels.zone in (a, b)", true, true},
+		{"node.labels.zone in (b)", true, false},
+		{"node.labels.zone notin (b, c)", true, true},
+		{"has node.labels.zone", true, true},
+		{"!has node.labels.zone", true, false},
+		{"!has node.labels.other", true, true},
+		{"node.labels.zone in a, b", false, false},
+		{"node.labels.zone in ()", false, false},
+		{"has ", false, false},
 	};
 	Pb__Node *n = new_node();
 
 	(void)state;
 	msg_kv_set(&n->spec->labels, &n->spec->n_labels, "zone", "a");
 	for (size_t i = 0; i < SW_COUNT(cases); i++) {
-		struct constraint k = { 0 };
+		struct constraint k = {0};
 
 		assert_int_equal(constraint_parse(cases[i].expr, &k, NULL) == 0, cases[i].valid);
 		if (cases[i].valid)
@@ -216,7 +218,7 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 
 static void commit(struct world *w, struct store_tx *tx)
 {
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	uint8_t *p;
 	size_t n = store_tx_pack(tx, &p);
 
@@ -255,7 +257,8 @@ static Pb__Resources *resources_of(const json_t *r)
 	pb__resources__init(out);
 	out->nano_cpus = (uint64_t)json_integer_value(json_object_get(r, "nano_cpus"));
 	out->memory = (uint64_t)json_integer_value(json_object_get(r, "memory_bytes"));
-	json_object_foreach(json_object_get(r, "generic"), kind, v) {
+	json_object_foreach(json_object_get(r, "generic"), kind, v)
+	{
 		size_t n = json_is_array(v) ? json_array_size(v) : 1;
 
 		for (i = 0; i < n; i++) {
@@ -297,7 +300,8 @@ static void add_ports(Pb__Revision *r, const json_t *ports)
 	size_t i;
 	json_t *p;
 
-	json_array_foreach(ports, i, p) {
+	json_array_foreach(ports, i, p)
+	{
 		Pb__PortConfig *c = sw_new(Pb__PortConfig);
 		const char *s = json_string_value(p);
 
@@ -364,10 +368,9 @@ static void run_given(struct world *w, const json_t *given)
 	const char *svc, *node;
 	json_t *per_node, *n;
 
-	json_object_foreach(json_object_get(given, "running"), svc, per_node)
-		json_object_foreach(per_node, node, n)
-			for (json_int_t i = 0; i < json_integer_value(n); i++)
-				add_task(w, tx, service_id(w, svc), node_id(w, node));
+	json_object_foreach(json_object_get(given, "running"), svc, per_node) json_object_foreach(
+		per_node, node, n) for (json_int_t i = 0; i < json_integer_value(n); i++)
+		add_task(w, tx, service_id(w, svc), node_id(w, node));
 	commit(w, tx);
 }
 
@@ -378,16 +381,18 @@ static void run_do(struct world *w, const json_t *todo, const json_t *expect)
 	json_t *n;
 
 	w->new_from = w->next_task + 1;
-	json_object_foreach(json_object_get(todo, "create"), svc, n)
-		for (json_int_t i = 0; i < json_integer_value(n); i++)
-			add_task(w, tx, service_id(w, svc), 0);
+	json_object_foreach(json_object_get(todo, "create"), svc,
+			    n) for (json_int_t i = 0; i < json_integer_value(n); i++)
+		add_task(w, tx, service_id(w, svc), 0);
 	commit(w, tx);
 	if (json_object_get(todo, "add_node") != NULL)
 		add_node(w, json_object_get(todo, "add_node"));
 	place(w);
-	json_object_foreach(json_object_get(todo, "create_and_fail"), svc, n) {
+	json_object_foreach(json_object_get(todo, "create_and_fail"), svc, n)
+	{
 		for (json_int_t i = 0; i < json_integer_value(n); i++) {
-			json_t *want = json_array_get(json_object_get(expect, "sequence"), (size_t)i);
+			json_t *want =
+				json_array_get(json_object_get(expect, "sequence"), (size_t)i);
 			Pb__Task *t;
 
 			tx = store_tx_new(w->store, 1);
@@ -406,7 +411,7 @@ static void run_do(struct world *w, const json_t *todo, const json_t *expect)
 
 static json_int_t count(const struct world *w, const char *service, uint64_t node, bool new_only)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	json_int_t n = 0;
 
 	for (const Pb__Task *t;
@@ -432,7 +437,8 @@ static void check_counts(const struct world *w, const char *key, const json_t *e
 
 	json_object_foreach(counts, where, n)
 		assert_int_equal(count(w, svc, node_id(w, where), new_only), json_integer_value(n));
-	json_object_foreach(json_object_get(e, "sum"), where, n) {
+	json_object_foreach(json_object_get(e, "sum"), where, n)
+	{
 		char **parts = sw_strv_split(where, '+');
 		json_int_t sum = 0;
 
@@ -446,14 +452,13 @@ static void check_counts(const struct world *w, const char *key, const json_t *e
 		k += have[k] > 0;
 	}
 	qsort(have, k, sizeof *have, cmp_int);
-	json_array_foreach(sorted, i, n)
-		assert_int_equal(have[i], json_integer_value(n));
+	json_array_foreach(sorted, i, n) assert_int_equal(have[i], json_integer_value(n));
 }
 
 static void check_pending(const struct world *w, const json_t *expect)
 {
 	json_int_t pending = 0;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	json_t *part;
 	size_t i;
 
@@ -478,14 +483,16 @@ static void run_step(struct world *w, const json_t *step)
 
 	run_given(w, json_object_get(step, "given"));
 	run_do(w, json_object_get(step, "do"), expect);
-	json_object_foreach(expect, key, e) {
+	json_object_foreach(expect, key, e)
+	{
 		if (json_is_object(e))
 			check_counts(w, key, e);
 		if (sw_streq(key, "different_nodes")) {
 			/* each service has one task: they share no node */
 			for (size_t i = 0; i < w->n_nodes; i++)
 				assert_true(count(w, "a", i + 1, false) +
-						    count(w, "b", i + 1, false) <= 1);
+						    count(w, "b", i + 1, false) <=
+					    1);
 		}
 	}
 	if (json_object_get(expect, "pending") != NULL)
@@ -494,20 +501,17 @@ static void run_step(struct world *w, const json_t *step)
 
 static void run_case(const json_t *c)
 {
-	struct world w = { .store = store_new() };
+	struct world w = {.store = store_new()};
 	const char *name;
 	json_t *j;
 	size_t i;
 
 	w.sched = sched_new(w.store);
-	w.watcher = (struct store_watcher){ .on_change = on_change, .arg = &w };
+	w.watcher = (struct store_watcher){.on_change = on_change, .arg = &w};
 	store_watch(w.store, &w.watcher);
-	json_array_foreach(json_object_get(c, "nodes"), i, j)
-		add_node(&w, j);
-	json_object_foreach(json_object_get(c, "services"), name, j)
-		add_service(&w, name, j);
-	json_array_foreach(json_object_get(c, "steps"), i, j)
-		run_step(&w, j);
+	json_array_foreach(json_object_get(c, "nodes"), i, j) add_node(&w, j);
+	json_object_foreach(json_object_get(c, "services"), name, j) add_service(&w, name, j);
+	json_array_foreach(json_object_get(c, "steps"), i, j) run_step(&w, j);
 	sched_free(w.sched);
 	store_free(w.store);
 }
@@ -518,7 +522,8 @@ static void tasks_land_where_the_reference_puts_them(void **state)
 	size_t i;
 
 	(void)state;
-	json_array_foreach(json_object_get(root, "cases"), i, c) {
+	json_array_foreach(json_object_get(root, "cases"), i, c)
+	{
 		print_message("%s\n", str(c, "name"));
 		run_case(c);
 	}

@@ -21,7 +21,8 @@
 static const struct {
 	const char *input, *why;
 } on_purpose[] = {
-	{"name=docknet1,mac-address=52:0f:f3:dc:50:10", "addresses of interfaces follow from the IP"},
+	{"name=docknet1,mac-address=52:0f:f3:dc:50:10",
+	 "addresses of interfaces follow from the IP"},
 	{"name=docknet1,link-local-ip=169.254.169.254,link-local-ip=169.254.10.10",
 	 "link-local addresses are not given"},
 	{"type=bind,source=/foo,target=/bar,bind-recursive=disabled", "binds are recursive"},
@@ -62,7 +63,8 @@ static void run(const char *file, const char *fn, unsigned floor, bool (*check)(
 		printf("skipped: no %s\n", path);
 		skip();
 	}
-	json_array_foreach(json_object_get(j, "cases"), i, c) {
+	json_array_foreach(json_object_get(j, "cases"), i, c)
+	{
 		const char *input = field(c, "input") ?: "";
 		bool purpose = purpose_of(input) != NULL, good;
 
@@ -125,9 +127,9 @@ static bool check_schema(const json_t *c)
 {
 	const char *key = strrchr(field(c, "what"), '.') + 1, *order[] = {"stack.yml"};
 	char *value = json_dumps(json_object_get(c, "value"), JSON_ENCODE_ANY);
-	sw_autofree char *text = sw_asprintf(
-		"version: \"%s\"\nservices:\n  foo:\n    image: busybox\n    %s: %s\n",
-		field(c, "version"), key, value);
+	sw_autofree char *text =
+		sw_asprintf("version: \"%s\"\nservices:\n  foo:\n    image: busybox\n    %s: %s\n",
+			    field(c, "version"), key, value);
 	struct compose_options o = {.files = order,
 				    .n_files = 1,
 				    .working_dir = "/",
@@ -177,7 +179,8 @@ static bool check_print_size(const json_t *c)
 	size_t digits = strspn(field(c, "string"), "0123456789.");
 	char out[32];
 
-	return v > 1.8e19 || digits > 4 || sw_streq(human_size((uint64_t)v, out), field(c, "string"));
+	return v > 1.8e19 || digits > 4 ||
+	       sw_streq(human_size((uint64_t)v, out), field(c, "string"));
 }
 
 static void sizes(void **state)
@@ -206,8 +209,8 @@ static void durations(void **state)
 {
 	static const struct {
 		const char *in, *out;
-	} rows[] = {{"0", "0s"},	{"1h30m", "1h30m0s"},	    {"90s", "1m30s"},
-		    {"1.5s", "1.5s"},	{"1500ms", "1.5s"},	    {"1us", "1µs"},
+	} rows[] = {{"0", "0s"},          {"1h30m", "1h30m0s"},     {"90s", "1m30s"},
+		    {"1.5s", "1.5s"},     {"1500ms", "1.5s"},       {"1us", "1µs"},
 		    {"100h", "100h0m0s"}, {"1h0.25s", "1h0m0.25s"}, {"12ns", "12ns"},
 		    {"2ms3us", "2.003ms"}};
 
@@ -250,9 +253,11 @@ static const char *const protocols[] = {"tcp", "udp", "sctp"};
 static bool same_mapping(const Pb__PortConfig *p, const json_t *m)
 {
 	sw_autofree char *target = sw_asprintf("%u/%s", p->target, protocols[p->protocol]);
-	sw_autofree char *published = p->published ? sw_asprintf("%u", p->published) : sw_strdup("");
+	sw_autofree char *published =
+		p->published ? sw_asprintf("%u", p->published) : sw_strdup("");
 
-	return sw_streq(target, field(m, "container")) && sw_streq(published, field(m, "host_port")) &&
+	return sw_streq(target, field(m, "container")) &&
+	       sw_streq(published, field(m, "host_port")) &&
 	       sw_streq(p->host_ip, field(m, "host_ip"));
 }
 
@@ -321,9 +326,9 @@ static bool same_pairs(Pb__KeyValue *const *kv, size_t n, const json_t *want)
 
 	if (n != json_object_size(want))
 		return false;
-	json_object_foreach((json_t *)want, key, value)
-		if (!sw_streq(msg_kv_get(kv, n, key) ?: "?", json_string_value(value)))
-			return false;
+	json_object_foreach((json_t *)want, key,
+			    value) if (!sw_streq(msg_kv_get(kv, n, key) ?: "?",
+						 json_string_value(value))) return false;
 	return true;
 }
 
@@ -402,8 +407,8 @@ static bool check_file_ref(const json_t *c)
 	bool good = ok == wants_ok(c) &&
 		    (!ok || (sw_streq(r->name, field(c, "source")) &&
 			     sw_streq(r->target, field(c, "target")) &&
-			     sw_streq(r->uid, field(c, "uid")) && sw_streq(r->gid, field(c, "gid")) &&
-			     r->mode == number(c, "mode")));
+			     sw_streq(r->uid, field(c, "uid")) &&
+			     sw_streq(r->gid, field(c, "gid")) && r->mode == number(c, "mode")));
 
 	msg_free(r ? &r->base : NULL);
 	return good;
@@ -426,9 +431,9 @@ static bool check_ulimit(const json_t *c)
 	Pb__Ulimit *u = NULL;
 	struct sw_error err;
 	bool ok = spec_ulimit(field(c, "input"), &u, &err) == 0;
-	bool good = ok == wants_ok(c) && (!ok || (sw_streq(u->name, field(c, "name")) &&
-						  u->soft == number(c, "soft") &&
-						  u->hard == number(c, "hard")));
+	bool good = ok == wants_ok(c) &&
+		    (!ok || (sw_streq(u->name, field(c, "name")) && u->soft == number(c, "soft") &&
+			     u->hard == number(c, "hard")));
 
 	msg_free(u ? &u->base : NULL);
 	return good;
@@ -445,9 +450,11 @@ static void others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(interpolation), cmocka_unit_test(schema), cmocka_unit_test(sizes),
-		cmocka_unit_test(ages),		 cmocka_unit_test(durations), cmocka_unit_test(words),
-		cmocka_unit_test(ports),	 cmocka_unit_test(mounts), cmocka_unit_test(others),
+		cmocka_unit_test(interpolation), cmocka_unit_test(schema),
+		cmocka_unit_test(sizes),         cmocka_unit_test(ages),
+		cmocka_unit_test(durations),     cmocka_unit_test(words),
+		cmocka_unit_test(ports),         cmocka_unit_test(mounts),
+		cmocka_unit_test(others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ static uint64_t next_index;
 
 static int commit(struct store *s, struct store_tx *tx)
 {
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	uint8_t *p;
 	size_t n = store_tx_pack(tx, &p);
 	int rc = store_apply(s, ++next_index, p, n, &err);
@@ -138,7 +138,7 @@ static void walks_by_service_and_node(void **state)
 {
 	struct store *s = with_service(7, "web");
 	struct store_tx *tx = store_tx_new(s, 1);
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	(void)state;
 	for (uint64_t i = 1; i <= 300; i++)
@@ -148,14 +148,14 @@ static void walks_by_service_and_node(void **state)
 	for (const Pb__Task *t; (t = store_next_of_service(s, 8, &it)) != NULL; n++)
 		assert_int_equal(t->id % 2, 1);
 	assert_int_equal(n, 150);
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	for (n = 0; store_next_of_node(s, 0, &it) != NULL; n++)
 		;
 	assert_int_equal(n, 100);
 	tx = store_tx_new(s, 1);
 	((Pb__Task *)store_tx_edit(tx, PB__KIND__KIND_TASK, 3))->node_id = 2;
 	assert_int_equal(commit(s, tx), 0);
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	for (n = 0; store_next_of_node(s, 0, &it) != NULL; n++)
 		;
 	assert_int_equal(n, 99);
@@ -178,7 +178,7 @@ static void a_snapshot_comes_back_equal(void **state)
 	struct store *s = with_service(7, "web"), *c = store_new();
 	struct store_tx *tx = store_tx_new(s, 1);
 	static uint8_t a[100000], b[100000];
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 	size_t n;
 
 	(void)state;
@@ -220,8 +220,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 static void watchers_see_old_and_new(void **state)
 {
 	struct store *s = with_service(7, "web");
-	struct seen seen = { 0 };
-	struct store_watcher w = { .on_change = on_change, .arg = &seen };
+	struct seen seen = {0};
+	struct store_watcher w = {.on_change = on_change, .arg = &seen};
 	struct store_tx *tx = store_tx_new(s, 1);
 
 	(void)state;
@@ -242,7 +242,7 @@ static void watchers_see_old_and_new(void **state)
 static void garbage_is_refused(void **state)
 {
 	struct store *s = with_service(7, "web");
-	struct sw_error err = { 0 };
+	struct sw_error err = {0};
 
 	(void)state;
 	assert_int_equal(store_apply(s, 100, "\xff\xff\xff", 3, &err), SW_ECORRUPT);

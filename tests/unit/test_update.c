@@ -18,11 +18,11 @@ static size_t with_image(struct world *w, const char *image)
 }
 
 /* Changes the section of the update that goes on. */
-#define TUNE(w, field, value)                                                                      \
-	do {                                                                                       \
-		struct store_tx *_tx;                                                              \
-		edit(w, &_tx)->spec->update->field = (value);                                      \
-		assert_int_equal(commit(w, _tx), 0);                                               \
+#define TUNE(w, field, value)                                 \
+	do {                                                  \
+		struct store_tx *_tx;                         \
+		edit(w, &_tx)->spec->update->field = (value); \
+		assert_int_equal(commit(w, _tx), 0);          \
 	} while (0)
 
 static struct world *world_with(uint64_t replicas)
@@ -126,7 +126,8 @@ static void a_paused_update_says_why_and_goes_on_with_the_next(void **state)
 	begin_update(w, "bad", 1, PB__UPDATE_ORDER__START_FIRST, PB__FAILURE_ACTION__FAILURE_PAUSE);
 	run(w, 2000);
 	assert_int_equal(update_state(w), PB__UPDATE_STATE__UPDATE_PAUSED);
-	assert_non_null(strstr(service(w)->update->message, "update paused: 1 of 3 new tasks failed"));
+	assert_non_null(
+		strstr(service(w)->update->message, "update paused: 1 of 3 new tasks failed"));
 	assert_int_equal(with_image(w, "v1"), 3);
 	begin_update(w, "v2", 0, PB__UPDATE_ORDER__START_FIRST, PB__FAILURE_ACTION__FAILURE_PAUSE);
 	run(w, 2000);
@@ -138,7 +139,7 @@ static void a_paused_update_says_why_and_goes_on_with_the_next(void **state)
 static void delay_keeps_the_starts_apart(void **state)
 {
 	struct world *w = world_with(3);
-	size_t seen[4] = { 0 };
+	size_t seen[4] = {0};
 
 	(void)state;
 	begin_update(w, "v2", 1, PB__UPDATE_ORDER__STOP_FIRST, PB__FAILURE_ACTION__FAILURE_PAUSE);
@@ -167,8 +168,8 @@ static void a_drain_keeps_the_replicas_and_its_order(void **state)
 		s->spec->update = sw_new(Pb__UpdateConfig);
 		pb__update_config__init(s->spec->update);
 		s->spec->update->parallelism = 1;
-		s->spec->update->order = first ? PB__UPDATE_ORDER__START_FIRST
-					       : PB__UPDATE_ORDER__STOP_FIRST;
+		s->spec->update->order =
+			first ? PB__UPDATE_ORDER__START_FIRST : PB__UPDATE_ORDER__STOP_FIRST;
 		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, 2))->spec->availability =
 			PB__AVAILABILITY__DRAIN;
 		assert_int_equal(commit(w, tx), 0);
@@ -197,8 +198,7 @@ static void a_drain_without_room_waits_for_its_deadline(void **state)
 	for (uint64_t id = 1; id <= NODES; id++) {
 		Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
 
-		n->spec->availability =
-			id == 1 ? PB__AVAILABILITY__DRAIN : PB__AVAILABILITY__PAUSE;
+		n->spec->availability = id == 1 ? PB__AVAILABILITY__DRAIN : PB__AVAILABILITY__PAUSE;
 		n->spec->drain_ms = 5000;
 		n->availability_ms = wall(w);
 	}
@@ -227,11 +227,11 @@ static void the_cap_per_node_bears_a_surge(void **state)
 	assert_int_equal(commit(w, tx), 0);
 	run(w, 300);
 	assert_int_equal(running(w, 0), 3);
-	/* The new revision has the cap too: every node is full, and start-first must not lock up. */
+	/* The new revision has the cap too: every node is full, and start-first must not lock up.
+	 */
 	tx = store_tx_new(w->store, wall(w));
 	Pb__Placement *p = msg_clone_of(
-		Pb__Placement,
-		store_revision(w->store, service(w)->revision_id)->task->placement);
+		Pb__Placement, store_revision(w->store, service(w)->revision_id)->task->placement);
 	store_tx_free(tx);
 	begin_update(w, "v2", 1, PB__UPDATE_ORDER__START_FIRST, PB__FAILURE_ACTION__FAILURE_PAUSE);
 	tx = store_tx_new(w->store, wall(w));
@@ -274,7 +274,8 @@ static void a_node_that_dies_in_an_update_does_not_fail_it(void **state)
 	struct world *w = world_with(6);
 
 	(void)state;
-	begin_update(w, "v2", 1, PB__UPDATE_ORDER__STOP_FIRST, PB__FAILURE_ACTION__FAILURE_ROLLBACK);
+	begin_update(w, "v2", 1, PB__UPDATE_ORDER__STOP_FIRST,
+		     PB__FAILURE_ACTION__FAILURE_ROLLBACK);
 	run(w, 150);
 	w->dead[2] = true;
 	run(w, 12000);
