@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "overlay/wire.h"
 #include "proto/generic.h"
 #include "proto/msg.h"
 
@@ -47,8 +48,18 @@ static void add_label(Pb__NodeDescription *d, const char *label)
 	msg_kv_set(&d->engine_labels, &d->n_engine_labels, key, *eq == '=' ? eq + 1 : "");
 }
 
+static void add_wire(Pb__NodeDescription *d, const struct net *net)
+{
+	const char *why = "";
+	const char *key = net_wire_key(net, &why);
+
+	msg_set_str(&d->wireguard_key, key);
+	msg_set_str(&d->wireguard_error, why);
+	d->wireguard_port = key[0] != 0 ? WIRE_PORT : 0;
+}
+
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
-				   char *const *labels, char *const *generic)
+				   char *const *labels, char *const *generic, const struct net *net)
 {
 	Pb__NodeDescription *d = sw_new(Pb__NodeDescription);
 	char host[256] = "";
@@ -78,5 +89,7 @@ Pb__NodeDescription *describe_node(const char *hostname, const char *address, co
 	msg_set_str(&d->cgroup, cgroup_kind());
 	msg_set_str(&d->address, address);
 	msg_set_str(&d->kernel, u.release);
+	if (net != NULL)
+		add_wire(d, net);
 	return d;
 }

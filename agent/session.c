@@ -291,7 +291,7 @@ static void say_hello(struct session *s)
 	Pb__AgentHello h = PB__AGENT_HELLO__INIT;
 
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
-				      s->a->o.labels, s->a->o.generic);
+				      s->a->o.labels, s->a->o.generic, s->a->net);
 	h.description->peer_port = s->a->o.peer_port;
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;

@@ -47,6 +47,7 @@ static inline void sw_close_p(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 
 /** Locals that end with their scope; ownership leaves by take_ptr / take_fd. */

@@ -92,16 +92,27 @@ void nat_text(const char *prefix, const struct plan_host *h, const struct nat_po
 	sw_buf_adds(out, "}\n");
 	/* Loopback is routable from the gate (for answers to the host's own connections through a
 	 * published port), so what comes in with such an address is dropped before that. Identities
-	 * are for what was translated here: asked for from outside they would pass by host_ip. */
+	 * are for what was translated here: asked for from outside they would pass by host_ip. And
+	 * no container may speak VXLAN to a node: it would speak for others. */
 	sw_buf_addf(out,
 		    "chain raw { type filter hook prerouting priority raw;\n"
 		    "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n"
-		    "iifname != { \"lo\", \"%s\" } ip daddr 198.18.0.0/15 drop\n}\n"
+		    "iifname != { \"lo\", \"%s\", \"%s\" } ip daddr 198.18.0.0/15 drop\n"
+		    "iifname \"%s\" ip daddr 198.19.0.0/16 drop\n"
+		    "iifname \"%s\" udp dport { %u, %u } drop\n"
+		    "iifname != \"%s\" udp dport %u drop\n}\n"
 		    "chain pre { type nat hook prerouting priority dstnat;\n"
 		    "fib daddr type local jump published\n}\n"
 		    "chain out { type nat hook output priority -100;\n"
 		    "fib daddr type local jump published\n}\n",
-		    h->up, h->up);
+		    h->up, h->up, h->wire, h->up, h->up, h->port, h->wire_port, h->wire,
+		    h->wire_port);
+	/* What is to be encrypted leaves by the encrypted way or not at all: without its route it
+	 * would take the default one. */
+	sw_buf_addf(out,
+		    "chain guard { type filter hook output priority filter;\n"
+		    "oifname != \"%s\" udp dport %u drop\n}\n",
+		    h->wire, h->wire_port);
 	/* Only what was sent to a published port may enter the gate; the client keeps its address,
 	 * unless the answer would not come by here: that of loopback, and of this node's own
 	 * containers. */

@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5 };
+enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5, VXLAN_PORT = 4789 };
 
 struct network *network_get(const struct net *n, uint64_t id)
 {
@@ -83,6 +83,16 @@ static int by_peer(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/** 0 when it has told no key: then nothing is sent there. */
+static uint32_t wire_node(const struct view *v, uint64_t node_id)
+{
+	const Pb__NodePeer *p = omap_get(&v->peers, (struct omap_key){node_id, 0});
+
+	return p != NULL && p->number != 0 && wire_is_key(p->wireguard_key)
+		       ? wire_address(p->number)
+		       : 0;
+}
+
 static void network_plan(const struct net *n, const struct view *v, struct sync *s)
 {
 	struct omap_iter it = omap_begin(&v->endpoints);
@@ -93,17 +103,24 @@ static void network_plan(const struct net *n, const struct view *v, struct sync 
 	sw_grow(s->nets, s->cap_nets, s->n_nets + 1);
 	o = &s->nets[s->n_nets++];
 	*o = (struct sync_net){.version = v->version,
+			       .encrypted = view_is_encrypted(v),
 			       .plan = {.id = v->network_id,
 					.vxlan = view_is_overlay(v),
 					.vni = v->network->vni,
 					.local = n->underlay,
 					.mtu = view_mtu(v, n->mtu),
 					.port = (uint16_t)v->vxlan_port}};
+	if (o->encrypted) {
+		o->plan.local = wire_address(wire_own_number(n, v));
+		o->plan.port = n->host.wire_port;
+	}
 	o->plan.peers = sw_new_n(struct plan_peer, omap_count(&v->endpoints) + 1);
-	while ((e = omap_next(&it)) != NULL)
-		if (e->address != 0 && e->node_address != 0 && e->node_address != n->underlay)
-			o->plan.peers[o->plan.n_peers++] =
-				(struct plan_peer){e->address, e->node_address};
+	while ((e = omap_next(&it)) != NULL) {
+		uint32_t node = o->encrypted ? wire_node(v, e->node_id) : e->node_address;
+
+		if (e->address != 0 && node != 0 && e->node_address != n->underlay)
+			o->plan.peers[o->plan.n_peers++] = (struct plan_peer){e->address, node};
+	}
 	qsort(o->plan.peers, o->plan.n_peers, sizeof *o->plan.peers, by_peer);
 	for (size_t i = 0; i < o->plan.n_peers; i++)
 		if (k == 0 || o->plan.peers[k - 1].address != o->plan.peers[i].address)
@@ -167,6 +184,7 @@ static void maybe_order(struct net *n)
 	order_networks(n, s);
 	order_boxes(n, s);
 	gate_order(n, s);
+	wire_order(n, s);
 	move_all(&n->in_order, &n->removing);
 	n->ordered = true;
 	doer_order(n->doer, s);
@@ -253,6 +271,8 @@ void net_apply(struct net *n, const Pb__NetworkView *v)
 		return;
 	w->dirty = true;
 	w->found = false;
+	n->host.port = (uint16_t)w->view->vxlan_port;
+	n->host.wire_port = (uint16_t)(n->host.port + 1);
 	if (v->network_id == PB__NETWORK_ID__NETWORK_INGRESS) {
 		n->gate_stored = false;
 		gate_changed(n);
@@ -327,6 +347,8 @@ static void net_free(struct net *n)
 		free(n->drops[i].path);
 	free(n->drops);
 	gate_free(n->gate);
+	explicit_bzero(&n->key, sizeof n->key);
+	free(n->wire_error);
 	free(n->run_dir);
 	free(n->prefix);
 	free(n);
@@ -346,8 +368,13 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 	n->host.underlay_mtu = n->mtu;
 	n->host.mtu = view_overlay_mtu(n->mtu);
 	snprintf(n->host.up, sizeof n->host.up, "%.5sup", n->prefix);
+	snprintf(n->host.wire, sizeof n->host.wire, "%.5swg", n->prefix);
+	n->host.port = VXLAN_PORT;
+	n->host.wire_port = VXLAN_PORT + 1;
 	if (r == 0)
 		r = find_earlier(n, err);
+	if (r == 0)
+		wire_open(n);
 	return r < 0 ? r : doer_start(n->loop, net_on_done, n, &n->doer, err);
 }
 
@@ -419,6 +446,7 @@ static void order_all_away(struct net *n)
 	while ((w = omap_next(&it)) != NULL)
 		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id), 0, false);
 	gate_unsave(n);
+	wire_forget_key(n->run_dir);
 	s->host = n->host;
 	s->all_away = true;
 	s->drops = take_ptr(&n->drops);

@@ -43,6 +43,9 @@ void net_destroy(struct net *n, void (*cb)(void *), void *arg);
 
 /* ---- networks ---- */
 
+/** This host's public key for encrypted networks; "" and the reason when it can't encrypt. */
+const char *net_wire_key(const struct net *n, const char **ret_error);
+
 /** A snapshot or a difference, as the manager sends it; copied. */
 void net_apply(struct net *n, const Pb__NetworkView *v);
 /** No task of this node uses it any more. */

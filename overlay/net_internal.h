@@ -53,6 +53,8 @@ struct net {
 	char *run_dir, *prefix;
 	uint32_t underlay, mtu;
 	struct plan_host host; /* without peers */
+	struct wire_key key;
+	char *wire_error; /* why this host can't encrypt */
 	struct gate *gate;
 	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
 	uint64_t gate_saved;            /* layout that was stored */
@@ -103,6 +105,12 @@ void gate_load(struct net *n);
 void gate_unsave(const struct net *n);
 void gate_order(struct net *n, struct sync *s);
 void gate_result(struct net *n, const struct sync *s);
+
+/* net_wire.c: the encrypted way */
+void wire_open(struct net *n);
+void wire_order(const struct net *n, struct sync *s);
+/** This node's number, as the view has it; 0 = not known. */
+uint32_t wire_own_number(const struct net *n, const struct view *v);
 
 /* net_lb.c: virtual addresses in the sandboxes */
 /** After the box is in the order: what its namespace lacks. */

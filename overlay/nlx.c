@@ -123,6 +123,16 @@ static struct nl_msg *put_bridge(const struct plan_step *s)
 	return m;
 }
 
+static struct nl_msg *put_wire(const struct plan_step *s)
+{
+	struct nl_msg *m = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, s->name, false);
+	struct nlattr *info = nla_nest_start(m, IFLA_LINKINFO);
+
+	nla_put_string(m, IFLA_INFO_KIND, "wireguard");
+	nla_nest_end(m, info);
+	return m;
+}
+
 /** Sent on the host's socket: the device appears in `at`, its UDP socket stays here. */
 static struct nl_msg *put_vxlan(const struct plan_step *s, const struct nlx_places *at)
 {
@@ -270,6 +280,8 @@ static struct nl_msg *compose(const struct plan_step *s, const struct nlx_places
 		return put_bridge(s);
 	case PLAN_ADD_VXLAN:
 		return put_vxlan(s, at);
+	case PLAN_ADD_WIRE:
+		return put_wire(s);
 	case PLAN_ADD_VETH:
 		return put_veth(s, at);
 	case PLAN_SET_LINK:

@@ -23,12 +23,19 @@ void plan_fini(struct plan *p)
 const char *plan_op_name(enum plan_op op)
 {
 	static const char *const names[PLAN_OP_NR] = {
-		[PLAN_DEL_LINK] = "remove interface",    [PLAN_ADD_BRIDGE] = "make bridge",
-		[PLAN_ADD_VXLAN] = "make VXLAN device",  [PLAN_SET_LINK] = "set up interface",
-		[PLAN_PUT_ADDR] = "add address",         [PLAN_PUT_GATEWAY] = "add default route",
-		[PLAN_PUT_ROUTE] = "add route",          [PLAN_PUT_RULE] = "add routing rule",
-		[PLAN_PUT_FDB] = "add forwarding entry", [PLAN_DEL_FDB] = "remove forwarding entry",
-		[PLAN_PUT_NEIGH] = "add neighbour",      [PLAN_DEL_NEIGH] = "remove neighbour",
+		[PLAN_DEL_LINK] = "remove interface",
+		[PLAN_ADD_BRIDGE] = "make bridge",
+		[PLAN_ADD_VXLAN] = "make VXLAN device",
+		[PLAN_ADD_WIRE] = "make WireGuard interface",
+		[PLAN_SET_LINK] = "set up interface",
+		[PLAN_PUT_ADDR] = "add address",
+		[PLAN_PUT_GATEWAY] = "add default route",
+		[PLAN_PUT_ROUTE] = "add route",
+		[PLAN_PUT_RULE] = "add routing rule",
+		[PLAN_PUT_FDB] = "add forwarding entry",
+		[PLAN_DEL_FDB] = "remove forwarding entry",
+		[PLAN_PUT_NEIGH] = "add neighbour",
+		[PLAN_DEL_NEIGH] = "remove neighbour",
 		[PLAN_ADD_VETH] = "make veth pair",
 	};
 

@@ -100,8 +100,10 @@ struct plan_host {
 	uint32_t address; /* of gw0: the sandboxes' gateway; the same on every node */
 	uint8_t prefix;
 	uint32_t mtu, underlay, underlay_mtu;
-	char up[PLAN_NAME]; /* the host's end */
-	uint32_t number;    /* of this node in the ingress network; 0 = it has none (yet) */
+	char up[PLAN_NAME];   /* the host's end */
+	char wire[PLAN_NAME]; /* the WireGuard interface's name */
+	uint16_t wire_port;   /* of VXLAN through it: what is not may neither come nor go there */
+	uint32_t number;      /* of this node in the ingress network; 0 = it has none (yet) */
 	uint32_t vni;
 	uint16_t port;
 	struct plan_peer *peers; /* the other gates: identity, underlay; sorted by identity */
@@ -120,6 +122,7 @@ enum plan_op {
 	PLAN_DEL_LINK,
 	PLAN_ADD_BRIDGE,
 	PLAN_ADD_VXLAN,
+	PLAN_ADD_WIRE, /* the kernel's WireGuard */
 	PLAN_SET_LINK, /* mtu, master, isolated, up */
 	PLAN_PUT_ADDR,
 	PLAN_PUT_GATEWAY,

@@ -47,6 +47,9 @@ void sync_free(struct sync *s)
 	free(s->lbs);
 	free(s->host.peers);
 	free(s->gate.text);
+	if (s->wire.text != NULL)
+		explicit_bzero(s->wire.text, strlen(s->wire.text));
+	free(s->wire.text);
 	free(s->gate.flows);
 	free(s->entries);
 	free(s->nets);
@@ -353,6 +356,7 @@ static void do_all_away(struct worker *w, const struct sync *s, struct sw_error 
 	struct sw_buf text = SW_BUF_INIT(256);
 
 	nat_none_text(s->prefix, &text);
+	do_wire_away(w, &s->host);
 	if (do_gate_away(w, s, err) == 0 && nat_run(w->nft, text.data, NULL, err) == 0)
 		err->code = 0;
 	sw_buf_fini(&text);
@@ -374,8 +378,12 @@ void sync_run(struct worker *w, struct sync *s)
 	}
 	if (do_gate(w, s, &s->err) < 0)
 		sw_wrap(&s->err, "the way to the outside");
+	if (s->wire.want && do_wire(w, &s->host, &s->wire, &s->wire.err) < 0)
+		sw_wrap(&s->wire.err, "encryption");
 	for (size_t i = 0; i < s->n_nets; i++)
-		if (do_net(w, s, &s->nets[i].plan, &s->nets[i].err) < 0)
+		if (s->nets[i].encrypted && s->wire.err.code != 0)
+			s->nets[i].err = s->wire.err; /* not made, rather than made in clear */
+		else if (do_net(w, s, &s->nets[i].plan, &s->nets[i].err) < 0)
 			sw_wrap(&s->nets[i].err, "network %s", sw_id(s->nets[i].plan.id).s);
 	for (size_t i = 0; i < s->n_boxes; i++) {
 		struct sync_box *b = &s->boxes[i];

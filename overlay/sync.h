@@ -9,12 +9,14 @@
 #include "overlay/lb.h"
 #include "overlay/nat.h"
 #include "overlay/plan.h"
+#include "overlay/wire.h"
 
 #include <uv.h>
 
 struct sync_net {
 	struct plan_net plan;
 	uint64_t version;
+	bool encrypted;
 	struct sw_error err; /* result; code 0 = the kernel shows it */
 };
 
@@ -36,6 +38,13 @@ struct sync_lb { /* a sandbox's balancing, brought up to date */
 	struct sw_error err;
 };
 
+struct sync_wire { /* the encrypted way, when some network needs it */
+	bool want;
+	uint32_t number, mtu;
+	char *text; /* owned; secret */
+	struct sw_error err;
+};
+
 struct sync_gate {  /* published ports in the gate, brought up to date */
 	char *text; /* owned; NULL = nothing to do */
 	struct lb_flow *flows;
@@ -53,6 +62,7 @@ struct sync_drop {
 struct sync {
 	struct plan_host host; /* its peers are owned */
 	struct sync_gate gate;
+	struct sync_wire wire;
 	struct gate_port *entries; /* owned: ports that this node takes for all */
 	size_t n_entries;
 	const char *run_dir, *prefix; /* outlive the order */

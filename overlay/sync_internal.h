@@ -16,6 +16,10 @@ struct worker;
 int do_gate(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** Its published ports, after the sandboxes are there. */
 int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *err) SW_MUST_CHECK;
+/** sync_wire.c */
+int do_wire(struct worker *w, const struct plan_host *h, const struct sync_wire *wire,
+	    struct sw_error *err) SW_MUST_CHECK;
+void do_wire_away(struct worker *w, const struct plan_host *h);
 int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 
 /* sync.c */
@@ -35,6 +39,7 @@ struct worker {
 	struct place *places; /* networks, for the length of one order */
 	size_t n_places, cap_places;
 	struct nft_ctx *nft;
+	uint64_t wired;       /* digest of the encrypted way's settings; 0 = none yet */
 	char *loaded, *shown; /* our table as we wrote it, and as nftables then printed it */
 };
 

@@ -3,6 +3,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "overlay/wire.h"
 #include "proto/msg.h"
 
 #include <ctype.h>
@@ -259,6 +260,15 @@ bool view_is_real(const struct view *v)
 	return view_is_overlay(v) || sw_streq(v->network->spec->driver, "bridge");
 }
 
+bool view_is_encrypted(const struct view *v)
+{
+	const Pb__NetworkSpec *s = v->network != NULL ? v->network->spec : NULL;
+
+	/* As in Docker, the option counts whatever its value is: never less than what was asked. */
+	return s != NULL && view_is_overlay(v) &&
+	       msg_kv_get(s->driver_opts, s->n_driver_opts, "encrypted") != NULL;
+}
+
 uint32_t view_overlay_mtu(uint32_t underlay_mtu)
 {
 	return underlay_mtu - VXLAN_OVERHEAD;
@@ -274,7 +284,9 @@ uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu)
 		opt = msg_kv_get(s->driver_opts, s->n_driver_opts, "com.docker.network.driver.mtu");
 	if (opt != NULL && sw_parse_i64(opt, MTU_MIN, MTU_MAX, &mtu))
 		return (uint32_t)mtu;
-	return view_is_overlay(v) ? view_overlay_mtu(underlay_mtu) : underlay_mtu;
+	return view_is_encrypted(v) ? view_overlay_mtu(underlay_mtu - WIRE_OVERHEAD)
+	       : view_is_overlay(v) ? view_overlay_mtu(underlay_mtu)
+				    : underlay_mtu;
 }
 
 static bool differs(void *arg, const char *name)

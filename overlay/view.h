@@ -37,6 +37,8 @@ bool view_merge(struct view *v, const Pb__NetworkView *m);
 /** Has a namespace of its own: overlay and bridge; host and none have not. */
 bool view_is_real(const struct view *v);
 bool view_is_overlay(const struct view *v);
+/** What its nodes say to each other may be read by nobody else. */
+bool view_is_encrypted(const struct view *v);
 /** Of what goes over VXLAN. */
 uint32_t view_overlay_mtu(uint32_t underlay_mtu);
 /** Of the network's interfaces, by its option or from the underlay's. */

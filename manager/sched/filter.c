@@ -136,8 +136,29 @@ static bool max_replicas_ok(const struct sched *s, const struct group *g, const 
 	       sched_family_count(s, g->revision, n->id) < p->max_replicas_per_node;
 }
 
+static bool is_encrypted(const Pb__Network *n)
+{
+	return n != NULL && n->spec != NULL &&
+	       msg_kv_get(n->spec->driver_opts, n->spec->n_driver_opts, "encrypted") != NULL;
+}
+
+/* Clear text is no way out: the task waits for a node that can. */
+static bool encryption_ok(const struct sched *s, const struct group *g, const struct node_info *n)
+{
+	const Pb__NodeDescription *d = n->node->description;
+
+	for (size_t i = 0; d != NULL && d->wireguard_key[0] == 0 && g->revision != NULL &&
+			   g->revision->task != NULL && i < g->revision->task->n_networks;
+	     i++)
+		if (is_encrypted(store_network(
+			    s->store, g->revision->task->networks[i]->network_id)))
+			return false;
+	return true;
+}
+
 const struct filter sched_filters[] = {
 	{ready_ok, "not available for new tasks", true},
+	{encryption_ok, "cannot encrypt the task's network: install wireguard-go", true},
 	{resources_ok, "insufficient resources %s", false},
 	{constraints_ok, "scheduling constraints not satisfied %s", false},
 	{platform_ok, "unsupported platform %s", false},
