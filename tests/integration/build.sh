@@ -2,56 +2,25 @@
 # Building images on real nodes: what a Dockerfile may say, what may go wrong, and what is left after
 # kill -9. No registry is asked: every base is made here. KILLS (8) is how often the agent is killed.
 set -uo pipefail
-
-top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
-export LAB=${LAB:-tbuild}
-lab=$top/deploy/lab
-[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
+LAB=${LAB:-tbuild}
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 . "$top/deploy/lib/images.sh"
-work=$(mktemp -d)
-failed=0
 
-finish() {
-	[ $failed = 0 ] || for n in n1 n2; do
-		echo "--- log of $n"
-		"$lab" logs $n 2>/dev/null | tail -n 8
-	done
-	"$lab" down >/dev/null 2>&1
-	rm -rf "$work"
-}
-trap finish EXIT
-
-ok() { printf 'ok   %s\n' "$*"; }
-bad() { printf 'FAIL %s\n' "$*"; failed=1; }
-check() { # WHAT COMMAND...
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
-}
 refused() { # WHAT PATTERN COMMAND...
 	local what=$1 pattern=$2
 	shift 2
 	if "$@" >"$work/out" 2>&1; then bad "$what: it was taken"; return; fi
-	if grep -qE "$pattern" "$work/out"; then ok "$what"; else bad "$what: says $(tail -n 1 "$work/out")"; fi
+	if grep -qE "$pattern" "$work/out"; then ok "$what"; else bad "$what: said $(tail -n 1 "$work/out")"; fi
 }
-within() { # SECONDS COMMAND...
-	local until=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $until ] || { "$@"; return 1; }
-		sleep 0.1
-	done
-}
-ctl() { "$lab" ctl "$@"; }
 build() { # NODE ARGS... ("-" reads a Dockerfile)
 	local node=$1
 	shift
 	ctl "$node" image build --progress plain "$@"
 }
 file() { printf '%b' "$1" | build n1 "${@:2}" -; } # a Dockerfile without a context
-says() { grep -qE "$1" "$work/out"; }
+said() { grep -qE "$1" "$work/out"; }
 layers() { ctl "$1" image save "$2" | tar -xOf - index.json; }
-leftovers() { # NODE: processes, mounts, bundles, secrets of builds
+build_leftovers() { # NODE: processes, mounts, bundles, secrets of builds
 	local run=/run/swarm-lab/$LAB/$1/run/build
 	[ -z "$(ls "$run/bundles" "$run/mounts" "$run/secrets" "$run/oci" 2>/dev/null | grep -v ':$' | grep .)" ] &&
 		! "$lab" exec "$1" grep -q "$run/mounts" /proc/mounts && ! pgrep -f "sleep 4711" >/dev/null
@@ -99,7 +68,7 @@ CMD ["x"]
 DOCKERFILE
 
 echo "== up, without images in the registry"
-"$lab" up --nodes 2 || { bad "lab up"; exit 1; }
+start 2 2
 args=(--secret "id=key,src=$work/secret" -t app:1 "$work/ctx")
 
 echo "== a build"
@@ -110,16 +79,16 @@ check "both stages that are used" sh -c "grep -q 'front 3/3' '$work/first' && gr
 began=$(date +%s%N)
 check "the second time it is cached" build n1 "${args[@]}"
 took=$((($(date +%s%N) - began) / 1000000))
-if says 'DONE' || [ $took -gt 200 ]; then bad "cached build: $took ms"; else ok "cached build: $took ms"; fi
+if said 'DONE' || [ $took -gt 200 ]; then bad "cached build: $took ms"; else ok "cached build: $took ms"; fi
 check "another node with an empty cache" build n2 "${args[@]}"
 if [ -n "$(layers n1 app:1)" ] && [ "$(layers n1 app:1)" = "$(layers n2 app:1)" ]; then ok "same digests on both"; else bad "digests differ"; fi
 echo 'int main2;' >"$work/ctx/src/main.c"
 check "one file changed" build n1 "${args[@]}"
 if grep -q 'base 1/2' "$work/out" && grep -A1 'back 3/5' "$work/out" | grep -q CACHED && ! grep -A1 'front 2/3' "$work/out" | grep -q CACHED; then ok "only what it touches is done again"; else bad "cache"; fi
 check "the result runs" sh -c "printf 'services:\n  app:\n    image: app:1\n    deploy: {placement: {constraints: [node.hostname == n1]}}\n' >'$work/s.yml' && '$lab' ctl n1 stack deploy --timeout 20s -c '$work/s.yml' st"
-check "and says so" within 5 sh -c "'$lab' ctl n1 service logs st_app | grep -q 'started with x'"
+check "and said so" within 5 sh -c "'$lab' ctl n1 service logs st_app | grep -q 'started with x'"
 
-echo "== a stack file that says how to build"
+echo "== a stack file that said how to build"
 mkdir -p "$work/stack/web"
 printf 'FROM app:1\nUSER root\nARG V\nENV V=$V\nENTRYPOINT []\nCMD ["sh","-c","trap exit TERM; echo v=$V; sleep 1000 & wait"]\n' >"$work/stack/web/Dockerfile"
 printf 'services:\n  web:\n    build: {context: web, args: {V: "1"}}\n    deploy: {replicas: 4}\n' >"$work/stack/stack.yml"
@@ -165,7 +134,7 @@ refused "a command that fails, with its status" 'exit code: 3' file 'FROM app:1\
 refused "a variable that must be set" 'X: is needed' file 'FROM scratch\nENV A="${X:?is needed}"\n'
 refused "a base that nobody has" 'FROM|pull' file 'FROM 127.0.0.1:1/no/such:1\n'
 check "a warning names its rule" file 'FROM scratch\nENV a b\nCOPY <<E /x\nE\n'
-if says 'Dockerfile:2: LegacyKeyValueFormat'; then ok "with its line"; else bad "no line"; fi
+if said 'Dockerfile:2: LegacyKeyValueFormat'; then ok "with its line"; else bad "no line"; fi
 
 echo "== contexts that want out"
 mkdir -p "$work/out1/d"
@@ -192,7 +161,7 @@ check "nothing of the runtime stays in the image" sh -c "printf 'FROM app:1\nUSE
 echo "== cancelled"
 printf 'FROM app:1\nUSER root\nRUN sleep 4711\n' >"$work/slow"
 timeout -s INT 1 "$lab" ctl n1 image build -f "$work/slow" "$work/out1" >/dev/null 2>&1
-check "nothing runs on" within 5 leftovers n1
+check "nothing runs on" within 5 build_leftovers n1
 
 echo "== kill -9"
 digest=$(layers n1 app:1)
@@ -203,10 +172,10 @@ for i in $(seq "${KILLS:-8}"); do
 	"$lab" kill n1 agent >/dev/null
 	wait $client 2>/dev/null
 	"$lab" start n1 >/dev/null || bad "start after kill $i"
-	leftovers n1 || { bad "left after kill $i"; ls -R /run/swarm-lab/"$LAB"/n1/run/build | head -20; }
+	build_leftovers n1 || { bad "left after kill $i"; ls -R /run/swarm-lab/"$LAB"/n1/run/build | head -20; }
 done
 check "the next build works" build n1 "${args[@]}"
 [ "$(layers n1 app:1)" = "$digest" ] && ok "its digests are right" || bad "digests after the kills"
 [ -z "$(ls /var/lib/swarm-lab/"$LAB"/n1/images/tmp)" ] && ok "no half work on the disk" || bad "tmp: $(ls /var/lib/swarm-lab/"$LAB"/n1/images/tmp | head -3)"
 
-exit $failed
+finish

@@ -2,56 +2,12 @@
 # Ports on every node: what a client sees, and what the task sees of the client. 3 nodes in a lab; the
 # client is the lab's switch, which is none of them.
 set -uo pipefail
-
-top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
-export LAB=${LAB:-ingress}
-lab=$top/deploy/lab
-here=$top/tests/integration
-[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
-work=$(mktemp -d)
-failed=0
-servers=()
+LAB=${LAB:-ingress}
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 me=192.168.77.254
 
-finish() {
-	[ $failed = 0 ] || for n in n1 n2 n3; do
-		echo "--- log of $n"
-		"$lab" logs $n 2>/dev/null | grep -v '"level":"info"' | tail -n 8
-	done
-	for p in "${servers[@]}"; do kill "$p" 2>/dev/null; done
-	"$lab" down >/dev/null 2>&1
-	rm -rf "$work"
-}
-trap finish EXIT
-
-ok() { printf 'ok   %s\n' "$*"; }
-bad() { printf 'FAIL %s\n' "$*"; failed=1; }
-check() { # WHAT COMMAND...
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
-}
-within() { # SECONDS COMMAND...
-	local until=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $until ] || { "$@"; return 1; }
-		sleep 0.1
-	done
-}
-ctl() { timeout 60 "$lab" ctl "$@"; }
 outside() { nsenter --net="/run/netns/swl-$LAB" "$@"; }
 ask() { outside python3 "$here/echo.py" ask "$@"; } # tcp|udp HOST PORT [FROM [BYTES]]
-on() { # NODE COMMAND...: in the node's namespaces
-	"$lab" exec "$@"
-}
-# netns NODE SERVICE: of the service's (first) task there
-netns() {
-	local id
-	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
-		awk -v n="$1" '$1 == n { print $2; exit }')
-	ls -d "/run/swarm-lab/$LAB/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
-}
 # answers NODE SERVICE NAME PORT: the test's server in that task's network, asked from its node
 answers() {
 	local ns address
@@ -77,7 +33,7 @@ serve() {
 	servers+=($!)
 }
 export -f ctl outside ask on netns within
-export lab here LAB work
+export lab here LAB work run
 
 cat >"$work/stack.yml" <<'YML'
 version: "3.9"
@@ -124,7 +80,7 @@ networks:
 YML
 
 echo "== up"
-"$lab" up --nodes 3 || { bad "lab up"; exit 1; }
+start 3 3
 check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" t
 serve n2 t_remote remote 9000
 for n in n1 n2 n3; do serve $n t_all $n 9000; done
@@ -239,5 +195,4 @@ check "the tasks are back" within 40 bash -c "[ \"\$(ctl n1 service ps t_remote 
 serve_again n2 t_remote remote 9000
 check "the port answers by every node" within 10 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' || exit 1; done"
 
-[ $failed = 0 ] && echo "all passed"
-exit $failed
+finish

@@ -9,6 +9,8 @@ run=/run/swarm-lab/$LAB
 [ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
 work=$(mktemp -d)
 failed=0 passed=0
+servers=() # processes of the test's own, ended with it
+here=$top/tests/integration
 
 clean_up() {
 	local n
@@ -16,6 +18,7 @@ clean_up() {
 		echo "--- log of $n"
 		tail -n 8 "$run/$n/agent.log"
 	done
+	for n in "${servers[@]}"; do kill "$n" 2>/dev/null; done
 	"$lab" down >/dev/null 2>&1
 	rm -rf "$work"
 }
@@ -48,17 +51,12 @@ finish() {
 	exit $failed
 }
 
+ok() { passed=$((passed + 1)); printf 'ok   %s\n' "$*"; }
+bad() { passed=$((passed + 1)); printf 'FAIL %s\n' "$*"; failed=1; }
 check() { # WHAT COMMAND...
 	local what=$1
 	shift
-	passed=$((passed + 1))
-	if "$@" >"$work/out" 2>&1; then
-		printf 'ok   %s\n' "$what"
-	else
-		printf 'FAIL %s\n' "$what"
-		sed 's/^/     /' "$work/out" | tail -n 8
-		failed=1
-	fi
+	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
 }
 within() { # SECONDS COMMAND...
 	local until=$((SECONDS + $1))
@@ -82,7 +80,8 @@ is() { # WANTED COMMAND...
 	out=$("$@" 2>&1)
 	[ "$out" = "$wanted" ] || { echo "wanted $wanted, got: $out"; return 1; }
 }
-ctl() { "$lab" ctl "$@"; }
+ctl() { timeout 120 "$lab" ctl "$@"; }
+on() { "$lab" exec "$@"; } # NODE COMMAND...: in the node's namespaces
 
 # ---- what the cluster says ----
 
@@ -97,6 +96,14 @@ manager_state() { ctl n1 node ls --format '{{.Hostname}} {{.ManagerStatus}}' | a
 nodes_of() { ctl n1 service ps "$1" --filter desired-state=running --format '{{.Node}}' | sort -u; }
 
 # ---- what the hosts say ----
+
+# netns NODE SERVICE: the network namespace of the service's first task there
+netns() {
+	local id
+	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
+		awk -v n="$1" '$1 == n { print $2; exit }')
+	ls -d "$run/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
+}
 
 # containers [NODE]: "CONTAINER FIRST-PID" of each container alive, from the nodes' cgroups.
 containers() {

@@ -2,50 +2,9 @@
 # Virtual addresses: names, balance, refusal, and no request lost while tasks come and go. Three nodes
 # in a lab. SECONDS_UNDER_LOAD is not fixed: the load runs as long as the updates take.
 set -uo pipefail
+LAB=${LAB:-vip}
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
-top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
-export LAB=${LAB:-vip}
-lab=$top/deploy/lab
-here=$top/tests/integration
-[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
-work=$(mktemp -d)
-failed=0
-servers=()
-
-finish() {
-	[ $failed = 0 ] || for n in n1 n2 n3; do
-		echo "--- log of $n"
-		"$lab" logs $n 2>/dev/null | grep -v '"level":"info"' | tail -n 8
-	done
-	for p in "${servers[@]}"; do kill "$p" 2>/dev/null; done
-	"$lab" down >/dev/null 2>&1
-	rm -rf "$work"
-}
-trap finish EXIT
-
-ok() { printf 'ok   %s %s\n' "$(date +%T)" "$*"; }
-bad() { printf 'FAIL %s\n' "$*"; failed=1; }
-check() { # WHAT COMMAND...
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
-}
-within() { # SECONDS COMMAND...
-	local until=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $until ] || { "$@"; return 1; }
-		sleep 0.1
-	done
-}
-ctl() { timeout 120 "$lab" ctl "$@"; }
-on() { "$lab" exec "$@"; }
-netns() { # NODE SERVICE: of its (first) task there
-	local id
-	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
-		awk -v n="$1" '$1 == n { print $2; exit }')
-	ls -d "/run/swarm-lab/$LAB/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
-}
 inside() { # NODE SERVICE COMMAND...: in the network of that task
 	local node=$1 ns
 	ns=$(netns "$1" "$2")
@@ -73,7 +32,7 @@ for _ in range(n):
 PY
 }
 export -f ctl on netns inside resolve within
-export lab here LAB work
+export lab here LAB work run
 
 stack() { # VERSION ORDER REPLICAS
 	cat >"$work/stack.yml" <<YML
@@ -113,7 +72,7 @@ YML
 }
 
 echo "== up"
-"$lab" up --nodes 3 || { bad "lab up"; exit 1; }
+start 3 3
 check "stack deploy converges" stack 0 start-first 3
 
 echo "== names"
@@ -180,5 +139,4 @@ left=$(ctl n1 service ps v_echo --filter desired-state=running --format '{{.Node
 both() { [ "$(say1) $(say2)" = "$left $left" ]; }
 check "both reach the one that is left within 3 s" within 3 both
 
-[ $failed = 0 ] && echo "all passed"
-exit $failed
+finish
