@@ -1,50 +1,10 @@
 #!/bin/bash
 # Encrypted networks: what their tasks say to each other is to be read nowhere on the way. 3 nodes.
 set -uo pipefail
-
-top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
-export LAB=${LAB:-encrypt}
-lab=$top/deploy/lab
-[ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
+LAB=${LAB:-encrypt}
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 [ -e /dev/net/tun ] || { echo "skipped: no /dev/net/tun"; exit 77; }
-work=$(mktemp -d)
-failed=0
-capture=
 
-finish() {
-	[ $failed = 0 ] || for n in n1 n2 n3; do
-		echo "--- log of $n"
-		"$lab" logs $n 2>/dev/null | grep -v '"level":"info"' | tail -n 8
-	done
-	[ -z "$capture" ] || kill "$capture" 2>/dev/null
-	"$lab" down >/dev/null 2>&1
-	rm -rf "$work"
-}
-trap finish EXIT
-
-ok() { printf 'ok   %s\n' "$*"; }
-bad() { printf 'FAIL %s\n' "$*"; failed=1; }
-check() { # WHAT COMMAND...
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then ok "$what"; else bad "$what"; sed 's/^/     /' "$work/out" | tail -n 8; fi
-}
-within() { # SECONDS COMMAND...
-	local until=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $until ] || { "$@"; return 1; }
-		sleep 0.1
-	done
-}
-ctl() { timeout 60 "$lab" ctl "$@"; }
-on() { "$lab" exec "$@"; }
-netns() { # NODE SERVICE
-	local id
-	id=$(ctl n1 service ps "$2" --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' |
-		awk -v n="$1" '$1 == n { print $2; exit }')
-	ls -d "/run/swarm-lab/$LAB/$1/run/net/netns/s-$id"-* 2>/dev/null | head -n 1
-}
 address() { # NODE SERVICE: its first address
 	on "$1" nsenter --net="$(netns "$1" "$2")" ip -o -4 addr show dev eth0 | awk '{ sub("/.*", "", $4); print $4 }'
 }
@@ -58,7 +18,7 @@ s.setsockopt(socket.IPPROTO_IP, 10, 2)
 s.sendto(b'x' * $1, ('$secret', 9))"
 }
 export -f ctl on netns address get datagram within
-export lab LAB work
+export lab run LAB work
 
 for kind in secret open; do
 	cat <<YML
@@ -82,11 +42,12 @@ done >"$work/services"
 } >"$work/stack.yml"
 
 echo "== up"
-"$lab" up --nodes 3 || { bad "lab up"; exit 1; }
+start 3 3
 check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" e
 
 echo "== what passes by"
 nsenter --net="/run/netns/swl-$LAB" tcpdump -U -i br0 -w "$work/pcap" >/dev/null 2>&1 &
+servers+=($!)
 capture=$!
 within 5 test -s "$work/pcap"
 export secret
@@ -121,5 +82,4 @@ check "it goes on while an agent is dead" bash -c "get e_secretclient $secret | 
 check "and when it is back" within 10 bash -c "get e_secretclient $secret | grep -q payload-of-secret-network"
 check "the key is in no log and on no disk" bash -c "k=\$(cat /run/swarm-lab/$LAB/n1/run/net/wire.key); [ \${#k} = 44 ] && ! grep -rqF \"\$k\" /run/swarm-lab/$LAB/n1/*.log /var/lib/swarm-lab/$LAB/n1"
 
-[ $failed = 0 ] && echo "all passed"
-exit $failed
+finish
