@@ -323,6 +323,9 @@ bool unit_number_text(const char *s, char out[64])
 	return true;
 }
 
+/* What divides words, as Docker has it: of control characters these only. */
+static const char word_space[] = " \t\r\n";
+
 /* One word from *s into b; false when a quote is left open. */
 static bool take_word(const char **s, struct sw_buf *b)
 {
@@ -335,7 +338,7 @@ static bool take_word(const char **s, struct sw_buf *b)
 			sw_buf_addc(b, *++*s);
 		} else if (quote ? c == quote : (c == '"' || c == '\'')) {
 			quote = quote ? 0 : c;
-		} else if (!quote && isspace((unsigned char)c)) {
+		} else if (!quote && strchr(word_space, c)) {
 			break;
 		} else {
 			sw_buf_addc(b, c);
@@ -352,7 +355,7 @@ char **unit_words(const char *s)
 		struct sw_buf b = SW_BUF_INIT(4 << 20);
 		bool closed;
 
-		s += strspn(s, " \t\r\n");
+		s += strspn(s, word_space);
 		if (*s == '#') {
 			s += strcspn(s, "\n");
 			continue;

@@ -1,7 +1,6 @@
 /* Why a task could or could not go to each node: the filter that refuses, and with what figures. */
 #include "manager/sched/internal.h"
 
-#include "base/assert.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -10,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void detail_ready(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_ready(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	static const char *const states[] = {"of unknown state", "ready", "down", "disconnected"};
 	static const char *const availabilities[] = {"active", "paused", "drained"};
@@ -30,7 +29,7 @@ static uint64_t less(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-static void detail_resources(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_resources(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	const Pb__Resources *want = g->revision->task->reservations;
 	const Pb__Resources *have =
@@ -52,7 +51,7 @@ static void detail_resources(const struct group *g, const struct node_info *n, s
 			    want->generic[i]->kind, want->generic[i]->amount);
 }
 
-static void detail_constraints(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_constraints(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	const Pb__Placement *p = g->revision->task->placement;
 
@@ -76,7 +75,7 @@ static void detail_constraints(const struct group *g, const struct node_info *n,
 	}
 }
 
-static void detail_platform(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_platform(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	const Pb__Platform *have = n->node->description->platform;
 
@@ -84,7 +83,7 @@ static void detail_platform(const struct group *g, const struct node_info *n, st
 	sw_buf_addf(b, "the node is %s/%s", have->os, have->arch);
 }
 
-static void detail_ports(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_ports(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	static const char *const protocols[] = {"tcp", "udp", "sctp"};
 
@@ -98,18 +97,11 @@ static void detail_ports(const struct group *g, const struct node_info *n, struc
 	}
 }
 
-static void detail_max_replicas(const struct group *g, const struct node_info *n, struct sw_buf *b)
+void explain_max_replicas(const struct group *g, const struct node_info *n, struct sw_buf *b)
 {
 	(void)n;
 	sw_buf_addf(b, "%" PRIu64, g->revision->task->placement->max_replicas_per_node);
 }
-
-/* In the order of sched_filters. */
-static void (*const details[])(const struct group *g, const struct node_info *n,
-			       struct sw_buf *b) = {
-	detail_ready,    detail_resources, detail_constraints,
-	detail_platform, detail_ports,     detail_max_replicas,
-};
 
 static char *reason(const struct group *g, const struct node_info *n, int no)
 {
@@ -120,7 +112,8 @@ static char *reason(const struct group *g, const struct node_info *n, int no)
 
 	while (len > 0 && text[len - 1] == ' ')
 		len--;
-	details[no](g, n, &b);
+	if (sched_filters[no].detail != NULL)
+		sched_filters[no].detail(g, n, &b);
 	why = sw_asprintf("%.*s%s%s%s", (int)len, text, b.len > 0 ? " (" : "", sw_buf_str(&b),
 			  b.len > 0 ? ")" : "");
 	sw_buf_fini(&b);
@@ -133,7 +126,6 @@ void sched_explain(const struct sched *s, const Pb__Task *t,
 	struct omap_iter it = omap_begin(&s->nodes);
 	struct group g;
 
-	SW_ASSERT(sched_n_filters == SW_COUNT(details));
 	group_init(&g, s, NULL, t);
 	for (struct node_info *n; (n = omap_next(&it)) != NULL;) {
 		int no = filter_first_refusal(s, &g, n);

@@ -71,7 +71,8 @@ static bool resources_ok(const struct sched *s, const struct group *g, const str
 		uint64_t used = (uint64_t)(uintptr_t)omap_get(
 			&n->generic, (struct omap_key){sw_hash_str(kind), 0});
 
-		if (used + want->generic[i]->amount > (have != NULL ? generic_count(have->generic, have->n_generic, kind) : 0))
+		if (used + want->generic[i]->amount >
+		    (have != NULL ? generic_count(have->generic, have->n_generic, kind) : 0))
 			return false;
 	}
 	return true;
@@ -150,20 +151,20 @@ static bool encryption_ok(const struct sched *s, const struct group *g, const st
 	for (size_t i = 0; d != NULL && d->wireguard_key[0] == 0 && g->revision != NULL &&
 			   g->revision->task != NULL && i < g->revision->task->n_networks;
 	     i++)
-		if (is_encrypted(store_network(
-			    s->store, g->revision->task->networks[i]->network_id)))
+		if (is_encrypted(
+			    store_network(s->store, g->revision->task->networks[i]->network_id)))
 			return false;
 	return true;
 }
 
 const struct filter sched_filters[] = {
-	{ready_ok, "not available for new tasks", true},
-	{encryption_ok, "cannot encrypt the task's network: install wireguard-go", true},
-	{resources_ok, "insufficient resources %s", false},
-	{constraints_ok, "scheduling constraints not satisfied %s", false},
-	{platform_ok, "unsupported platform %s", false},
-	{ports_ok, "host-mode port already in use %s", false},
-	{max_replicas_ok, "max replicas per node limit reached %s", false},
+	{ready_ok, "not available for new tasks", true, explain_ready},
+	{encryption_ok, "cannot encrypt the task's network: install wireguard-go", true, NULL},
+	{resources_ok, "insufficient resources %s", false, explain_resources},
+	{constraints_ok, "scheduling constraints not satisfied %s", false, explain_constraints},
+	{platform_ok, "unsupported platform %s", false, explain_platform},
+	{ports_ok, "host-mode port already in use %s", false, explain_ports},
+	{max_replicas_ok, "max replicas per node limit reached %s", false, explain_max_replicas},
 };
 const size_t sched_n_filters = SW_COUNT(sched_filters);
 

@@ -1,6 +1,7 @@
 /* What the scheduler knows of nodes and of the group of tasks that it places. sched/ only. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/omap.h"
 #include "manager/sched/constraint.h"
 #include "manager/sched/sched.h"
@@ -49,9 +50,18 @@ struct filter {
 	/** "…%s" where %s becomes "on 2 nodes", or with `front` "2 nodes …". */
 	const char *text;
 	bool front;
+	/** Adds the figures or names behind a refusal; NULL: the text says all. explain.c */
+	void (*detail)(const struct group *g, const struct node_info *n, struct sw_buf *b);
 };
 extern const struct filter sched_filters[];
 extern const size_t sched_n_filters;
+
+void explain_ready(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_resources(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_constraints(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_platform(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_ports(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_max_replicas(const struct group *g, const struct node_info *n, struct sw_buf *b);
 
 /** Index of the first filter that refuses, or -1. */
 int filter_first_refusal(const struct sched *s, const struct group *g, const struct node_info *n);

@@ -237,6 +237,11 @@ static void words(void **state)
 		assert_string_equal(w[i], want[i]);
 	sw_strv_free(w);
 	assert_null(unit_words("a 'b"));
+	/* Only what Docker takes for white space divides; the rest belongs to words. */
+	w = unit_words("\v\n\a \f");
+	assert_int_equal(sw_strv_len(w), 3);
+	assert_string_equal(w[0], "\v");
+	sw_strv_free(w);
 }
 
 /* ---- ports ---- */
