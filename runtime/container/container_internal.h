@@ -43,5 +43,5 @@ struct rt_container {
 	void *ctx;
 };
 
-/** Of rt_close: every process inside is killed, and nobody is told. */
+/** Of rt_close: every process inside is killed, and its end told at once. */
 void rt_processes_close(struct rt *rt);

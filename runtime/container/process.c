@@ -33,7 +33,7 @@ enum { PROCESSES_MAX = 256, RETRY_MS = 20, LAST_MS = 5000, CONFIG_MAX = 16 << 20
 struct rt_process {
 	struct sw_list link;
 	struct rt *rt;
-	const struct rt_process_ops *ops; /* NULL: nobody is to be told any more */
+	const struct rt_process_ops *ops;
 	void *ctx;
 	char *dir;
 	pid_t pid; /* of the runtime's exec */
@@ -242,8 +242,7 @@ static void on_ended(uv_poll_t *h, int status, int events)
 		;
 	read_end(p, how, &e);
 	drop(p);
-	if (p->ops != NULL)
-		p->ops->on_end(&e, p->ctx);
+	p->ops->on_end(&e, p->ctx);
 }
 
 /* ---- its terminal ---- */
@@ -277,10 +276,8 @@ static void on_console(uv_poll_t *h, int status, int events)
 	(void)status;
 	(void)events;
 	uv_poll_stop(h);
-	if (fd >= 0 && p->ops != NULL)
+	if (fd >= 0)
 		p->ops->on_terminal(fd, p->ctx);
-	else
-		sw_close_p(&fd);
 }
 
 static void watch(struct rt_process *p, uv_poll_t *h, int fd, uv_poll_cb cb)
@@ -370,12 +367,14 @@ void rt_process_stop(struct rt_process *p, uint64_t grace_ms)
 
 void rt_processes_close(struct rt *rt)
 {
+	const struct rt_process_end e = {.started = true, .code = 128 + SIGKILL};
+
 	sw_list_each_safe (l, &rt->processes) {
 		struct rt_process *p = sw_list_entry(l, struct rt_process, link);
 
 		(void)signal_inside(p, SIGKILL);
-		p->ops = NULL;
 		drop(p);
+		p->ops->on_end(&e, p->ctx);
 	}
 }
 
@@ -398,6 +397,8 @@ static int spawn(struct rt_process *p, const struct rt_container *c,
 			  pid};
 	int n = 10;
 
+	if (s->detach)
+		argv[n++] = (char *)"--detach";
 	if (s->tty) {
 		argv[n++] = (char *)"--console-socket";
 		argv[n++] = console;

@@ -17,7 +17,8 @@ struct rt_process_spec {
 	char *const *env;       /* further NAME=value, NULL-terminated or NULL */
 	const char *user, *cwd; /* NULL or "" = the container's; user as in rt_user_resolve */
 	bool tty;               /* a terminal instead of the three files */
-	unsigned rows, columns; /* of it; 0 = not known */
+	bool detach;            /* on_end comes when it runs; it goes on by itself. Not with tty */
+	unsigned rows, columns; /* of the terminal; 0 = not known */
 	int in, out, err;       /* borrowed; -1 = /dev/null */
 };
 
