@@ -5,18 +5,15 @@
  * since the runtime is bound by the CPU and more at once only adds latency. The end of a container
  * is the end of its shim, seen through a pidfd; what it says is in the exit file.
  */
-#include "runtime/container/container.h"
+#include "runtime/container/container_internal.h"
 
 #include "base/assert.h"
 #include "base/fs.h"
-#include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/strmap.h"
 #include "proto/msg.h"
 #include "runtime/container/driver.h"
 #include "runtime/container/profile.h"
-#include "runtime/container/record.h"
 #include "runtime/container/rootfs.h"
 
 #include <errno.h>
@@ -30,41 +27,6 @@
 #include <sys/wait.h>
 
 enum { RUNTIME_TIMEOUT_MS = 60000, SHIM_END_MS = 10000, GRACE_DEFAULT_MS = 10000 };
-
-struct rt {
-	uv_loop_t *loop;
-	struct sw_closer closer;
-	char *state_dir, *run_dir, *runtime, *runtime_root, *shim, *cgroup_parent, *files_dir;
-	int64_t log_max_size;
-	int log_max_files;
-	void *ctx;
-	void (*on_exit)(struct rt_container *, const struct rt_exit *, void *);
-	struct img_store *images;
-	struct vol_store *volumes;
-	struct sw_strmap containers;
-	struct sw_list queue; /* of struct op, waiting for a slot */
-	unsigned busy, slots;
-	struct sw_later ended_later;
-	void (*closed)(void *);
-	void *closed_ctx;
-};
-
-struct rt_container {
-	struct rt *rt;
-	struct rt_record r; /* what is on the disk too */
-	char *dir, *files, *log;
-	enum rt_state state;
-	struct rt_exit exit;
-	bool report; /* on_exit is due */
-	pid_t pid;
-	int pid_fd, shim_fd, lock_fd;
-	uv_poll_t shim_poll;
-	bool polling, dead; /* dead: free when the poll handle has closed */
-	bool stopping;
-	struct sw_timer grace;
-	bool grace_open;
-	void *ctx;
-};
 
 enum op_kind { OP_CREATE, OP_START, OP_RESET, OP_REMOVE, OP_EXEC };
 
@@ -753,6 +715,7 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 {
 	struct rt *rt = sw_new(struct rt);
 	sw_autofree char *containers = sw_asprintf("%s/containers", o->state_dir);
+	sw_autofree char *execs = sw_asprintf("%s/exec", o->run_dir);
 	char **ids = NULL;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;
@@ -774,8 +737,11 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 	/* One of libuv's four threads stays free for everything else. */
 	rt->slots = cpus < 1 ? 1 : cpus > 3 ? 3 : (unsigned)cpus;
 	sw_list_init(&rt->queue);
+	sw_list_init(&rt->processes);
 	sw_later_init(&rt->ended_later, loop, &rt->closer, report_ended);
-	rc = sw_mkdir_p(containers, 0700, err);
+	rc = sw_remove_tree(execs, err); /* of processes whose agent is gone */
+	if (rc == 0)
+		rc = sw_mkdir_p(containers, 0700, err);
 	if (rc == 0)
 		rc = sw_mkdir_p(rt->runtime_root, 0700, err);
 	if (rc == 0)
@@ -829,6 +795,7 @@ void rt_close(struct rt *rt, void (*cb)(void *ctx), void *ctx)
 		sw_strv_free(op->argv);
 		free(op);
 	}
+	rt_processes_close(rt);
 	for (size_t i = 0; i < rt->containers.n; i++) {
 		struct rt_container *c = rt->containers.e[i].value;
 
