@@ -78,29 +78,44 @@ static bool collect(int fd, bool line, uint64_t deadline, char *out, size_t out_
 	}
 }
 
-int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
-	   struct sw_error *err)
+int rt_spawn(char *const *argv, pid_t *ret_pid, int *ret_fd, struct sw_error *err)
 {
-	int fds[2], status = 0, rc;
-	uint64_t deadline = sw_mono_ms() + timeout_ms;
-	bool ended;
-	pid_t pid;
+	int fds[2], rc;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return sw_fail_sys(err, errno, "pipe");
-	rc = spawn(argv, (int[]){fds[1], fds[1]}, (int[]){1, 2}, 2, false, &pid, err);
+	rc = spawn(argv, (int[]){fds[1], fds[1]}, (int[]){1, 2}, 2, false, ret_pid, err);
 	close(fds[1]);
-	if (rc < 0) {
+	if (rc < 0)
 		close(fds[0]);
+	else
+		*ret_fd = fds[0];
+	return rc;
+}
+
+int rt_exit_code(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
+	   struct sw_error *err)
+{
+	uint64_t deadline = sw_mono_ms() + timeout_ms;
+	int fd, status = 0, rc;
+	bool ended;
+	pid_t pid;
+
+	rc = rt_spawn(argv, &pid, &fd, err);
+	if (rc < 0)
 		return rc;
-	}
-	ended = collect(fds[0], false, deadline, out, out_n);
-	close(fds[0]);
+	ended = collect(fd, false, deadline, out, out_n);
+	close(fd);
 	if (!ended)
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	*ret_code = !ended ? -1 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	*ret_code = !ended ? -1 : rt_exit_code(status);
 	return 0;
 }
 

@@ -1,4 +1,5 @@
-/** Programs that we run: the OCI runtime, and the shim that runs it. Blocking, for jobs. */
+/** Programs that we run: the OCI runtime, and the shim that runs it. Blocking, for jobs,
+ *  unless it says otherwise. */
 #pragma once
 
 #include "base/error.h"
@@ -6,6 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/** Starts argv; *ret_fd is where its stdout and stderr come out. Does not block. */
+int rt_spawn(char *const *argv, pid_t *ret_pid, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
+/** The status of waitpid as a shell would say it. */
+int rt_exit_code(int status);
 
 /**
  * Runs argv to its end or its deadline (then it is killed and *ret_code is -1). `out` gets the
