@@ -23,8 +23,8 @@ struct health health_resume(uint64_t now_ms, uint64_t first_ms)
 	return (struct health){.state = HEALTH_HEALTHY, .next_ms = now_ms + first_ms};
 }
 
-bool health_probed(struct health *h, const struct rt_health *check, bool success,
-		   uint64_t began_ms, uint64_t now_ms)
+bool health_probed(struct health *h, const struct rt_health *check, bool success, uint64_t began_ms,
+		   uint64_t now_ms)
 {
 	bool counts = success || h->state != HEALTH_STARTING || began_ms >= h->counted_ms;
 

@@ -28,5 +28,5 @@ struct health health_begin(const struct rt_health *check, uint64_t started_ms, u
 /** One that was healthy when an earlier agent last looked; the next probe comes after first_ms. */
 struct health health_resume(uint64_t now_ms, uint64_t first_ms);
 /** A probe that began at began_ms has ended. True when the failure counted, or it was a success. */
-bool health_probed(struct health *h, const struct rt_health *check, bool success,
-		   uint64_t began_ms, uint64_t now_ms);
+bool health_probed(struct health *h, const struct rt_health *check, bool success, uint64_t began_ms,
+		   uint64_t now_ms);

@@ -93,6 +93,8 @@ size_t worker_running(const struct worker *w);
 void worker_stop_probes(struct worker *w);
 /** The task's container has ended, or there is no such task. */
 bool worker_task_ended(const struct worker *w, uint64_t task);
+/** The container of a task that runs here now; NULL with the reason. */
+struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err);
 /** The log of a task's container, or NULL. */
 const char *worker_log_path(const struct worker *w, uint64_t task);
 
@@ -208,6 +210,10 @@ struct logs *logs_new(struct agent *a, struct session *s);
 void logs_order(struct logs *l, const Pb__LogOrder *o);
 void logs_reset(struct logs *l); /* the stream is gone */
 void logs_close(struct logs *l);
+
+/* exec.c */
+/** Control.Exec, as managers pass it on. */
+void exec_on_exec(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* local.c */
 extern const struct rpc_method local_methods[]; /* argument: the struct agent */

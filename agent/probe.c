@@ -1,7 +1,7 @@
 /*
- * Health checks: when each is due (health.c decides), and running those that are. Between two probes
- * a container costs an entry in `due` and nothing else. At most AT_ONCE run at a time, so that a host
- * full of hanging checks is no host full of processes; the others are late, not lost.
+ * Health checks: when each is due (health.c decides), and running those that are. Between two
+ * probes a container costs an entry in `due` and nothing else. At most AT_ONCE run at a time, so
+ * that a host full of hanging checks is no host full of processes; the others are late, not lost.
  */
 #include "agent/internal.h"
 
@@ -137,8 +137,8 @@ void probes_begin(struct probes *p, struct task *t, bool resume)
 		return;
 	/* Not all at once after a restart of the agent. */
 	age = ran > 0 ? (uint64_t)ran : 0;
-	t->health = resume ? health_resume(now, sw_rand_below(&p->agent->rand,
-							      t->check->interval_ms + 1))
+	t->health = resume ? health_resume(
+				     now, sw_rand_below(&p->agent->rand, t->check->interval_ms + 1))
 			   : health_begin(t->check, age < now ? now - age : 0, now);
 	t->failing = false;
 	schedule(p, t);

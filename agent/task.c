@@ -505,8 +505,10 @@ void task_health_changed(struct task *t, const char *text)
 	case HEALTH_STARTING:
 		break;
 	}
-	failing = sw_asprintf("health check failed (%u of %u): %s", t->health.streak,
-			      t->check->retries, text);
+	failing = t->health.streak == 0
+			  ? sw_asprintf("health check failed: %s", text)
+			  : sw_asprintf("health check failed (%u of %u): %s", t->health.streak,
+					t->check->retries, text);
 	report(t, t->status.state, failing);
 }
 

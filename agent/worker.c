@@ -18,8 +18,8 @@ struct worker {
 	struct omap revisions; /* (revision, 0) -> Pb__Revision */
 	struct omap secrets;   /* (secret, 0) -> Pb__Secret */
 	struct omap configs;
-	struct omap networks; /* (network, 0): a view came */
-	struct omap internal; /* (network, 0): views of networks that are internal */
+	struct omap networks;     /* (network, 0): a view came */
+	struct omap internal;     /* (network, 0): views of networks that are internal */
 	struct sw_timer restarts; /* the earliest of all tasks that wait for one */
 	struct probes *probes;
 	void (*drained)(void *);
@@ -46,7 +46,7 @@ void worker_restarts_changed(struct worker *w)
 static void on_restarts(struct sw_timer *timer)
 {
 	struct worker *w = container_of(timer, struct worker, restarts);
-	struct omap due = { 0 };
+	struct omap due = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 	uint64_t now = sw_mono_ms();
 
@@ -452,4 +452,22 @@ const char *worker_log_path(const struct worker *w, uint64_t task)
 	const struct task *t = omap_get(&w->tasks, one(task));
 
 	return t != NULL && t->container != NULL ? rt_log_path(t->container) : NULL;
+}
+
+struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err)
+{
+	const struct task *t = omap_get(&w->tasks, one(task));
+
+	if (t == NULL)
+		sw_fail(err, SW_ENOTFOUND, "task %s is not on node %s", sw_id(task).s,
+			w->agent->o.hostname);
+	else if (t->step == TASK_WAITING)
+		sw_fail(err, SW_EPRECOND, "task %s waits to be restarted", sw_id(task).s);
+	else if (t->step > TASK_RUNNING)
+		sw_fail(err, SW_EPRECOND, "task %s has ended, or is being stopped", sw_id(task).s);
+	else if (t->step < TASK_RUNNING || rt_state_of(t->container) != RT_RUNNING)
+		sw_fail(err, SW_EPRECOND, "task %s does not run yet", sw_id(task).s);
+	else
+		return t->container;
+	return NULL;
 }

@@ -5,19 +5,15 @@
  * runtime is bound by the CPU and more at once only adds latency. The end of a container
  * is the end of its shim, seen through a pidfd; what it says is in the exit file.
  */
-#include "runtime/container/container.h"
+#include "runtime/container/container_internal.h"
 
 #include "base/assert.h"
 #include "base/fs.h"
-#include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/strmap.h"
 #include "proto/msg.h"
 #include "runtime/container/driver.h"
-#include "runtime/container/exec.h"
 #include "runtime/container/profile.h"
-#include "runtime/container/record.h"
 #include "runtime/container/rootfs.h"
 
 #include <errno.h>
@@ -31,43 +27,6 @@
 #include <sys/wait.h>
 
 enum { RUNTIME_TIMEOUT_MS = 60000, SHIM_END_MS = 10000, GRACE_DEFAULT_MS = 10000 };
-
-struct rt {
-	uv_loop_t *loop;
-	struct sw_closer closer;
-	char *state_dir, *run_dir, *runtime, *runtime_root, *shim, *cgroup_parent, *files_dir, *exec_dir;
-	int64_t log_max_size;
-	int log_max_files;
-	void *ctx;
-	void (*on_exit)(struct rt_container *, const struct rt_exit *, void *);
-	struct img_store *images;
-	struct vol_store *volumes;
-	struct sw_strmap containers;
-	struct sw_list queue; /* of struct op, waiting for a slot */
-	struct sw_list execs; /* of struct rt_exec, running */
-	uint64_t n_execs;     /* ever */
-	unsigned busy, slots;
-	struct sw_later ended_later;
-	void (*closed)(void *);
-	void *closed_ctx;
-};
-
-struct rt_container {
-	struct rt *rt;
-	struct rt_record r; /* what is on the disk too */
-	char *dir, *files, *log;
-	enum rt_state state;
-	struct rt_exit exit;
-	bool report; /* on_exit is due */
-	pid_t pid;
-	int pid_fd, shim_fd, lock_fd;
-	uv_poll_t shim_poll;
-	bool polling, dead; /* dead: free when the poll handle has closed */
-	bool stopping;
-	struct sw_timer grace;
-	bool grace_open;
-	void *ctx;
-};
 
 enum op_kind { OP_CREATE, OP_START, OP_RESET, OP_REMOVE };
 
@@ -566,38 +525,6 @@ int rt_reset(struct rt_container *c, rt_done done, void *ctx, struct sw_error *e
 	return 0;
 }
 
-int rt_exec(struct rt_container *c, char *const *argv, uint64_t timeout_ms, rt_exec_done done,
-	    void *ctx, struct rt_exec **ret, struct sw_error *err)
-{
-	struct rt *rt = c->rt;
-	struct rt_exec *e;
-	int rc;
-
-	if (c->state != RT_RUNNING)
-		return bad_state(c, "exec in", err);
-	e = sw_new(struct rt_exec);
-	e->loop = rt->loop;
-	e->closer = &rt->closer;
-	e->pid_file = sw_asprintf("%s/%llu", rt->exec_dir, (unsigned long long)rt->n_execs++);
-	e->done = done;
-	e->ctx = ctx;
-	const char *head[] = {rt->runtime,  "--root",    rt->runtime_root, "exec",
-			      "--pid-file", e->pid_file, c->r.id};
-	char **words = NULL;
-
-	for (size_t i = 0; i < SW_COUNT(head); i++)
-		words = sw_strv_add(words, head[i]);
-	for (; *argv != NULL; argv++)
-		words = sw_strv_add(words, *argv);
-	rc = exec_start(e, words, timeout_ms, err);
-	sw_strv_free(words);
-	if (rc < 0)
-		return rc;
-	sw_list_append(&rt->execs, &e->link);
-	*ret = e;
-	return 0;
-}
-
 int rt_kill(struct rt_container *c, int signal, struct sw_error *err)
 {
 	if (c->pid_fd < 0)
@@ -761,7 +688,6 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 	rt->runtime = sw_strdup(o->runtime != NULL ? o->runtime : "crun");
 	rt->runtime_root = sw_asprintf("%s/runtime", o->run_dir);
 	rt->files_dir = sw_asprintf("%s/files", o->run_dir);
-	rt->exec_dir = sw_asprintf("%s/exec", o->run_dir);
 	rt->shim = sw_strdup(o->shim);
 	rt->cgroup_parent = sw_strdup(o->cgroup_parent);
 	rt->log_max_size = o->log_max_size != 0 ? o->log_max_size : 10 << 20;
@@ -773,20 +699,19 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 	/* One of libuv's four threads stays free for everything else. */
 	rt->slots = cpus < 1 ? 1 : cpus > 3 ? 3 : (unsigned)cpus;
 	sw_list_init(&rt->queue);
-	sw_list_init(&rt->execs);
+	sw_list_init(&rt->processes);
 	sw_later_init(&rt->ended_later, loop, &rt->closer, report_ended);
-	rc = sw_mkdir_p(containers, 0700, err);
+	rc = rt_processes_clear(rt, err);
+	if (rc == 0)
+		rc = sw_mkdir_p(containers, 0700, err);
 	if (rc == 0)
 		rc = sw_mkdir_p(rt->runtime_root, 0700, err);
-	if (rc == 0)
-		rc = sw_mkdir_p(rt->exec_dir, 0700, err);
 	if (rc == 0)
 		rc = rt_files_dir(rt->files_dir, err);
 	if (rc == 0)
 		rc = rt_record_list(containers, &ids, err);
 	if (rc < 0)
 		return rc; /* the program ends: nothing works without these folders */
-	exec_clear(rt->exec_dir, rt->cgroup_parent);
 	for (char **id = ids; id != NULL && *id != NULL; id++)
 		take_over(rt, *id);
 	sw_strv_free(ids);
@@ -812,7 +737,6 @@ static void rt_on_closed(struct sw_closer *closer)
 	free(rt->runtime);
 	free(rt->runtime_root);
 	free(rt->files_dir);
-	free(rt->exec_dir);
 	free(rt->shim);
 	free(rt->cgroup_parent);
 	void (*closed)(void *) = rt->closed;
@@ -832,6 +756,7 @@ void rt_close(struct rt *rt, void (*cb)(void *ctx), void *ctx)
 		free_spec(&op->spec);
 		free(op);
 	}
+	rt_processes_close(rt);
 	for (size_t i = 0; i < rt->containers.n; i++) {
 		struct rt_container *c = rt->containers.e[i].value;
 
@@ -839,8 +764,6 @@ void rt_close(struct rt *rt, void (*cb)(void *ctx), void *ctx)
 		if (c->polling)
 			uv_close((uv_handle_t *)&c->shim_poll, poll_on_close);
 	}
-	sw_list_each_safe (l, &rt->execs)
-		rt_exec_cancel(sw_list_entry(l, struct rt_exec, link));
 	sw_later_close(&rt->ended_later);
 	sw_closer_close(&rt->closer, rt_on_closed);
 }

@@ -47,6 +47,26 @@ static int spawn(char *const *argv, const int *fds, const int *to, size_t n, boo
 	return rc != 0 ? sw_fail_sys(err, rc, "run %s", argv[0]) : 0;
 }
 
+int rt_spawn(char *const *argv, const int fds[3], pid_t *ret, struct sw_error *err)
+{
+	int from[3], to[3], rc;
+	size_t n = 0;
+
+	/* Clear of 0 to 2, so that no dup2 overwrites another's source. */
+	for (int i = 0; i < 3; i++) {
+		int fd = fds[i] >= 0 ? fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		from[n] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+		to[n++] = i;
+		if (fds[i] < 0)
+			sw_close_p(&fd);
+	}
+	rc = spawn(argv, from, to, n, true, ret, err);
+	for (size_t i = 0; i < n; i++)
+		sw_close_p(&from[i]);
+	return rc;
+}
+
 /* Until the end of the stream, a newline (when `line`), or the deadline. False on the deadline. */
 static bool collect(int fd, bool line, uint64_t deadline, char *out, size_t out_n)
 {
@@ -78,44 +98,29 @@ static bool collect(int fd, bool line, uint64_t deadline, char *out, size_t out_
 	}
 }
 
-int rt_spawn(char *const *argv, pid_t *ret_pid, int *ret_fd, struct sw_error *err)
-{
-	int fds[2], rc;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return sw_fail_sys(err, errno, "pipe");
-	rc = spawn(argv, (int[]){fds[1], fds[1]}, (int[]){1, 2}, 2, false, ret_pid, err);
-	close(fds[1]);
-	if (rc < 0)
-		close(fds[0]);
-	else
-		*ret_fd = fds[0];
-	return rc;
-}
-
-int rt_exit_code(int status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
 	   struct sw_error *err)
 {
+	int fds[2], status = 0, rc;
 	uint64_t deadline = sw_mono_ms() + timeout_ms;
-	int fd, status = 0, rc;
 	bool ended;
 	pid_t pid;
 
-	rc = rt_spawn(argv, &pid, &fd, err);
-	if (rc < 0)
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return sw_fail_sys(err, errno, "pipe");
+	rc = spawn(argv, (int[]){fds[1], fds[1]}, (int[]){1, 2}, 2, false, &pid, err);
+	close(fds[1]);
+	if (rc < 0) {
+		close(fds[0]);
 		return rc;
-	ended = collect(fd, false, deadline, out, out_n);
-	close(fd);
+	}
+	ended = collect(fds[0], false, deadline, out, out_n);
+	close(fds[0]);
 	if (!ended)
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	*ret_code = !ended ? -1 : rt_exit_code(status);
+	*ret_code = !ended ? -1 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return 0;
 }
 

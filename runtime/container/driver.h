@@ -1,5 +1,4 @@
-/** Programs that we run: the OCI runtime, and the shim that runs it. Blocking, for jobs,
- *  unless it says otherwise. */
+/** Programs that we run: the OCI runtime, and the shim that runs it. Blocking, for jobs. */
 #pragma once
 
 #include "base/error.h"
@@ -8,17 +7,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** Starts argv; *ret_fd is where its stdout and stderr come out. Does not block. */
-int rt_spawn(char *const *argv, pid_t *ret_pid, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
-/** The status of waitpid as a shell would say it. */
-int rt_exit_code(int status);
-
 /**
  * Runs argv to its end or its deadline (then it is killed and *ret_code is -1). `out` gets the
  * first bytes of stdout and stderr, NUL-terminated.
  */
 int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
 	   struct sw_error *err) SW_MUST_CHECK;
+
+/** Starts argv in a session of its own, with these as its files 0 to 2 (-1 = /dev/null). Does not
+ *  wait. */
+int rt_spawn(char *const *argv, const int fds[3], pid_t *ret, struct sw_error *err) SW_MUST_CHECK;
 
 /** Starts the shim; waits until the container is created. lock_fd is passed on to it. */
 int rt_spawn_shim(char *const *argv, int lock_fd, pid_t *ret_container,

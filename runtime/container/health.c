@@ -47,8 +47,8 @@ struct rt_health rt_health_of(const Pb__Healthcheck *spec, const struct img_conf
 		.interval_ms = first_of(s->interval_ms, image->health_interval_ms, INTERVAL_MS),
 		.timeout_ms = first_of(s->timeout_ms, image->health_timeout_ms, TIMEOUT_MS),
 		.start_period_ms = first_of(s->start_period_ms, image->health_start_ms, 0),
-		.start_interval_ms = first_of(s->start_interval_ms,
-					      image->health_start_interval_ms, START_INTERVAL_MS),
+		.start_interval_ms = first_of(s->start_interval_ms, image->health_start_interval_ms,
+					      START_INTERVAL_MS),
 		.retries = (uint32_t)first_of(s->retries, image->health_retries, RETRIES),
 	};
 

@@ -177,9 +177,8 @@ static void tests_are_commands_or_texts_for_the_shell(void **state)
 static void what_the_spec_leaves_out_is_the_images(void **state)
 {
 	char *of_image[] = {(char *)"CMD", (char *)"image", NULL};
-	struct img_config image = {.health = of_image,
-				   .health_interval_ms = 1000,
-				   .health_retries = 7};
+	struct img_config image = {
+		.health = of_image, .health_interval_ms = 1000, .health_retries = 7};
 	Pb__Healthcheck spec = PB__HEALTHCHECK__INIT;
 	struct rt_health h;
 
