@@ -73,6 +73,8 @@ void session_ack(struct session *s, uint64_t network, uint64_t version, const st
 /** Lines of a log request; false = the queue is full: try again. */
 bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines, size_t n,
 		 bool end) SW_MUST_CHECK;
+/** This node was told of the state of that index: no manager with an older one may assign it tasks. */
+void session_saw(struct session *s, uint64_t index);
 const char *session_manager(const struct session *s); /* NULL while detached */
 struct rpc_channel *session_channel(const struct session *s);
 
