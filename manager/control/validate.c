@@ -4,6 +4,7 @@
 #include "base/cron.h"
 #include "base/str.h"
 #include "manager/sched/constraint.h"
+#include "proto/expand.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -199,6 +200,13 @@ static int check_mounts(const Pb__ServiceSpec *s, struct sw_error *err)
 	return 0;
 }
 
+static int check_placeholders(const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	int rc = expand_check_container(s->task->container, err);
+
+	return rc != 0 ? sw_wrap(err, "service %s", s->name) : 0;
+}
+
 int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
 		      struct sw_error *err)
 {
@@ -215,7 +223,7 @@ int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceS
 	    (rc = check_resources(spec->name, "limit", spec->task->limits, err)) != 0 ||
 	    (rc = check_resources(spec->name, "reservation", spec->task->reservations, err)) != 0 ||
 	    (rc = check_placement(spec->name, spec->task->placement, err)) != 0 ||
-	    (rc = check_mounts(spec, err)) != 0 ||
+	    (rc = check_mounts(spec, err)) != 0 || (rc = check_placeholders(spec, err)) != 0 ||
 	    (rc = check_refs(spec->name, "secret", spec->task->container->secrets,
 			     spec->task->container->n_secrets, err)) != 0 ||
 	    (rc = check_refs(spec->name, "config", spec->task->container->configs,
