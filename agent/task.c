@@ -600,12 +600,12 @@ static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char
 					     (double)delay / 1000, why[0] != 0 ? ": " : "", why);
 	t->step = TASK_WAITING;
 	t->status.down = true;
-	if (t->status.health == PB__TASK_HEALTH__HEALTH_NONE) {
-		report(t, PB__TASK_STATE__TASK_RUNNING, text);
-	} else { /* what was never healthy has not run yet */
+	/* What was never healthy has not run yet; what was found unhealthy stays so until it starts. */
+	if (t->status.health == PB__TASK_HEALTH__HEALTH_HEALTHY)
 		t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
-		report(t, t->status.state, text);
-	}
+	report(t, t->status.health == PB__TASK_HEALTH__HEALTH_NONE ? PB__TASK_STATE__TASK_RUNNING
+								   : t->status.state,
+	       text);
 	worker_restarts_changed(t->w);
 	return true;
 }

@@ -446,6 +446,15 @@ static void sizes_and_drivers_are_checked(void **state)
 	world_free(w);
 }
 
+static Pb__Healthcheck *health(const char *word)
+{
+	Pb__Healthcheck *h = sw_new(Pb__Healthcheck);
+
+	pb__healthcheck__init(h);
+	msg_add_str(&h->test, &h->n_test, word);
+	return h;
+}
+
 static void refused(struct world *w, Pb__StackSpec *s, const char *says)
 {
 	Pb__StackApplyReply *r = new_reply();
@@ -505,6 +514,12 @@ static void what_can_not_be_is_refused(void **state)
 	s = new_stack("web:1", "k1");
 	msg_set_str(&s->services[0]->task->container->hostname, "{{.Node.Name}}");
 	refused(w, s, "service shop_web: hostname: template:1:8: there is no field .Name");
+	s = new_stack("web:1", "k1");
+	s->services[0]->task->container->healthcheck = health("CMD");
+	refused(w, s, "a health check of 1 words, beginning with \"CMD\": wanted NONE, or CMD");
+	s = new_stack("web:1", "k1");
+	s->services[0]->task->container->healthcheck = health("curl");
+	refused(w, s, "beginning with \"curl\"");
 	s = new_stack("web:1", "{{if}}");
 	msg_set_str(&s->secrets[0]->template_driver, "golang");
 	refused(w, s, "secret shop_key: template:1:5: wanted a value");
