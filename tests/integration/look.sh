@@ -1,5 +1,5 @@
 #!/bin/bash
-# Looking into tasks, from every manager and on every node: exec.
+# Looking into tasks, from every manager and on every node: exec, logs.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -13,6 +13,16 @@ services:
     init: true
     environment: { COLOR: red }
     deploy: { replicas: 2, placement: { constraints: [node.hostname == n4] } }
+  talk:
+    image: busybox
+    command: sh -c 'echo begin; echo oops >&2; i=0; while sleep 0.2; do i=$$((i+1)); echo tick $$i; done'
+    init: true
+    deploy: { replicas: 2, placement: { constraints: [node.hostname != n3] } }
+  much:
+    image: busybox
+    command: sh -c 'i=0; while [ $$i -lt 60000 ]; do i=$$((i+1)); echo "line $$i of a log that is larger than every queue on its way"; done; sleep 100000'
+    init: true
+    deploy: { placement: { constraints: [node.hostname == n4] } }
   all:
     image: busybox
     command: sleep 100000
@@ -98,8 +108,37 @@ ctl n1 service scale -d s_web=1 >/dev/null
 check "the task's end is its end" within 20 not kill -0 $caller
 check "it is told of that" grep -q "task .* ended on node n4" "$work/ended"
 check "a task that has ended takes no commands" says "has no task s_web.2|has ended" ctl n1 exec s_web.2 true
+
+echo "== logs"
+check "of a service" says "s_talk.1.*@n.*begin" ctl n1 service logs s_talk
+check "errors are on stderr" is 2 sh -c "LAB=$LAB $lab ctl n2 logs s_talk 2>&1 >/dev/null | grep -c oops"
+check "of a stack, from a follower" says "line 1 of" ctl n2 stack logs s
+check "--tail counts per task" is "2" sh -c "LAB=$LAB $lab ctl n1 logs --tail 1 --raw s_talk 2>/dev/null | grep -c tick"
+check "--timestamps" says "^20..-..-..T.*begin" ctl n1 logs -t s_talk
+check "--since" not says "begin" ctl n1 logs --since 1s s_talk
+check "a log of 4 MB comes whole" is "60000" sh -c "LAB=$LAB $lab ctl n3 logs --raw s_much | grep -c '^line .* way$'"
+check "also to a slow reader" is "60000" sh -c "LAB=$LAB $lab ctl n3 logs --raw s_much | { sleep 2; grep -c '^line .* way$'; }"
+ctl n2 stack logs -f --tail 0 s >"$work/follow" 2>&1 &
+follower=$!
+check "-f shows what comes" within 10 grep -q tick "$work/follow"
+ctl n1 service scale -d s_talk=3 >/dev/null
+check "-f shows tasks that come later, from their first line" within 20 grep -q "s_talk.3.*begin" "$work/follow"
+
+echo "== a node is lost"
 "$lab" cut n4
+SECONDS=0
+check "logs do not wait for it" exits 0 ctl n1 logs s_much
+check "not for long" [ $SECONDS -lt 12 ]
 check "n4 is down" within 20 node_is n4 down
 check "a node that is down is told of" says "on node n4, which is down" ctl n2 exec "$(ctl n1 service ps s_all --no-trunc --format '{{.Node}} {{.ID}}' | awk '$1 == "n4" { print $2; exit }')" true
+check "logs say which node is missing" says "node n4 is down: lines of 1 task are missing" ctl n1 logs s_much
+check "what follows says it too" within 10 grep -q "node n4 .*: lines of .* missing" "$work/follow"
+lines=$(wc -l <"$work/follow")
+more() { [ "$(wc -l <"$work/follow")" -gt $((lines + 10)) ]; }
+check "and goes on with the others" within 10 more
 "$lab" heal
+check "n4 is back" within 30 node_is n4 ready
+ctl n1 service update --force s_much -d >/dev/null
+check "what follows shows the node's new tasks" within 30 grep -q "s_much.*@n4.*line 60000 of" "$work/follow"
+kill $(pids ".*swarmctl --run-dir $run/n2/run stack logs -f")
 finish
