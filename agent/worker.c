@@ -148,6 +148,7 @@ static void adopt(void *arg, Pb__TaskRecord *takes)
 	task_adopt(t, rt_find(w->agent->rt, sw_id(t->id).s), takes->status);
 	msg_free(&takes->base);
 	omap_set(&w->tasks, one(t->id), t);
+	session_saw(w->agent->session, t->a->task->version);
 	if (t->step >= TASK_CREATED && t->step <= TASK_STOPPING && w->agent->net != NULL &&
 	    task_fill_sandbox(t, &s)) {
 		t->sandboxed = net_keep(w->agent->net, &s);

@@ -7,7 +7,7 @@
  *
  * Checked with every entry: equal index, equal state; a task's state only grows; no address or VNI
  * twice; one task wanted in a slot outside an update; no stop order for a task that some node still
- * sends new connections to. At the end, faults over: no acknowledged write
+ * sends new connections to; no node drops a task that is wanted. At the end, faults over: no acknowledged write
  * is lost, and what runs is what is wanted.
  */
 #include "base/id.h"
@@ -86,6 +86,7 @@ struct agent {
 	struct omap tasks;
 	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
 	struct sw_list acks; /* views on their way into the kernel */
+	uint64_t seen;       /* version of the last assignments */
 	uint64_t blind_ms;   /* when some manager last held this node for not ready */
 	bool down, cut;
 };
@@ -666,12 +667,35 @@ static void take_task(struct agent *a, const Pb__Task *t)
 		c->desired = t->desired;
 }
 
+/* The state with the most entries that anybody has applied. */
+static const struct store *newest(const struct world *w)
+{
+	const struct store *best = NULL;
+
+	for (int i = 0; i < MANAGERS; i++)
+		if (w->m[i].core != NULL &&
+		    (best == NULL || store_index(w->m[i].store) > store_index(best)))
+			best = w->m[i].store;
+	return best;
+}
+
+/* A manager that is behind doesn't make a node stop what it has not heard of. */
+static void check_drop(const struct agent *a, const struct container *c)
+{
+	const Pb__Task *t = store_task(newest(a->w), c->id);
+
+	if (t != NULL && task_is_live(t) && task_state_of(c->state)->live)
+		fail(a->w, "a task was dropped that is wanted", c->id, a->node);
+}
+
 static void drop_unnamed(struct agent *a)
 {
 	struct omap keep = {0};
 	struct omap_iter it = omap_begin(&a->tasks);
 
 	for (struct container *c; (c = omap_next(&it)) != NULL;) {
+		if (!c->named)
+			check_drop(a, c);
 		if (c->named)
 			omap_set(&keep, it.key, c);
 		else
@@ -757,6 +781,8 @@ static void take(struct agent *a, const Pb__Assignments *m)
 		free(omap_remove(&a->tasks, one(m->removed_tasks[i])));
 	for (size_t i = 0; i < m->n_networks; i++)
 		take_view(a, m->networks[i]);
+	if (m->version > a->seen)
+		a->seen = m->version;
 	if (m->snapshot)
 		drop_unnamed(a);
 	/* There is one network: an agent without a task on it forgets it. */
@@ -783,7 +809,7 @@ static void attach(struct agent *a)
 	if (a->w->m[i].core == NULL || a->cut)
 		return;
 	a->manager = i;
-	assign_attach(a->w->m[i].assign, a->node);
+	assign_attach(a->w->m[i].assign, a->node, a->seen);
 }
 
 static void agent_tick(struct agent *a)
@@ -833,6 +859,7 @@ static void agent_die(struct agent *a)
 		free(c);
 	omap_fini(&a->tasks);
 	free_values(&a->shown);
+	a->seen = 0;
 	a->down = true;
 }
 
