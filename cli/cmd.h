@@ -57,6 +57,7 @@ CMD(image_save);
 CMD(image_history);
 CMD(image_prune);
 CMD(exec);
+CMD(cp);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);

@@ -361,6 +361,11 @@ const struct command cli_commands[] = {
 
 	{"exec", "[OPTIONS] TASK COMMAND [ARG...]", "Run a command in a task, on whatever node",
 	 exec_options, cmd_exec, 2, NO_LIMIT, true},
+	{"cp", "[OPTIONS] TASK:PATH PATH|- | PATH|- TASK:PATH",
+	 "Copy files from a task or to it; - is a tar stream",
+	 OPTIONS({"archive", 'a', NULL, "Keep the owners (as root)"},
+		 {"follow-link", 'L', NULL, "Follow a link at the end of the source"}),
+	 cmd_cp, 2, 2, false},
 
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Looking into tasks, from every manager and on every node: exec, logs.
+# Looking into tasks, from every manager and on every node: exec, cp, logs.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -108,6 +108,51 @@ ctl n1 service scale -d s_web=1 >/dev/null
 check "the task's end is its end" within 20 not kill -0 $caller
 check "it is told of that" grep -q "task .* ended on node n4" "$work/ended"
 check "a task that has ended takes no commands" says "has no task s_web.2|has ended" ctl n1 exec s_web.2 true
+
+echo "== cp"
+mkdir -p "$work/tree/deep/er" "$work/local"
+echo one >"$work/tree/one"
+cp "$work/data" "$work/tree/deep/er/data"
+ln -s ../one "$work/tree/deep/link"
+ln "$work/tree/one" "$work/tree/deep/twin"
+chmod 751 "$work/tree/deep"
+chmod 4755 "$work/tree/one"
+check "a folder into a task" ctl n2 cp "$work/tree" s_web.1:/tmp
+check "it is all there" is "$(cd "$work/tree" && echo $(sha256sum deep/er/data one)) ../one 751 4755" ctl n1 exec -w /tmp/tree s_web.1 sh -c 'echo $(sha256sum deep/er/data one) $(readlink deep/link) $(stat -c %a deep) $(stat -c %a one)'
+check "and out again, from another manager" ctl n3 cp s_web.1:/tmp/tree "$work/local"
+check "the same as it was" diff -r --no-dereference "$work/tree" "$work/local/tree"
+check "modes too" is "751" stat -c %a "$work/local/tree/deep"
+check "under a new name" ctl n1 cp s_web.1:/tmp/tree "$work/local/new"
+check "is that folder" diff -r --no-dereference "$work/tree" "$work/local/new"
+check "a content alone" ctl n1 cp s_web.1:/tmp/tree/deep/. "$work/local"
+check "is in the folder" diff -r --no-dereference "$work/tree/deep/er" "$work/local/er"
+check "a file under another name" ctl n1 cp "$work/data" s_web.1:/tmp/other
+check "is that file" is "$(sha256sum <"$work/data")" sh -c "LAB=$LAB $lab ctl n1 cp s_web.1:/tmp/other - | tar -xO | sha256sum"
+check "from standard input" sh -c "tar -C $work -c tree | LAB=$LAB $lab ctl n1 cp - s_web.1:/var"
+check "is there" is one ctl n1 exec s_web.1 cat /var/tree/one
+check "a name that is not there" says "/nosuch: No such file" ctl n1 cp s_web.1:/nosuch "$work/local"
+check "nothing was made for it" not ls "$work/local/nosuch"
+check "a folder that is not there" says "/nosuch: No such file" ctl n1 cp "$work/data" s_web.1:/nosuch/x
+check "a folder is no file" says "is a file" ctl n1 cp "$work/tree" s_web.1:/tmp/other
+check "this host alone is refused" says "wanted TASK:PATH" ctl n1 cp /tmp/a /tmp/b
+# A link in the container is followed inside it, never on its host.
+echo host >"$work/secret"
+ctl n1 exec s_web.1 sh -c "mkdir -p $work && ln -s $work/secret /tmp/escape && ln -s $work /tmp/outside && ln -s ../../../../../../../../.. /tmp/up"
+check "a link out leads nowhere" says "No such file" ctl n1 cp -L s_web.1:/tmp/escape "$work/local/escaped"
+check "a file through a link stays inside" ctl n1 cp "$work/data" s_web.1:/tmp/outside/written
+check "not on the host" not ls "$work/written"
+check "above the root is the root" sh -c "LAB=$LAB $lab ctl n1 cp s_web.1:/tmp/up/bin - | tar -t | grep -q '^bin/'"
+# A stream that means harm to this host is refused.
+python3 - "$work/evil.tar" <<'PY'
+import io, sys, tarfile
+t = tarfile.open(sys.argv[1], "w")
+d = tarfile.TarInfo("top"); d.type = tarfile.DIRTYPE; d.mode = 0o755; t.addfile(d)
+l = tarfile.TarInfo("top/l"); l.type = tarfile.SYMTYPE; l.linkname = "/tmp"; t.addfile(l)
+f = tarfile.TarInfo("top/l/evil-cp"); f.size = 4; t.addfile(f, io.BytesIO(b"evil"))
+t.close()
+PY
+check "a stream through its own link is refused" says "symlink" sh -c "LAB=$LAB $lab ctl n1 cp - s_web.1:/mnt <$work/evil.tar"
+check "nothing went through it" not ctl n1 exec s_web.1 ls /tmp/evil-cp
 
 echo "== logs"
 check "of a service" says "s_talk.1.*@n.*begin" ctl n1 service logs s_talk
