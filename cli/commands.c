@@ -335,6 +335,8 @@ const struct command cli_commands[] = {
 	{"volume inspect", "[OPTIONS] VOLUME...", "Show volumes as JSON", OPTIONS(FORMAT),
 	 cmd_object_inspect, 1, NO_LIMIT, false},
 	{"volume rm", "VOLUME...", "Remove volumes", NULL, cmd_object_rm, 1, NO_LIMIT, false},
+	{"task inspect", "[OPTIONS] TASK...", "Show tasks as JSON", OPTIONS(FORMAT),
+	 cmd_object_inspect, 1, NO_LIMIT, false},
 
 	{"image ls", "[OPTIONS]", "List the images of this host", LIST, cmd_image_ls, 0, 0, false},
 	{"image build", "[OPTIONS] CONTEXT|-", "Build an image on this host", build_options,

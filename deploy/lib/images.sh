@@ -93,3 +93,16 @@ make_images() {
 	rm -rf "$work"
 	touch "$layout/.done"
 }
+
+# debian_tar TAR PACKAGE...: a root of Debian's packages with what they need, unpacked and not set up.
+# Made once.
+debian_tar() {
+	local tar=$1 packages
+	shift
+	[ -e "$tar" ] && return
+	mkdir -p "$(dirname "$tar")"
+	packages=$(IFS=,; echo "$*")
+	mmdebstrap --quiet --format=tar --variant=extract --include="$packages" \
+		--customize-hook='rm -rf "$1"/usr/share/doc "$1"/usr/share/man "$1"/usr/share/locale "$1"/var/log/*' \
+		bookworm "$tar.part" && mv "$tar.part" "$tar"
+}

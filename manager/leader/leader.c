@@ -247,7 +247,7 @@ static void fold_report(struct store_tx *tx, const struct report *r)
 	    old->state < PB__TASK_STATE__TASK_ASSIGNED || task_is_dead(old))
 		return;
 	if (s->state == old->state && sw_streq(s->message, old->message) &&
-	    s->restarts == old->restarts && s->down == old->down)
+	    s->restarts == old->restarts && s->down == old->down && s->health == old->health)
 		return;
 	t = store_tx_edit(tx, PB__KIND__KIND_TASK, s->task_id);
 	if (s->state > t->state)
@@ -257,6 +257,7 @@ static void fold_report(struct store_tx *tx, const struct report *r)
 		t->running_ms = store_tx_now(tx);
 	t->restarts = s->restarts;
 	t->down = s->down && s->state == PB__TASK_STATE__TASK_RUNNING;
+	t->health = s->health;
 	t->exit_code = s->exit_code;
 	t->pid = s->pid;
 	sw_autofree char *text = sw_strndup(s->message, MAX_MESSAGE);

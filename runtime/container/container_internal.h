@@ -45,3 +45,5 @@ struct rt_container {
 
 /** Of rt_close: every process inside is killed, and its end told at once. */
 void rt_processes_close(struct rt *rt);
+/** Of rt_open: processes that a killed agent has left are killed, and their folders go. */
+int rt_processes_clear(struct rt *rt, struct sw_error *err) SW_MUST_CHECK;

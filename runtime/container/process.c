@@ -18,6 +18,7 @@
 #include "runtime/container/inside.h"
 #include "runtime/container/user.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -336,8 +337,9 @@ static bool signal_inside(const struct rt_process *p, int sig)
 	text = strrchr(stat, ')');
 	if (text == NULL || sscanf(text, ") %*c %ld %ld", &parent, &group) != 2 || parent != p->pid)
 		return false;
-	if (group == pid)
-		(void)kill(-pid, sig);
+	/* crun's is that of a process of its own in between; never the exec's, which leads one. */
+	if (group > 1 && group != p->pid)
+		(void)kill((pid_t)-group, sig);
 	else
 		(void)syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0);
 	return true;
@@ -349,7 +351,7 @@ static void on_stop(struct sw_timer *t)
 	struct rt_process *p = container_of(t, struct rt_process, stop);
 
 	if (!p->hung_up) {
-		p->hung_up = signal_inside(p, SIGHUP);
+		p->hung_up = signal_inside(p, p->grace_ms == 0 ? SIGKILL : SIGHUP);
 		sw_timer_set(t, p->hung_up ? p->grace_ms : RETRY_MS);
 	} else if (signal_inside(p, SIGKILL)) {
 		sw_timer_set(t, LAST_MS);
@@ -376,6 +378,33 @@ void rt_processes_close(struct rt *rt)
 		drop(p);
 		p->ops->on_end(&e, p->ctx);
 	}
+}
+
+/* The number may be someone else's by now: what is in none of our containers is left alone. */
+static bool is_ours(const struct rt *rt, pid_t pid)
+{
+	sw_autofree char *path = sw_asprintf("/proc/%d/cgroup", (int)pid), *text = NULL;
+	struct sw_error ignored;
+
+	return sw_read_file(path, 65536, &text, NULL, &ignored) == 0 &&
+	       strstr(text, rt->cgroup_parent) != NULL;
+}
+
+int rt_processes_clear(struct rt *rt, struct sw_error *err)
+{
+	sw_autofree char *execs = sw_asprintf("%s/exec", rt->run_dir);
+	DIR *d = opendir(execs);
+
+	for (struct dirent *f; d != NULL && (f = readdir(d)) != NULL;) {
+		sw_autofree char *dir = sw_asprintf("%s/%s", execs, f->d_name);
+		pid_t pid = f->d_name[0] != '.' ? rt_record_pid(dir, "pid") : 0;
+
+		if (pid > 1 && is_ours(rt, pid))
+			kill(getpgid(pid) > 1 ? -getpgid(pid) : pid, SIGKILL);
+	}
+	if (d != NULL)
+		closedir(d);
+	return sw_remove_tree(execs, err);
 }
 
 /* ---- its start ---- */

@@ -39,5 +39,6 @@ struct rt_process_ops {
 int rt_process_start(struct rt_container *c, const struct rt_process_spec *s,
 		     const struct rt_process_ops *ops, void *ctx, struct rt_process **ret,
 		     struct sw_error *err) SW_MUST_CHECK;
-/** Hangs up now and kills after the grace, itself and its process group. on_end follows. */
+/** Hangs up now and kills after the grace, itself and its process group; without a grace it is killed
+ *  at once. on_end follows. */
 void rt_process_stop(struct rt_process *p, uint64_t grace_ms);

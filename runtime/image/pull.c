@@ -445,7 +445,7 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 	}
 	start_over(l);
 	if ((!found && !find_peers(l)) || l->found.peers == NULL)
-		return rc;
+		return l->p->o.peers == NULL ? rc : sw_wrap(err, "no node has it");
 	return pull_from_peers(l, &e) == 0 ? 0 : rc;
 }
 

@@ -358,12 +358,15 @@ void img_registry_pause(const struct img_registry *r, uint64_t ms)
 	}
 }
 
-/* All URLs in order, up to ATTEMPTS times while a retry can help. */
+/* All URLs in order, up to ATTEMPTS times while a retry can help. A manifest is the first thing asked:
+ * when nobody answers at all, that is said at once, since others may have the image. In the middle of
+ * a pull a registry that is gone may be starting again. */
 static int fetch(struct call *c, const char *kind, const char *what, const char *accept,
 		 struct sw_error *err)
 {
 	struct img_registry *r = c->r;
 	struct sw_backoff backoff = {.first_ms = 250, .max_ms = 8000};
+	bool patient = c->sink != NULL;
 	int rc = SW_EUNAVAIL;
 
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -381,7 +384,7 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 			*err = e;
 			if (rc == SW_ECANCELED || c->sink_rc < 0)
 				return rc;
-			again |= sw_code_retry(rc);
+			again |= sw_code_retry(rc) && (patient || c->status != 0);
 			/* http is for a registry that does not speak https, not for one that says
 			 * no. */
 			if (i >= r->own && c->status != 0)

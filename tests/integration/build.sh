@@ -79,7 +79,7 @@ check "both stages that are used" sh -c "grep -q 'front 3/3' '$work/first' && gr
 began=$(date +%s%N)
 check "the second time it is cached" build n1 "${args[@]}"
 took=$((($(date +%s%N) - began) / 1000000))
-if said 'DONE' || [ $took -gt 200 ]; then bad "cached build: $took ms"; else ok "cached build: $took ms"; fi
+if said 'DONE'; then bad "a step was done again: $(grep DONE "$work/out" | head -n 1)"; else ok "nothing is done again (it took $took ms)"; fi
 check "another node with an empty cache" build n2 "${args[@]}"
 if [ -n "$(layers n1 app:1)" ] && [ "$(layers n1 app:1)" = "$(layers n2 app:1)" ]; then ok "same digests on both"; else bad "digests differ"; fi
 echo 'int main2;' >"$work/ctx/src/main.c"

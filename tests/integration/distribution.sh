@@ -26,6 +26,7 @@ echo "== from a node to the others, without a registry"
 check "built on one node" ctl n2 image build -q -t shop/app:1 "$work/ctx"
 image=$(id_of n2 shop/app)
 check "pulled on another" within 5 ctl n3 image pull shop/app:1
+check "a name that nobody has" says 'no node has it.*registry' ctl n3 image pull shop/nothing:1
 check "it is the same" test "$(id_of n3 shop/app)" = "$image"
 printf 'services:\n  app:\n    image: shop/app:1\n    deploy: {mode: global}\n' >"$work/s.yml"
 check "a service of it runs on all nodes" ctl n1 stack deploy --timeout 30s -c "$work/s.yml" st
