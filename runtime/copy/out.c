@@ -14,6 +14,7 @@ enum { BLOCK = 64 * 1024 };
 
 struct out {
 	struct archive *disk, *tar;
+	struct archive_entry_linkresolver *links;
 	char *path; /* as walked, without a slash at its end */
 	char *top;  /* what the names begin with instead */
 };
@@ -89,12 +90,16 @@ static int copy_entry(struct out *o, struct archive_entry *e, struct sw_error *e
 	sw_autofree char *name =
 		sw_asprintf("%s%s%s", o->top, *rest != '/' && *rest != 0 ? "/" : "",
 			    sw_streq(rest, "/") ? "" : rest);
-	bool file = archive_entry_filetype(e) == AE_IFREG && archive_entry_hardlink(e) == NULL;
+	struct archive_entry *later = NULL;
+	bool file;
 
 	if (archive_entry_filetype(e) == AE_IFSOCK)
 		return 0; /* tar has no form for it */
 	archive_entry_set_pathname(e, name);
 	archive_entry_sparse_clear(e);
+	/* A second name of a file becomes a link to the first; nothing is put off in a tar. */
+	archive_entry_linkify(o->links, &e, &later);
+	file = archive_entry_filetype(e) == AE_IFREG && archive_entry_hardlink(e) == NULL;
 	if (archive_write_header(o->tar, e) < ARCHIVE_WARN)
 		return fail(o->tar, name, err);
 	return file && archive_entry_size(e) > 0 ? copy_content(o, name, err) : 0;
@@ -129,7 +134,9 @@ static int walk(struct out *o, struct sw_error *err)
 
 int copy_out(const char *path, bool follow, int fd, struct sw_error *err)
 {
-	struct out o = {.disk = archive_read_disk_new(), .tar = archive_write_new()};
+	struct out o = {.disk = archive_read_disk_new(),
+			.tar = archive_write_new(),
+			.links = archive_entry_linkresolver_new()};
 	struct stat st;
 	int rc = 0;
 
@@ -144,6 +151,7 @@ int copy_out(const char *path, bool follow, int fd, struct sw_error *err)
 	else
 		archive_read_disk_set_symlink_physical(o.disk);
 	archive_write_set_format_pax_restricted(o.tar);
+	archive_entry_linkresolver_set_strategy(o.links, archive_format(o.tar));
 	archive_write_set_bytes_in_last_block(o.tar, 1);
 	if (rc == 0 && archive_write_open_fd(o.tar, fd) != ARCHIVE_OK)
 		rc = fail(o.tar, "open the stream", err);
@@ -153,6 +161,7 @@ int copy_out(const char *path, bool follow, int fd, struct sw_error *err)
 		rc = fail(o.tar, "write the stream", err);
 	if (rc != 0)
 		archive_write_fail(o.tar); /* no end: a reader must not take it for whole */
+	archive_entry_linkresolver_free(o.links);
 	archive_write_free(o.tar);
 	archive_read_free(o.disk);
 	free(o.path);
