@@ -213,6 +213,10 @@ void logs_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 /** Control.Exec, as managers pass it on. */
 void exec_on_exec(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
+/* forward.c */
+/** Control.Forward, as managers pass it on. */
+void forward_on_forward(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
 /* copy.c */
 /** Control.Copy, as managers pass it on. */
 void copy_on_copy(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

@@ -683,6 +683,9 @@ static const struct rpc_method manager_methods[] = {
 static const struct rpc_method operator_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, exec_on_exec},
+	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
+	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 forward_on_forward},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
 	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, copy_on_copy},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,

@@ -58,6 +58,7 @@ CMD(image_history);
 CMD(image_prune);
 CMD(exec);
 CMD(cp);
+CMD(port_forward);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);

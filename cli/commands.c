@@ -368,6 +368,9 @@ const struct command cli_commands[] = {
 	 OPTIONS({"archive", 'a', NULL, "Keep the owners (as root)"},
 		 {"follow-link", 'L', NULL, "Follow a link at the end of the source"}),
 	 cmd_cp, 2, 2, false},
+	{"port-forward", "TASK [[ADDRESS:]LOCAL:]PORT...",
+	 "Reach ports of a task from this host, until it is interrupted", NULL, cmd_port_forward, 2,
+	 64, false},
 
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},

@@ -15,6 +15,8 @@ static void on_begin(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 const struct rpc_method control_look_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, OPERATOR, false, on_begin},
+	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
+	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, false, on_begin},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
 	 RPC_BIDI, OPERATOR, false, on_begin},
 	{0},
@@ -25,9 +27,12 @@ static const Pb__TaskAt *at_of(const ProtobufCMessage *m)
 {
 	const Pb__ExecRequest *e = (const Pb__ExecRequest *)m;
 	const Pb__CopyRequest *c = (const Pb__CopyRequest *)m;
+	const Pb__ForwardRequest *f = (const Pb__ForwardRequest *)m;
 
 	if (m->descriptor == &pb__exec_request__descriptor)
 		return e->part_case == PB__EXEC_REQUEST__PART_START ? e->start->at : NULL;
+	if (m->descriptor == &pb__forward_request__descriptor)
+		return f->part_case == PB__FORWARD_REQUEST__PART_START ? f->start->at : NULL;
 	if (m->descriptor == &pb__copy_request__descriptor)
 		return c->part_case == PB__COPY_REQUEST__PART_START ? c->start->at : NULL;
 	return NULL;

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Looking into tasks, from every manager and on every node: exec, cp, logs.
+# Looking into tasks, from every manager and on every node: exec, cp,
+# port-forward, logs.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -21,6 +22,11 @@ services:
   much:
     image: busybox
     command: sh -c 'i=0; while [ $$i -lt 60000 ]; do i=$$((i+1)); echo "line $$i of a log that is larger than every queue on its way"; done; sleep 100000'
+    init: true
+    deploy: { placement: { constraints: [node.hostname == n4] } }
+  serve:
+    image: busybox
+    command: sh -c 'httpd -p 80 -h /tmp; exec nc -ll -p 81 -e wc -c'
     init: true
     deploy: { placement: { constraints: [node.hostname == n4] } }
   all:
@@ -153,6 +159,30 @@ t.close()
 PY
 check "a stream through its own link is refused" says "symlink" sh -c "LAB=$LAB $lab ctl n1 cp - s_web.1:/mnt <$work/evil.tar"
 check "nothing went through it" not ctl n1 exec s_web.1 ls /tmp/evil-cp
+
+echo "== port-forward"
+check "a file to serve" within 10 ctl n1 cp "$work/data" s_serve:/tmp/data
+ctl n2 port-forward s_serve 18080:80 127.0.0.1:18081:81 18082:9 >"$work/forward" 2>&1 &
+check "it listens" within 10 grep -q "127.0.0.1:18082 -> port 9" "$work/forward"
+fetch() { on n2 python3 -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=20).read())' "$1"; }
+check "3 MB over it are as they were" is "$(sha256sum <"$work/data")" sh -c "$(declare -f fetch on); lab=$lab LAB=$LAB; fetch http://127.0.0.1:18080/data | sha256sum"
+# send PORT BYTES: sends, ends its side, and says what comes back
+send() {
+	on n2 python3 -c 'import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+s.sendall(b"x" * int(sys.argv[2])); s.shutdown(socket.SHUT_WR)
+r = b""
+while d := s.recv(65536): r += d
+print(r.decode().strip())' "$1" "$2"
+}
+check "one side ends before the other" is 2000000 send 18081 2000000
+many() { local i; for i in 1 2 3 4 5 6 7 8; do send 18081 $((i * 1000)) & done; wait; }
+check "eight at once" says "8000" many
+check "a port that nobody has closes" is "" send 18082 1
+check "it is told of" grep -q "nothing answers on port 9 of task .*refused" "$work/forward"
+kill $(pids ".*swarmctl --run-dir $run/n2/run port-forward")
+check "it ends" within 10 is 0 count ".*swarmctl --run-dir $run/n2/run port-forward"
+check "no words for no sense" says "wanted ..ADDRESS" ctl n2 port-forward s_serve 80:x
 
 echo "== logs"
 check "of a service" says "s_talk.1.*@n.*begin" ctl n1 service logs s_talk
