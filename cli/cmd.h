@@ -57,6 +57,8 @@ CMD(image_save);
 CMD(image_history);
 CMD(image_prune);
 CMD(exec);
+CMD(cp);
+CMD(port_forward);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);

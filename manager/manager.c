@@ -332,6 +332,9 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 
 	(void)index;
 	schedule_pass(m);
+	if ((c->kind == PB__KIND__KIND_TASK || c->kind == PB__KIND__KIND_NODE) &&
+	    !m->closer.closing)
+		logs_changed(m);
 	if (c->kind == PB__KIND__KIND_NODE && !m->closer.closing) {
 		members_reconcile(m);
 		if (c->new == NULL && m->server != NULL)
@@ -539,7 +542,7 @@ int manager_new(uv_loop_t *loop, const struct manager_options *o, struct manager
 	m->o = *o;
 	sw_rand_init(&m->rand, sw_rand_seed());
 	sw_list_init(&m->deferred);
-	sw_list_init(&m->logs);
+	logs_init(m);
 	m->store = store_new();
 	m->leader = leader_new(m->store, sw_rand_seed());
 	leader_set_zones(m->leader, zones_get, m);

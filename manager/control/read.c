@@ -401,5 +401,5 @@ void ctl_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct control *c = arg;
 
-	c->env.logs(c->env.arg, s, (const Pb__LogsRequest *)m, false);
+	c->env.logs(c->env.arg, s, (const Pb__LogsRequest *)m);
 }
