@@ -370,5 +370,6 @@ void agent_close(struct agent *a, void (*cb)(void *), void *arg)
 {
 	a->closed = cb;
 	a->closed_arg = arg;
+	worker_stop_probes(a->worker);
 	rpc_server_close(a->server, 200, on_server_closed, a);
 }

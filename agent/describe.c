@@ -7,13 +7,14 @@
 #include "proto/generic.h"
 #include "proto/msg.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { CGROUP2_MAGIC = 0x63677270 };
+enum { CGROUP2_MAGIC = 0x63677270, MAX_ROUTES = 256, MAX_ROUTES_TEXT = 1 << 20 };
 
 static const char *cgroup_kind(void)
 {
@@ -46,6 +47,42 @@ static void add_label(Pb__NodeDescription *d, const char *label)
 	sw_autofree char *key = sw_strndup(label, (size_t)(eq - label));
 
 	msg_kv_set(&d->engine_labels, &d->n_engine_labels, key, *eq == '=' ? eq + 1 : "");
+}
+
+/* "eth0\t0000000A\t00000000\t0001\t…\t00FFFFFF": destination and mask in network order, as hex. */
+static bool read_route(const char *line, char out[32])
+{
+	uint32_t to, via, mask;
+	unsigned flags;
+	char device[32], address[INET_ADDRSTRLEN];
+
+	if (sscanf(line, "%31s %x %x %x %*d %*d %*d %x", device, &to, &via, &flags, &mask) != 5)
+		return false;
+	/* Not the default one, and none of ours between gates. */
+	if (mask == 0 || (ntohl(to) & 0xfffe0000) == 0xc6120000 || ntohl(mask) == UINT32_MAX)
+		return false;
+	inet_ntop(AF_INET, &to, address, sizeof address);
+	snprintf(out, 32, "%s/%d", address, __builtin_popcount(mask));
+	return true;
+}
+
+static void add_routes(Pb__NodeDescription *d)
+{
+	sw_autofree char *text = NULL;
+	char **lines, route[32];
+
+	if (sw_read_file("/proc/net/route", MAX_ROUTES_TEXT, &text, NULL, NULL) < 0)
+		return;
+	lines = sw_strv_split(text, '\n');
+	for (char **l = lines; *l != NULL && d->n_routes < MAX_ROUTES; l++) {
+		bool known = !read_route(*l, route);
+
+		for (size_t i = 0; i < d->n_routes && !known; i++)
+			known = sw_streq(d->routes[i], route);
+		if (!known)
+			msg_add_str(&d->routes, &d->n_routes, route);
+	}
+	sw_strv_free(lines);
 }
 
 static void add_wire(Pb__NodeDescription *d, const struct net *net)
@@ -89,6 +126,7 @@ Pb__NodeDescription *describe_node(const char *hostname, const char *address, co
 	msg_set_str(&d->cgroup, cgroup_kind());
 	msg_set_str(&d->address, address);
 	msg_set_str(&d->kernel, u.release);
+	add_routes(d);
 	if (net != NULL)
 		add_wire(d, net);
 	return d;

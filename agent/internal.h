@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/health.h"
 #include "agent/identity.h"
 #include "base/backoff.h"
 #include "base/list.h"
@@ -72,6 +73,8 @@ void session_ack(struct session *s, uint64_t network, uint64_t version, const st
 /** Lines of a log request; false = the queue is full: try again. */
 bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines, size_t n,
 		 bool end) SW_MUST_CHECK;
+/** This node was told of the state of that index: no manager with an older one may assign it tasks. */
+void session_saw(struct session *s, uint64_t index);
 const char *session_manager(const struct session *s); /* NULL while detached */
 struct rpc_channel *session_channel(const struct session *s);
 
@@ -88,8 +91,12 @@ void worker_drain(struct worker *w, void (*cb)(void *), void *arg);
 void worker_close(struct worker *w);
 void worker_free(struct worker *w);
 size_t worker_running(const struct worker *w);
+/** Health checks are to be run no more: the runtime is being closed. */
+void worker_stop_probes(struct worker *w);
 /** The task's container has ended, or there is no such task. */
 bool worker_task_ended(const struct worker *w, uint64_t task);
+/** The container of a task that runs here now; NULL with the reason. */
+struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err);
 /** The log of a task's container, or NULL. */
 const char *worker_log_path(const struct worker *w, uint64_t task);
 
@@ -126,6 +133,13 @@ struct task {
 	bool busy;      /* a callback is due */
 	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
 	uint32_t in_a_row;               /* restarts in place without a stable run between */
+	struct health health;
+	const struct rt_health *check; /* while it is probed; the container's */
+	struct rt_exec *probe;         /* one is running */
+	uint64_t probe_ms;             /* when it began; or when the next one is due */
+	bool failing;                  /* the managers were told of a failed probe */
+	int64_t run_ms;                /* wall clock: when the container was started, if probed */
+	char *sick;                    /* why it is being stopped as unhealthy, or NULL */
 };
 
 struct task *task_new(struct worker *w, uint64_t id);
@@ -134,9 +148,21 @@ void task_free(struct task *t);
 void task_go(struct task *t);
 void task_exited(struct task *t, const struct rt_exit *e);
 /** What an earlier run of the agent left of it. */
-void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskStatus *ended);
+void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskRecord *r);
 /** TASK_WAITING: its delay is over. */
 void task_restart(struct task *t);
+
+/** Its health is another, or has been found bad once more; text: what the last probe said. */
+void task_health_changed(struct task *t, const char *text);
+
+/* probe.c: health checks. */
+struct probes *probes_new(struct agent *a);
+/** The container runs. `resume`: it was healthy when an earlier agent last looked. */
+void probes_begin(struct probes *p, struct task *t, bool resume);
+/** No more of it, also of the one that is running. */
+void probes_end(struct probes *p, struct task *t);
+void probes_close(struct probes *p);
+void probes_free(struct probes *p);
 
 /* restart.c */
 /** Whether the task that ended is restarted in place, and after how long. Counts it. */
@@ -154,6 +180,9 @@ const Pb__Config *worker_config(const struct worker *w, uint64_t id);
 bool worker_network_is_internal(const struct worker *w, uint64_t id);
 void worker_task_changed(struct worker *w, struct task *t);
 void worker_task_gone(struct worker *w, struct task *t);
+struct probes *worker_probes(const struct worker *w);
+/** What another life of the agent must know of it has changed. */
+void worker_save(struct worker *w, const struct task *t);
 /** A task waits for its restart: the worker's timer is to be set anew. */
 void worker_restarts_changed(struct worker *w);
 
@@ -183,6 +212,10 @@ struct logs *logs_new(struct agent *a, struct session *s);
 void logs_order(struct logs *l, const Pb__LogOrder *o);
 void logs_reset(struct logs *l); /* the stream is gone */
 void logs_close(struct logs *l);
+
+/* exec.c */
+/** Control.Exec, as managers pass it on. */
+void exec_on_exec(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* local.c */
 extern const struct rpc_method local_methods[]; /* argument: the struct agent */

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/strmap.h"
 #include "proto/msg.h"
+#include "proto/look.pb-c.h"
 #include "proto/peer.pb-c.h"
 
 #include <pthread.h>
@@ -671,8 +672,10 @@ static const struct rpc_method peer_methods[] = {
 	{0},
 };
 
-/* Builds that a manager passes on for an operator. The argument is the agent. */
-static const struct rpc_method build_methods[] = {
+/* What a manager passes on for an operator. The argument is the agent. */
+static const struct rpc_method operator_methods[] = {
+	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
+	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, exec_on_exec},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
 	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
 	 build_on_build},
@@ -681,7 +684,7 @@ static const struct rpc_method build_methods[] = {
 
 void peers_start(struct peers *p)
 {
-	const struct rpc_table tables[] = {{peer_methods, p}, {build_methods, p->a}, {0}};
+	const struct rpc_table tables[] = {{peer_methods, p}, {operator_methods, p->a}, {0}};
 	const struct rpc_server_options o = {.tables = tables, .arg = p};
 	sw_autofree char *address = sw_asprintf("%s:%u", p->a->id.advertise, p->a->o.peer_port);
 	struct sw_error err;

@@ -34,6 +34,7 @@ struct session {
 	char *manager;          /* that the channel goes to */
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
+	uint64_t seen;        /* the latest state that this node was told of */
 	struct omap statuses; /* (task, 0) -> Pb__TaskStatus to be sent */
 	struct omap acks;     /* (network, 0) -> struct ack */
 	struct sw_timer retry, beat;
@@ -183,6 +184,12 @@ bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines
 
 /* ---- in ---- */
 
+void session_saw(struct session *s, uint64_t index)
+{
+	if (index > s->seen)
+		s->seen = index;
+}
+
 static void take_role(struct session *s, const Pb__ManagerMessage *m)
 {
 	if (m->role_set)
@@ -230,6 +237,8 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 	if (m->heartbeat_ms != 0)
 		s->heartbeat_ms = m->heartbeat_ms;
 	take_managers(s, m);
+	if (m->assignments != NULL)
+		session_saw(s, m->assignments->version);
 	if (m->assignments != NULL)
 		worker_assign(s->a->worker, m->assignments);
 	if (m->logs != NULL)
@@ -293,6 +302,7 @@ static void say_hello(struct session *s)
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels, s->a->o.generic, s->a->net);
 	h.description->peer_port = s->a->o.peer_port;
+	h.seen = s->seen;
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
@@ -345,6 +355,7 @@ void session_start(struct session *s)
 void session_stop(struct session *s)
 {
 	s->running = false;
+	s->seen = 0; /* the next cluster is another one */
 	sw_timer_stop(&s->retry);
 	if (s->stream != NULL)
 		rpc_stream_cancel(s->stream);

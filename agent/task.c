@@ -4,6 +4,9 @@
  *	IDLE → PULLING → JOINING → CREATING → CREATED → STARTING → RUNNING → (STOPPING) → ENDED
  *	                                      (waits while only READY is wanted)
  *
+ * With a health check the managers hear of STARTING until the first success, though the container
+ * runs; one that is found unhealthy is stopped, and its end is a failure whatever its status says.
+ *
  * task_go looks at what is wanted (desired, removed) and at where the task is, and begins the one
  * next thing; each callback records and calls task_go again. A failure on the way ends the task:
  * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until
@@ -45,6 +48,7 @@ void task_free(struct task *t)
 	msg_free(t->revision != NULL ? &t->revision->base : NULL);
 	msg_set_str(&t->status.message, "");
 	free(t->netns);
+	free(t->sick);
 	free(t);
 }
 
@@ -89,6 +93,7 @@ static void fail(struct task *t, const struct sw_error *err)
 
 	sw_warn("task failed", SW_ID("task", t->id), SW_ERR(err));
 	t->step = TASK_ENDED;
+	probes_end(worker_probes(t->w), t);
 	leave_networks(t);
 	report(t, had_process ? PB__TASK_STATE__TASK_FAILED : PB__TASK_STATE__TASK_REJECTED,
 	       err->msg);
@@ -443,6 +448,70 @@ static void begin_create(struct task *t)
 	task_go(t);
 }
 
+/* ---- health ---- */
+
+/* The state stays what it was: STARTING, or RUNNING and down if it is a restart in place. */
+static void begin_checked(struct task *t)
+{
+	t->step = TASK_RUNNING;
+	t->started_ms = 0; /* it is stable a while after its first success */
+	t->run_ms = sw_wall_ms();
+	t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
+	probes_begin(worker_probes(t->w), t, false);
+	worker_save(t->w, t);
+	report(t, t->status.state, "waits for its health check");
+}
+
+static void found_healthy(struct task *t)
+{
+	bool first = t->status.health != PB__TASK_HEALTH__HEALTH_HEALTHY;
+
+	t->status.health = PB__TASK_HEALTH__HEALTH_HEALTHY;
+	t->status.down = false;
+	if (first) {
+		t->started_ms = sw_mono_ms();
+		worker_save(t->w, t);
+	}
+	report(t, PB__TASK_STATE__TASK_RUNNING, "");
+}
+
+/* Taken out of service at once; what follows is its end, by task_exited. */
+static void found_unhealthy(struct task *t, const char *text)
+{
+	probes_end(worker_probes(t->w), t);
+	t->sick = sw_asprintf("unhealthy: %s", text);
+	t->status.health = PB__TASK_HEALTH__HEALTH_UNHEALTHY;
+	t->status.down = true;
+	sw_warn("task unhealthy", SW_ID("task", t->id), SW_STR("text", text));
+	worker_save(t->w, t);
+	report(t, t->status.state, t->sick);
+	rt_stop(t->container, 0, -1);
+}
+
+void task_health_changed(struct task *t, const char *text)
+{
+	sw_autofree char *failing = NULL;
+
+	switch (t->health.state) {
+	case HEALTH_UNHEALTHY:
+		found_unhealthy(t, text);
+		return;
+	case HEALTH_HEALTHY:
+		if (t->health.streak == 0) {
+			found_healthy(t);
+			return;
+		}
+		break;
+	case HEALTH_STARTING:
+		break;
+	}
+	failing = t->health.streak == 0
+			  ? sw_asprintf("health check failed: %s", text)
+			  : sw_asprintf("health check failed (%u of %u): %s", t->health.streak,
+					t->check->retries, text);
+	report(t, t->status.state, failing);
+}
+
 static void on_started(struct rt_container *c, const struct sw_error *err, void *ctx)
 {
 	struct task *t = ctx;
@@ -459,6 +528,8 @@ static void on_started(struct rt_container *c, const struct sw_error *err, void 
 
 		sw_fail(&e, err->code, "%s", what);
 		fail(t, &e);
+	} else if (rt_health(t->container) != NULL) {
+		begin_checked(t);
 	} else {
 		t->step = TASK_RUNNING;
 		t->status.down = false;
@@ -495,7 +566,12 @@ static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char
 					     (double)delay / 1000, why[0] != 0 ? ": " : "", why);
 	t->step = TASK_WAITING;
 	t->status.down = true;
-	report(t, PB__TASK_STATE__TASK_RUNNING, text);
+	if (t->status.health == PB__TASK_HEALTH__HEALTH_NONE) {
+		report(t, PB__TASK_STATE__TASK_RUNNING, text);
+	} else { /* what was never healthy has not run yet */
+		t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
+		report(t, t->status.state, text);
+	}
 	worker_restarts_changed(t->w);
 	return true;
 }
@@ -532,11 +608,16 @@ void task_restart(struct task *t)
 
 void task_exited(struct task *t, const struct rt_exit *e)
 {
-	char why[320] = "";
-	bool asked = t->stop_asked;
+	char why[600] = "";
+	bool asked = t->stop_asked, sick = t->sick != NULL;
+	struct rt_exit as = *e;
 
+	probes_end(worker_probes(t->w), t);
 	t->status.exit_code = e->code;
-	if (e->lost)
+	as.code = sick && e->code == 0 ? 1 : e->code;
+	if (sick)
+		snprintf(why, sizeof why, "%s", t->sick);
+	else if (e->lost)
 		snprintf(why, sizeof why, "%s", e->reason);
 	else if (e->oom)
 		snprintf(why, sizeof why,
@@ -546,14 +627,15 @@ void task_exited(struct task *t, const struct rt_exit *e)
 	else if (e->code != 0)
 		snprintf(why, sizeof why, "task: non-zero exit (%d)%s%s", e->code,
 			 e->reason[0] != 0 ? ": " : "", e->reason);
-	if (!asked && wait_for_restart(t, e, why))
+	free(take_ptr(&t->sick));
+	if (!asked && wait_for_restart(t, &as, why))
 		return;
 	t->step = TASK_ENDED;
 	t->status.down = false;
 	leave_networks(t);
 	if (asked)
 		report(t, PB__TASK_STATE__TASK_SHUTDOWN, "");
-	else if (e->lost || e->code != 0)
+	else if (as.lost || as.code != 0)
 		report(t, PB__TASK_STATE__TASK_FAILED, why);
 	else
 		report(t, PB__TASK_STATE__TASK_COMPLETE, "");
@@ -597,6 +679,7 @@ static void go_down(struct task *t)
 	case TASK_RUNNING:
 		t->step = TASK_STOPPING;
 		t->stop_asked = true;
+		probes_end(worker_probes(t->w), t);
 		rt_stop(t->container, 0, -1);
 		return;
 	case TASK_STOPPING:
@@ -659,8 +742,32 @@ void task_go(struct task *t)
 		go_up(t);
 }
 
-void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskStatus *ended)
+/* A container that was running, or is said to be: its end is told by on_exit. */
+static void adopt_running(struct task *t, struct rt_container *c, const Pb__TaskRecord *r)
 {
+	t->step = TASK_RUNNING;
+	t->status.state = PB__TASK_STATE__TASK_RUNNING;
+	t->status.pid = (uint32_t)rt_pid(c);
+	if (rt_health(c) == NULL)
+		return;
+	t->run_ms = r->started_ms;
+	t->status.health = r->healthy ? PB__TASK_HEALTH__HEALTH_HEALTHY : PB__TASK_HEALTH__HEALTH_STARTING;
+	if (!r->healthy)
+		t->status.state = PB__TASK_STATE__TASK_STARTING;
+	if (r->sick[0] != 0) {
+		t->sick = sw_strdup(r->sick);
+		t->status.health = PB__TASK_HEALTH__HEALTH_UNHEALTHY;
+		t->status.down = true;
+		rt_stop(c, 0, -1);
+	} else if (rt_state_of(c) == RT_RUNNING) {
+		probes_begin(worker_probes(t->w), t, r->healthy);
+	}
+}
+
+void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskRecord *r)
+{
+	const Pb__TaskStatus *ended = r->status;
+
 	t->container = c;
 	if (c != NULL)
 		rt_set_ctx(c, t);
@@ -677,18 +784,12 @@ void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskStatus *en
 	switch (rt_state_of(c)) {
 	case RT_RUNNING:
 	case RT_STARTING:
-		t->step = TASK_RUNNING;
-		t->status.state = PB__TASK_STATE__TASK_RUNNING;
-		t->status.pid = (uint32_t)rt_pid(c);
+	case RT_EXITED: /* on_exit follows, also for those that ended while no agent ran */
+		adopt_running(t, c, r);
 		return;
 	case RT_CREATED:
 		t->step = TASK_CREATED;
 		t->status.state = PB__TASK_STATE__TASK_READY;
-		return;
-	case RT_EXITED:
-		/* on_exit follows, also for those that ended while no agent ran. */
-		t->step = TASK_RUNNING;
-		t->status.state = PB__TASK_STATE__TASK_RUNNING;
 		return;
 	default:
 		t->step = TASK_ENDED;

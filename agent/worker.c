@@ -18,9 +18,10 @@ struct worker {
 	struct omap revisions; /* (revision, 0) -> Pb__Revision */
 	struct omap secrets;   /* (secret, 0) -> Pb__Secret */
 	struct omap configs;
-	struct omap networks; /* (network, 0): a view came */
-	struct omap internal; /* (network, 0): views of networks that are internal */
+	struct omap networks;     /* (network, 0): a view came */
+	struct omap internal;     /* (network, 0): views of networks that are internal */
 	struct sw_timer restarts; /* the earliest of all tasks that wait for one */
+	struct probes *probes;
 	void (*drained)(void *);
 	void *drained_arg;
 };
@@ -45,7 +46,7 @@ void worker_restarts_changed(struct worker *w)
 static void on_restarts(struct sw_timer *timer)
 {
 	struct worker *w = container_of(timer, struct worker, restarts);
-	struct omap due = { 0 };
+	struct omap due = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 	uint64_t now = sw_mono_ms();
 
@@ -64,6 +65,7 @@ struct worker *worker_new(struct agent *a)
 	struct worker *w = sw_new(struct worker);
 
 	w->agent = a;
+	w->probes = probes_new(a);
 	sw_timer_init(&w->restarts, a->loop, &a->closer, on_restarts);
 	return w;
 }
@@ -71,6 +73,15 @@ struct worker *worker_new(struct agent *a)
 void worker_close(struct worker *w)
 {
 	sw_timer_close(&w->restarts);
+	probes_close(w->probes);
+}
+
+void worker_stop_probes(struct worker *w)
+{
+	struct omap_iter it = omap_begin(&w->tasks);
+
+	for (struct task *t; (t = omap_next(&it)) != NULL;)
+		probes_end(w->probes, t);
 }
 
 static void free_all(struct omap *m)
@@ -94,12 +105,13 @@ void worker_free(struct worker *w)
 	free_all(&w->configs);
 	omap_fini(&w->networks);
 	omap_fini(&w->internal);
+	probes_free(w->probes);
 	free(w);
 }
 
 /* ---- records ---- */
 
-static void save(struct worker *w, const struct task *t)
+void worker_save(struct worker *w, const struct task *t)
 {
 	Pb__TaskRecord r = PB__TASK_RECORD__INIT;
 	struct sw_error err;
@@ -107,6 +119,10 @@ static void save(struct worker *w, const struct task *t)
 	r.assignment = t->a;
 	r.revision = t->revision;
 	r.egress = t->egress;
+	r.healthy = t->status.health == PB__TASK_HEALTH__HEALTH_HEALTHY;
+	r.started_ms = t->run_ms;
+	if (t->sick != NULL)
+		r.sick = t->sick;
 	if (!task_state_of(t->status.state)->live)
 		r.status = (Pb__TaskStatus *)&t->status;
 	if (records_save(w->agent->records_dir, &r, &err) != 0)
@@ -118,7 +134,7 @@ void worker_task_changed(struct worker *w, struct task *t)
 	/* What a restart must know: that it is ours and what it is made of, and how it ended. */
 	if (t->status.state <= PB__TASK_STATE__TASK_PREPARING ||
 	    !task_state_of(t->status.state)->live)
-		save(w, t);
+		worker_save(w, t);
 }
 
 void worker_task_gone(struct worker *w, struct task *t)
@@ -145,9 +161,10 @@ static void adopt(void *arg, Pb__TaskRecord *takes)
 	t->egress = takes->egress;
 	takes->assignment = NULL;
 	takes->revision = NULL;
-	task_adopt(t, rt_find(w->agent->rt, sw_id(t->id).s), takes->status);
+	task_adopt(t, rt_find(w->agent->rt, sw_id(t->id).s), takes);
 	msg_free(&takes->base);
 	omap_set(&w->tasks, one(t->id), t);
+	session_saw(w->agent->session, t->a->task->version);
 	if (t->step >= TASK_CREATED && t->step <= TASK_STOPPING && w->agent->net != NULL &&
 	    task_fill_sandbox(t, &s)) {
 		t->sandboxed = net_keep(w->agent->net, &s);
@@ -389,6 +406,11 @@ void worker_drain(struct worker *w, void (*cb)(void *), void *arg)
 
 /* ---- questions ---- */
 
+struct probes *worker_probes(const struct worker *w)
+{
+	return w->probes;
+}
+
 struct agent *worker_agent(const struct worker *w)
 {
 	return w->agent;
@@ -431,4 +453,22 @@ const char *worker_log_path(const struct worker *w, uint64_t task)
 	const struct task *t = omap_get(&w->tasks, one(task));
 
 	return t != NULL && t->container != NULL ? rt_log_path(t->container) : NULL;
+}
+
+struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err)
+{
+	const struct task *t = omap_get(&w->tasks, one(task));
+
+	if (t == NULL)
+		sw_fail(err, SW_ENOTFOUND, "task %s is not on node %s", sw_id(task).s,
+			w->agent->o.hostname);
+	else if (t->step == TASK_WAITING)
+		sw_fail(err, SW_EPRECOND, "task %s waits to be restarted", sw_id(task).s);
+	else if (t->step > TASK_RUNNING)
+		sw_fail(err, SW_EPRECOND, "task %s has ended, or is being stopped", sw_id(task).s);
+	else if (t->step < TASK_RUNNING || rt_state_of(t->container) != RT_RUNNING)
+		sw_fail(err, SW_EPRECOND, "task %s does not run yet", sw_id(task).s);
+	else
+		return t->container;
+	return NULL;
 }

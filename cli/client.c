@@ -341,6 +341,16 @@ static int open_control(struct client *c, struct sw_error *err)
 	return c->remote ? open_remote(c, err) : open_manager(c, err);
 }
 
+int client_open(struct client *c, struct rpc_channel **ret, uv_loop_t **ret_loop,
+		struct sw_error *err)
+{
+	int rc = open_control(c, err);
+
+	*ret = c->control;
+	*ret_loop = &c->loop;
+	return rc;
+}
+
 int client_stream(struct client *c, enum cli_method m, const ProtobufCMessage *request,
 		  const struct client_stream_ops *ops, void *arg, struct sw_error *err)
 {

@@ -47,6 +47,13 @@ int client_stream(struct client *c, enum cli_method m, const ProtobufCMessage *r
 		  struct sw_error *err) SW_MUST_CHECK;
 void client_stop(struct client *c);
 
+/**
+ * For calls that go on beside files and sockets: the channel that Control's methods are called on
+ * and the loop that it is on, which the caller runs. Both stay the client's.
+ */
+int client_open(struct client *c, struct rpc_channel **ret, uv_loop_t **ret_loop,
+		struct sw_error *err) SW_MUST_CHECK;
+
 /** All objects of a kind, in the order of their ids. */
 struct objects {
 	ProtobufCMessage **v;

@@ -56,6 +56,7 @@ CMD(image_tag);
 CMD(image_save);
 CMD(image_history);
 CMD(image_prune);
+CMD(exec);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);
@@ -87,6 +88,13 @@ void cmd_count_tasks(const Pb__Service *s, const struct objects *tasks, uint64_t
 /** Of a job's last run: tasks that completed, and how many are to; false for other services. */
 bool cmd_count_completed(const Pb__Service *s, const struct objects *tasks, uint64_t *ret_completed,
 			 uint64_t *ret_total);
+/**
+ * The task that a word means: an id or its beginning, SERVICE.SLOT, SERVICE.NODE of a global
+ * service, or SERVICE alone (its first task that runs). Of several in a slot the one that is to
+ * run.
+ */
+int cmd_find_task(struct cli *cli, const char *word, struct Pb__TaskAt *ret,
+		  struct sw_error *err) SW_MUST_CHECK;
 /** Tasks as `ps` prints them. */
 int cmd_print_tasks(struct cli *cli, const struct objects *tasks,
 		    struct sw_error *err) SW_MUST_CHECK;

@@ -1,5 +1,5 @@
 /*
- * What networks, secrets, configs, volumes (and, to look at, services and nodes) have in common:
+ * What networks, secrets, configs, volumes (and, to look at, services, nodes and tasks) have in common:
  * create, ls, inspect, rm; and events. The command's first word says which kind: one row each.
  */
 #include "cli/cmd.h"
@@ -44,6 +44,7 @@ static const struct kind kinds[] = {
 	 "table {{.Driver}}\t{{.Name}}", volume_headers},
 	{"service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL},
 	{"node", PB__KIND__KIND_NODE, METHOD_NR, METHOD_NR, NULL, NULL},
+	{"task", PB__KIND__KIND_TASK, METHOD_NR, METHOD_NR, NULL, NULL},
 };
 
 static const struct kind *kind_of(const struct cli *cli)

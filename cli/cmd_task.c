@@ -54,8 +54,9 @@ static const char *image_of(const struct cli *cli, const Pb__Revision *r)
 static char *error_of(const struct cli *cli, const Pb__Task *t)
 {
 	bool show = t->message[0] != 0 &&
-		    (t->down || (t->state != PB__TASK_STATE__TASK_RUNNING &&
-				 t->state != PB__TASK_STATE__TASK_SHUTDOWN));
+		    (t->down || t->health != PB__TASK_HEALTH__HEALTH_NONE ||
+		     (t->state != PB__TASK_STATE__TASK_RUNNING &&
+		      t->state != PB__TASK_STATE__TASK_SHUTDOWN));
 	bool cut = strlen(t->message) > 30 && !cli_flag(cli, "no-trunc");
 
 	if (!show)
@@ -63,18 +64,32 @@ static char *error_of(const struct cli *cli, const Pb__Task *t)
 	return sw_asprintf("\"%.*s%s\"", cut ? 29 : 480, t->message, cut ? "…" : "");
 }
 
+static const char *health_of(const Pb__Task *t)
+{
+	static const char *const names[] = {"", "starting", "healthy", "unhealthy"};
+
+	return task_is_dead(t) ? "" : names[(unsigned)t->health % SW_COUNT(names)];
+}
+
+/* "Running 3 minutes ago (healthy)" */
+static char *state_text(const Pb__Task *t)
+{
+	sw_autofree char *state = capital(t->down ? "restarting" : task_state_of(t->state)->name);
+	const char *health = health_of(t);
+	int64_t since = t->state_ms != 0 ? t->state_ms : t->created_ms;
+	char ago[48];
+
+	return sw_asprintf("%s %s%s%s%s", state, human_ago(since, sw_wall_ms(), ago),
+			   health[0] != 0 ? " (" : "", health, health[0] != 0 ? ")" : "");
+}
+
 static json_t *row_of(const struct cli *cli, const struct line *l, bool history,
 		      const Pb__Service *s, const Pb__Revision *r, const Pb__Node *n)
 {
-	char id[16], ago[48];
+	char id[16];
 	sw_autofree char *name = sw_asprintf("%s%s", history ? " \\_ " : "", l->name);
 	sw_autofree char *desired = capital(task_state_of(l->t->desired)->name);
-	sw_autofree char *state =
-		capital(l->t->down ? "restarting" : task_state_of(l->t->state)->name);
-	sw_autofree char *current =
-		sw_asprintf("%s %s", state,
-			    human_ago(l->t->state_ms != 0 ? l->t->state_ms : l->t->created_ms,
-				      sw_wall_ms(), ago));
+	sw_autofree char *current = state_text(l->t);
 	sw_autofree char *error = error_of(cli, l->t);
 	struct sw_id_text node_id = sw_id(l->t->node_id);
 	const char *node = n != NULL && n->description != NULL && !cli_flag(cli, "no-resolve")
@@ -83,9 +98,10 @@ static json_t *row_of(const struct cli *cli, const struct line *l, bool history,
 						: "";
 
 	(void)s;
-	return json_pack("{ssssssssssssssss}", "ID", cmd_id(cli, l->t->id, id), "Name", name,
+	return json_pack("{ssssssssssssssssss}", "ID", cmd_id(cli, l->t->id, id), "Name", name,
 			 "Image", image_of(cli, r), "Node", node, "DesiredState", desired,
-			 "CurrentState", current, "Error", error, "Ports", "");
+			 "CurrentState", current, "Error", error, "Ports", "", "Health",
+			 health_of(l->t));
 }
 
 int cmd_print_tasks(struct cli *cli, const struct objects *tasks, struct sw_error *err)

@@ -162,6 +162,16 @@ static const struct cli_option logs_options[] = {
 	{0},
 };
 
+static const struct cli_option exec_options[] = {
+	{"interactive", 'i', NULL, "Pass standard input on"},
+	{"tty", 't', NULL, "Give it a terminal"},
+	{"detach", 'd', NULL, "Do not wait for its end, nor show what it says"},
+	{"env", 'e', "NAME=VALUE", "A further variable (several)"},
+	{"user", 'u', "USER[:GROUP]", "Run it as that user"},
+	{"workdir", 'w', "DIR", "Run it in that folder"},
+	{0},
+};
+
 static const struct cli_option deploy_options[] = {
 	{"compose-file", 'c', "FILE", "Stack file, - for standard input (several)"},
 	{"prune", 0, NULL, "Remove services that the file no longer has"},
@@ -321,6 +331,8 @@ const struct command cli_commands[] = {
 	{"volume inspect", "[OPTIONS] VOLUME...", "Show volumes as JSON", OPTIONS(FORMAT),
 	 cmd_object_inspect, 1, NO_LIMIT, false},
 	{"volume rm", "VOLUME...", "Remove volumes", NULL, cmd_object_rm, 1, NO_LIMIT, false},
+	{"task inspect", "[OPTIONS] TASK...", "Show tasks as JSON", OPTIONS(FORMAT),
+	 cmd_object_inspect, 1, NO_LIMIT, false},
 
 	{"image ls", "[OPTIONS]", "List the images of this host", LIST, cmd_image_ls, 0, 0, false},
 	{"image build", "[OPTIONS] CONTEXT|-", "Build an image on this host", build_options,
@@ -344,6 +356,9 @@ const struct command cli_commands[] = {
 	 cmd_image_inspect, 1, NO_LIMIT, false},
 	{"image rm", "IMAGE...", "Remove images from this host", NULL, cmd_image_rm, 1, NO_LIMIT,
 	 false},
+
+	{"exec", "[OPTIONS] TASK COMMAND [ARG...]", "Run a command in a task, on whatever node",
+	 exec_options, cmd_exec, 2, NO_LIMIT, true},
 
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},

@@ -51,6 +51,8 @@ static json_t *enum_value(const ProtobufCEnumDescriptor *d, int v)
 	/* TASK_RUNNING → running: the type's own prefix says nothing here. */
 	if (sw_after(s, "TASK_") != NULL || sw_after(s, "NODE_") != NULL)
 		s += 5;
+	else if (sw_after(s, "HEALTH_") != NULL)
+		s += 7;
 	for (; *s != 0; s++)
 		sw_buf_addc(&b, (char)tolower((unsigned char)*s));
 	j = json_string(sw_buf_str(&b));

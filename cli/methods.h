@@ -32,6 +32,7 @@
 	X(ConfigUpdate, config_update_request, id_reply, RPC_UNARY)            \
 	X(VolumeCreate, volume_create_request, id_reply, RPC_UNARY)            \
 	X(VolumeRemove, ref, id_reply, RPC_UNARY)                              \
+	X(Exec, exec_request, exec_reply, RPC_BIDI)                            \
 	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY)       \
 	X(OperatorIssue, operator_issue_request, operator_issue_reply, RPC_UNARY)
 

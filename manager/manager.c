@@ -509,6 +509,7 @@ static int open_server(struct manager *m, struct sw_error *err)
 		{dispatch_methods, m->dispatch},
 		{ca_methods, m->ca},
 		{raft_methods, m},
+		{control_look_methods, m->control},
 		{control_image_methods, m->control},
 		{0},
 	};

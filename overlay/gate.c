@@ -22,9 +22,10 @@ struct service {
 	uint64_t id, state; /* of the last change */
 	struct port *ports;
 	size_t n_ports;
-	uint32_t *slots;  /* marks, one a task that takes connections; sorted */
-	uint32_t *locals; /* addresses of those that are here; sorted */
-	size_t n_slots, n_locals;
+	uint32_t *slots;   /* marks, one a task that takes connections; sorted */
+	uint32_t *locals;  /* addresses of those here that are chosen from; sorted */
+	uint32_t *present; /* of all that are here, whatever their state; sorted */
+	size_t n_slots, n_locals, n_present;
 	size_t rotate;
 };
 
@@ -60,6 +61,7 @@ static void service_free(struct service *s)
 	free(s->ports);
 	free(s->slots);
 	free(s->locals);
+	free(s->present);
 	free(s);
 }
 
@@ -235,6 +237,11 @@ static void log_removed(struct gate *g, const struct service *old, const struct 
 	for (size_t i = 0; i < old->n_locals; i++)
 		if (!has_u32(new->locals, new->n_locals, old->locals[i]))
 			log_flow(g, (struct lb_flow){.backend = old->locals[i]});
+	/* Where there was a task there is nobody: a connection that was on its way there begins
+	 * anew, an open one is reset. */
+	for (size_t i = 0; i < old->n_present; i++)
+		if (!has_u32(new->present, new->n_present, old->present[i]))
+			log_flow(g, (struct lb_flow){.backend = old->present[i], .all = true});
 	for (size_t i = 0; i < old->n_slots; i++) {
 		uint32_t mark = old->slots[i];
 
@@ -247,14 +254,25 @@ static void log_removed(struct gate *g, const struct service *old, const struct 
 	}
 }
 
-static bool has_ready_here(const struct view *v, uint64_t service, uint32_t self)
+/* Which of a service's tasks here are taken: the best kind that there is. */
+enum kind { TAKES, DRAINS, STARTS, NONE };
+
+static enum kind kind_of(const Pb__Endpoint *e)
+{
+	return view_takes_connections(e) ? TAKES : e->draining ? DRAINS : STARTS;
+}
+
+static enum kind best_here(const struct gate *g, const struct view *v, uint64_t service,
+			   uint32_t self)
 {
 	struct omap_iter it = omap_seek(&v->members, (struct omap_key){service, 0});
+	enum kind best = NONE;
 
 	for (const Pb__Endpoint *e; (e = omap_next_in(&it, service)) != NULL;)
-		if (e->node_address == self && view_takes_connections(e))
-			return true;
-	return false;
+		if (e->node_address == self && kind_of(e) < best &&
+		    g->local(g->arg, e->task_id) != 0)
+			best = kind_of(e);
+	return best;
 }
 
 /* Another node may hear of a task sooner or later than this one. So what it sends here goes to a
@@ -265,18 +283,22 @@ static struct service *service_now(const struct gate *g, const struct view *v,
 {
 	struct service *s = sw_new(struct service);
 	struct omap_iter it = omap_seek(&v->members, (struct omap_key){sv->service_id, 0});
-	size_t cap_slots = 0, cap_locals = 0;
-	bool want_ready;
+	size_t cap_slots = 0, cap_locals = 0, cap_present = 0;
+	enum kind best;
 
 	s->id = sv->service_id;
 	s->ports = ports_of(sv, &s->n_ports);
-	want_ready = has_ready_here(v, sv->service_id, self);
+	best = best_here(g, v, sv->service_id, self);
 	for (const Pb__Endpoint *e; (e = omap_next_in(&it, sv->service_id)) != NULL;) {
 		uint32_t here = e->node_address == self ? g->local(g->arg, e->task_id) : 0;
 		uint32_t mark = e->node_address == self ? (here != 0 ? GATE_HERE : 0)
 							: number_of(v, e->node_id);
 
-		if (here != 0 && view_takes_connections(e) == want_ready) {
+		if (here != 0) {
+			sw_grow(s->present, cap_present, s->n_present + 1);
+			s->present[s->n_present++] = here;
+		}
+		if (here != 0 && kind_of(e) == best) {
 			sw_grow(s->locals, cap_locals, s->n_locals + 1);
 			s->locals[s->n_locals++] = here;
 		}
@@ -287,6 +309,8 @@ static struct service *service_now(const struct gate *g, const struct view *v,
 	}
 	if (s->n_slots > 0)
 		qsort(s->slots, s->n_slots, sizeof *s->slots, by_u32);
+	if (s->n_present > 0)
+		qsort(s->present, s->n_present, sizeof *s->present, by_u32);
 	if (s->n_locals > 0)
 		qsort(s->locals, s->n_locals, sizeof *s->locals, by_u32);
 	return s;
@@ -313,7 +337,8 @@ static enum outcome refresh_one(struct gate *g, const struct view *v, uint64_t i
 	new = service_now(g, v, sv, self);
 	o = old == NULL || !same_ports(old, new) ? LAYOUT
 	    : same_u32(old->slots, old->n_slots, new->slots, new->n_slots) &&
-			    same_u32(old->locals, old->n_locals, new->locals, new->n_locals)
+			    same_u32(old->locals, old->n_locals, new->locals, new->n_locals) &&
+			    same_u32(old->present, old->n_present, new->present, new->n_present)
 		    ? SAME
 		    : SLOTS;
 	if (o == SAME) {

@@ -362,17 +362,24 @@ static void do_all_away(struct worker *w, const struct sync *s, struct sw_error 
 	sw_buf_fini(&text);
 }
 
+static void drop_boxes(struct worker *w, struct sync *s)
+{
+	for (size_t i = 0; i < s->n_drops; i++)
+		if (s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
+			continue; /* told in s->err; found again by the next start */
+}
+
 void sync_run(struct worker *w, struct sync *s)
 {
 	for (size_t i = 0; i < s->n_boxes; i++)
 		s->boxes[i].udp = -1;
 	for (size_t i = 0; i < s->n_drops; i++)
-		if (s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
-			continue; /* told in s->err; found again by the next start */
-	for (size_t i = 0; i < s->n_drops; i++)
 		if (!s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
 			continue;
+	/* A network may be made anew in this order; sandboxes go last, when nothing leads to them.
+	 */
 	if (s->all_away) {
+		drop_boxes(w, s);
 		do_all_away(w, s, &s->err);
 		return;
 	}
@@ -404,6 +411,7 @@ void sync_run(struct worker *w, struct sync *s)
 	for (size_t i = 0; i < w->n_places; i++)
 		place_fini(&w->places[i]);
 	w->n_places = 0;
+	drop_boxes(w, s);
 }
 
 int worker_init(struct worker *w, struct sw_error *err)

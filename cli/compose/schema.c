@@ -84,7 +84,8 @@ LEVEL(healthcheck, "healthcheck", {"test", ST_ANY, 0, NORMAL(normal_health_test)
 LEVEL(logging, "logging", {"driver", ST_TEXT, 0}, {"options", ST_PAIRS, 0, NULLABLE});
 
 LEVEL_X(service_network, "networks of a service", {"aliases", ST_TEXTS, 0},
-	{"driver_opts", ST_PAIRS, 13}, {"ipv4_address", ST_TEXT, 0}, {"ipv6_address", ST_TEXT, 0},
+	{"driver_opts", ST_PAIRS, 13}, {"ipv4_address", ST_TEXT, 0},
+	{"ipv6_address", ST_TEXT, 0, WARN("networks have IPv4 addresses only")},
 	{"priority", ST_INT, S, WARN("networks are attached in the order of their names")},
 	{"gw_priority", ST_INT, S, WARN("the gateway is chosen by the node")},
 	{"link_local_ips", ST_TEXTS, S, WARN("link-local addresses are not given")},
@@ -199,7 +200,7 @@ LEVEL_X(service, "services", {"image", ST_TEXT, 0}, {"entrypoint", ST_COMMAND, 0
 	{"models", ST_ANY, S, REFUSE(RUN_ONLY)}, {"provider", ST_ANY, S, REFUSE(RUN_ONLY)});
 
 LEVEL(ipam_config, "ipam.config[]", {"subnet", ST_TEXT, 0}, {"gateway", ST_TEXT, S},
-      {"ip_range", ST_TEXT, S},
+      {"ip_range", ST_TEXT, S, WARN("addresses come from the whole subnet")},
       {"aux_addresses", ST_PAIRS, S, WARN("addresses are not kept apart")});
 
 LEVEL(ipam, "ipam", {"driver", ST_TEXT, 0, NOTE("only the default one is there")},
@@ -209,7 +210,8 @@ LEVEL_X(network, "networks", {"name", ST_TEXT, 5}, {"driver", ST_TEXT, 0},
 	{"driver_opts", ST_PAIRS, 0}, {"ipam", ST_OBJECT, 0, SUB(ipam)},
 	{"external", ST_BOOL, 0, NORMAL(normal_external)}, {"internal", ST_BOOL, 0},
 	{"attachable", ST_BOOL, 2}, {"labels", ST_PAIRS, 0},
-	{"enable_ipv4", ST_BOOL, S, WARN("networks have IPv4")}, {"enable_ipv6", ST_BOOL, S});
+	{"enable_ipv4", ST_BOOL, S, WARN("networks have IPv4")},
+	{"enable_ipv6", ST_BOOL, S, WARN("networks have IPv4 addresses only")});
 
 LEVEL_X(volume, "volumes", {"name", ST_TEXT, 4}, {"driver", ST_TEXT, 0},
 	{"driver_opts", ST_PAIRS, 0}, {"external", ST_BOOL, 0, NORMAL(normal_external)},

@@ -27,6 +27,7 @@ static void clear(struct alloc *a)
 	omap_fini(&a->services);
 	omap_fini(&a->numbers);
 	omap_fini(&a->nodes);
+	omap_fini(&a->routes);
 }
 
 struct alloc *alloc_new(struct store *s)
@@ -109,6 +110,8 @@ static void node_changed(struct alloc *a, const Pb__Node *old, const Pb__Node *n
 		omap_remove(&a->numbers, alloc_key(old->number));
 	if (old != NULL)
 		omap_remove(&a->nodes, alloc_key(old->id));
+	subnet_note_routes(a, old, false);
+	subnet_note_routes(a, new, true);
 	if (new == NULL)
 		return;
 	if (new->number != 0)

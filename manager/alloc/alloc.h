@@ -24,9 +24,14 @@ void alloc_reset(struct alloc *a);
  */
 bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max);
 
-/** That a network of this spec could be made: its subnets parse, overlap no other network. */
-int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec,
-			struct sw_error *err) SW_MUST_CHECK;
+/** That a network of this spec could be made: its subnets parse, overlap no other network, none
+ *  that `tx` makes, and nothing that a node reaches by itself. */
+int alloc_check_network(const struct alloc *a, const struct store_tx *tx,
+			const Pb__NetworkSpec *spec, struct sw_error *err) SW_MUST_CHECK;
+/** That the addresses which the service (`self`, 0 = new; its networks are resolved) asks for by
+ * name can be its tasks'. */
+int alloc_check_claims(const struct alloc *a, const struct store_tx *tx, uint64_t self,
+		       const Pb__ServiceSpec *spec, struct sw_error *err) SW_MUST_CHECK;
 /** That these published ports are free, but for service `self` (0 = new). */
 int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
 		      struct sw_error *err) SW_MUST_CHECK;

@@ -30,6 +30,7 @@ struct alloc {
 	struct omap services; /* (service, 0): with ports or virtual addresses to choose */
 	struct omap numbers;  /* (node number, 0) */
 	struct omap nodes;    /* (node, 0): without a number */
+	struct omap routes;   /* (address << 8 | prefix, node): what hosts reach by themselves */
 	bool freed;           /* since the last pass: waiting ones are worth another look */
 	uint32_t next_vni, next_number;
 };
@@ -69,6 +70,10 @@ uint32_t alloc_claim_of(const Pb__NetworkUse *use, uint32_t slot);
 /** A free subnet of the cluster's pools, or SW_EFULL. */
 int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *ret_subnet,
 		  unsigned *ret_prefix, struct sw_error *err);
+/** "10.0.0.0/8" and the node that reaches it by itself, when the subnet overlaps it; else NULL. */
+const Pb__Node *subnet_on_host(const struct alloc *a, uint32_t subnet, unsigned prefix,
+			       uint32_t *ret_route, unsigned *ret_prefix);
+void subnet_note_routes(struct alloc *a, const Pb__Node *n, bool in);
 /** The network that overlaps, or NULL. */
 const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsigned prefix);
 bool network_has_subnet(const Pb__NetworkSpec *spec);

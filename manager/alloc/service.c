@@ -344,3 +344,82 @@ int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *cons
 	}
 	return 0;
 }
+
+/** Another service's, of the same network, among the `n` from `first`. */
+static const Pb__Service *claimed_by_other(const struct alloc *a, uint64_t self, uint64_t network,
+					   uint32_t first, uint64_t n)
+{
+	struct store_iter it = {0};
+
+	for (const struct store_head *o;
+	     (o = store_next(a->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
+		const Pb__Service *s = (const Pb__Service *)o;
+		const Pb__TaskSpec *t = s->spec->task;
+
+		for (size_t i = 0; s->id != self && t != NULL && i < t->n_networks; i++) {
+			uint32_t theirs = alloc_claim_of(t->networks[i], 1);
+
+			if (t->networks[i]->network_id == network && theirs != 0 &&
+			    theirs < first + n && first < theirs + n_claims(s->spec))
+				return s;
+		}
+	}
+	return NULL;
+}
+
+static int check_claim(const struct alloc *a, const struct store_tx *tx, uint64_t self,
+		       const Pb__ServiceSpec *spec, const Pb__NetworkUse *use, struct sw_error *err)
+{
+	const Pb__Network *n = store_tx_get(tx, PB__KIND__KIND_NETWORK, use->network_id);
+	const Pb__IpamConfig *ipam = n != NULL && n->spec->n_ipam > 0 ? n->spec->ipam[0] : NULL;
+	uint32_t first = alloc_claim_of(use, 1), subnet;
+	uint64_t count = n_claims(spec) > 0 ? n_claims(spec) : 1;
+	const Pb__Service *other;
+	unsigned prefix;
+
+	if (first == 0)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: ipv4_address %s of network %s is not an "
+			       "IPv4 address",
+			       spec->name, use->ipv4_address, use->name);
+	if (spec->mode != PB__SERVICE_MODE__REPLICATED)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: ipv4_address is for replicated services: slot 1 has "
+			       "it, slot 2 the next one",
+			       spec->name);
+	if (spec->update != NULL && spec->update->order == PB__UPDATE_ORDER__START_FIRST)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: ipv4_address does not go with start-first: the new "
+			       "task would need the address that the old one still has",
+			       spec->name);
+	if (ipam == NULL || alloc_parse_subnet(ipam->subnet, &subnet, &prefix, NULL) != 0)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: ipv4_address needs network %s to have a subnet of its "
+			       "own: give it one (ipam)",
+			       spec->name, use->name);
+	if (first <= subnet + 1 || first - subnet + count >= 1ULL << (32 - prefix))
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: addresses from %s for %u tasks are not within subnet "
+			       "%s of network %s (its first is the gateway)",
+			       spec->name, use->ipv4_address, (unsigned)count, ipam->subnet,
+			       use->name);
+	other = claimed_by_other(a, self, use->network_id, first, count);
+	if (other != NULL)
+		return sw_fail(err, SW_EPRECOND,
+			       "service %s: addresses from %s of network %s overlap those of "
+			       "service %s",
+			       spec->name, use->ipv4_address, use->name, other->spec->name);
+	return 0;
+}
+
+int alloc_check_claims(const struct alloc *a, const struct store_tx *tx, uint64_t self,
+		       const Pb__ServiceSpec *spec, struct sw_error *err)
+{
+	const Pb__TaskSpec *t = spec->task;
+	int rc = 0;
+
+	for (size_t i = 0; t != NULL && rc == 0 && i < t->n_networks; i++)
+		if (!sw_is_empty(t->networks[i]->ipv4_address))
+			rc = check_claim(a, tx, self, spec, t->networks[i], err);
+	return rc;
+}

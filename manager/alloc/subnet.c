@@ -80,6 +80,46 @@ static bool overlaps_in_tx(const struct store_tx *tx, uint32_t subnet, unsigned 
 	return false;
 }
 
+/* ---- what hosts reach ---- */
+
+void subnet_note_routes(struct alloc *a, const Pb__Node *n, bool in)
+{
+	uint32_t address;
+	unsigned prefix;
+
+	for (size_t i = 0; n != NULL && n->description != NULL && i < n->description->n_routes;
+	     i++) {
+		if (alloc_parse_subnet(n->description->routes[i], &address, &prefix, NULL) != 0)
+			continue;
+		struct omap_key k = {(uint64_t)address << 8 | prefix, n->id};
+
+		if (in)
+			omap_set(&a->routes, k, a);
+		else
+			omap_remove(&a->routes, k);
+	}
+}
+
+const Pb__Node *subnet_on_host(const struct alloc *a, uint32_t subnet, unsigned prefix,
+			       uint32_t *ret_route, unsigned *ret_prefix)
+{
+	struct omap_iter it = omap_begin(&a->routes);
+
+	while (omap_next(&it) != NULL) {
+		uint32_t route = (uint32_t)(it.key.a >> 8);
+		unsigned length = (unsigned)(it.key.a & 0xff);
+
+		if (overlaps(subnet, prefix, route, length)) {
+			*ret_route = route;
+			*ret_prefix = length;
+			return store_node(a->store, it.key.b);
+		}
+		/* The next route: every node may have this one. */
+		it = omap_seek(&a->routes, (struct omap_key){it.key.a + 1, 0});
+	}
+	return NULL;
+}
+
 /* A few thousand networks over a pool of a few thousand subnets: a plain walk that skips ahead of
  * what it hits. */
 int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *ret_subnet,
@@ -89,14 +129,15 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : 20;
 
 	for (size_t i = 0; c != NULL && i < c->n_address_pools; i++) {
-		uint32_t base, step = 1U << (32 - size);
-		unsigned prefix;
+		uint32_t base, step = 1U << (32 - size), route;
+		unsigned prefix, length;
 
 		if (alloc_parse_subnet(c->address_pools[i], &base, &prefix, NULL) != 0)
 			continue;
 		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix));
 		     at += step) {
 			if (subnet_overlap(a, (uint32_t)at, size) != NULL ||
+			    subnet_on_host(a, (uint32_t)at, size, &route, &length) != NULL ||
 			    overlaps_in_tx(tx, (uint32_t)at, size))
 				continue;
 			*ret_subnet = (uint32_t)at;
@@ -107,26 +148,73 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 	return sw_fail(err, SW_EFULL, "no free /%u is left in the cluster's address pools", size);
 }
 
-int alloc_check_network(const struct alloc *a, const Pb__NetworkSpec *spec, struct sw_error *err)
+/** Another network that the same change makes. */
+static const char *overlap_in_specs(const struct store_tx *tx, const char *self, uint32_t subnet,
+				    unsigned prefix)
+{
+	struct store_iter it = {0};
+	const struct store_head *o;
+	uint64_t id;
+
+	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &o)) {
+		const Pb__Network *n = (const Pb__Network *)o;
+		uint32_t other;
+		unsigned length;
+
+		for (size_t i = 0; n != NULL && i < n->spec->n_ipam; i++)
+			if (!sw_streq(n->spec->name, self) &&
+			    alloc_parse_subnet(n->spec->ipam[i]->subnet, &other, &length, NULL) ==
+				    0 &&
+			    overlaps(subnet, prefix, other, length))
+				return n->spec->name;
+	}
+	return NULL;
+}
+
+static int check_subnet(const struct alloc *a, const struct store_tx *tx, const char *name,
+			const char *text, struct sw_error *err)
+{
+	const Pb__Network *other;
+	const Pb__Node *host;
+	const char *new;
+	uint32_t subnet, route;
+	unsigned prefix, length;
+	int rc = alloc_parse_subnet(text, &subnet, &prefix, err);
+
+	if (rc != 0) {
+		sw_wrap(err, "network %s", name);
+		return rc;
+	}
+	other = subnet_overlap(a, subnet, prefix);
+	if (other != NULL && !sw_streq(other->spec->name, name))
+		return sw_fail(err, SW_EPRECOND,
+			       "network %s: subnet %s overlaps that of network %s", name, text,
+			       other->spec->name);
+	new = overlap_in_specs(tx, name, subnet, prefix);
+	if (new != NULL)
+		return sw_fail(err, SW_EPRECOND,
+			       "network %s: subnet %s overlaps that of network %s", name, text,
+			       new);
+	host = subnet_on_host(a, subnet, prefix, &route, &length);
+	if (host != NULL)
+		return sw_fail(err, SW_EPRECOND,
+			       "network %s: subnet %s overlaps %s/%u, which node %s reaches by "
+			       "itself: choose another",
+			       name, text, alloc_ip(route).s, length, host->description->hostname);
+	return 0;
+}
+
+int alloc_check_network(const struct alloc *a, const struct store_tx *tx,
+			const Pb__NetworkSpec *spec, struct sw_error *err)
 {
 	for (size_t i = 0; i < spec->n_ipam; i++) {
 		const char *s = spec->ipam[i]->subnet;
-		const Pb__Network *other;
-		uint32_t subnet;
-		unsigned prefix;
+		int rc = sw_is_empty(s) || strchr(s, ':') != NULL
+				 ? 0
+				 : check_subnet(a, tx, spec->name, s, err);
 
-		if (sw_is_empty(s) || strchr(s, ':') != NULL)
-			continue;
-		int rc = alloc_parse_subnet(s, &subnet, &prefix, err);
-		if (rc != 0) {
-			sw_wrap(err, "network %s", spec->name);
+		if (rc != 0)
 			return rc;
-		}
-		other = subnet_overlap(a, subnet, prefix);
-		if (other != NULL && !sw_streq(other->spec->name, spec->name))
-			return sw_fail(err, SW_EPRECOND,
-				       "network %s: subnet %s overlaps that of network %s",
-				       spec->name, s, other->spec->name);
 	}
 	return 0;
 }

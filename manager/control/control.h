@@ -42,5 +42,7 @@ void control_free(struct control *c, void (*cb)(void *), void *arg);
 
 /** Rows for the server; the server's handler argument must be the struct control. */
 extern const struct rpc_method control_methods[];
+/** Calls that are passed on to the agent that has the task; the same argument. */
+extern const struct rpc_method control_look_methods[];
 /** The service Images, for agents; the same argument. */
 extern const struct rpc_method control_image_methods[];

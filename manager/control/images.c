@@ -346,7 +346,7 @@ static const Pb__Node *choose_node(struct control *c, const char *ref, struct sw
 	return best;
 }
 
-static struct rpc_channel *agent_of(struct control *c, const Pb__Node *n)
+struct rpc_channel *ctl_agent(struct control *c, const Pb__Node *n)
 {
 	sw_autofree char *address =
 		sw_asprintf("%s:%u", n->description->address, n->description->peer_port);
@@ -385,7 +385,7 @@ static void build_on_message(struct rpc_stream *s, const ProtobufCMessage *m, vo
 	else
 		n = choose_node(c, r->start->node, &err);
 	if (n != NULL) {
-		rpc_forward(s, agent_of(c, n), m);
+		rpc_forward(s, ctl_agent(c, n), m);
 		return;
 	}
 	rpc_stream_set_ops(s, NULL, NULL);

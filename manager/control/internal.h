@@ -35,6 +35,8 @@ void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMes
 uint64_t ctl_new_id(struct control *c);
 
 /* images.c */
+/** The way to a node's agent; the node has an address and a port. */
+struct rpc_channel *ctl_agent(struct control *c, const Pb__Node *n);
 void ctl_close_agents(struct control *c);
 
 /* read.c */

@@ -69,7 +69,7 @@ CTL_BUILD(network_create)
 		return sw_fail(err, SW_EINVAL, "network name %s is predefined", spec->name);
 	if ((rc = ctl_check_name("network", spec->name, err)) != 0 ||
 	    (rc = ctl_refuse_taken(tx, PB__KIND__KIND_NETWORK, spec->name, err)) != 0 ||
-	    (rc = alloc_check_network(leader_alloc(c->env.leader), spec, err)) != 0)
+	    (rc = alloc_check_network(leader_alloc(c->env.leader), tx, spec, err)) != 0)
 		return rc;
 	n = sw_new(Pb__Network);
 	pb__network__init(n);

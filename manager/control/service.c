@@ -328,6 +328,8 @@ static int checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
 		return rc;
 	copy = msg_clone_of(Pb__ServiceSpec, spec);
 	rc = ctl_resolve(tx, copy, err);
+	if (rc == 0)
+		rc = alloc_check_claims(leader_alloc(c->env.leader), tx, self, copy, err);
 	if (rc != 0)
 		msg_free(&copy->base);
 	else

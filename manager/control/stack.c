@@ -69,7 +69,7 @@ static int apply_network(struct apply *a, const Pb__NetworkSpec *spec, struct sw
 		return rc;
 	}
 	if ((rc = ctl_check_name("network", spec->name, err)) != 0 ||
-	    (rc = alloc_check_network(leader_alloc(a->c->env.leader), spec, err)) != 0)
+	    (rc = alloc_check_network(leader_alloc(a->c->env.leader), a->tx, spec, err)) != 0)
 		return rc;
 	n = sw_new(Pb__Network);
 	pb__network__init(n);
@@ -148,6 +148,9 @@ static int apply_service(struct apply *a, const Pb__ServiceSpec *spec, struct sw
 		return rc;
 	copy = msg_clone_of(Pb__ServiceSpec, spec);
 	rc = ctl_resolve(a->tx, copy, err);
+	if (rc == 0)
+		rc = alloc_check_claims(leader_alloc(a->c->env.leader), a->tx,
+					old != NULL ? old->id : 0, copy, err);
 	if (rc != 0) {
 		msg_free(&copy->base);
 		return rc;

@@ -100,7 +100,7 @@ static void unuse_networks(struct session *s, const Pb__Task *t)
 		session_unuse(s, t->networks[i]->network_id);
 }
 
-void assign_attach(struct assign *a, uint64_t node)
+void assign_attach(struct assign *a, uint64_t node, uint64_t seen)
 {
 	struct session *s;
 	struct store_iter it = {0};
@@ -109,6 +109,7 @@ void assign_attach(struct assign *a, uint64_t node)
 	s = sw_new(struct session);
 	s->owner = a;
 	s->node = node;
+	s->seen = seen;
 	s->snapshot = true;
 	omap_set(&a->sessions, one(node), s);
 	for (const Pb__Task *t; (t = store_next_of_node(a->store, node, &it)) != NULL;) {
@@ -206,7 +207,7 @@ static void on_reset(void *arg)
 
 	views_index(a);
 	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;)
-		assign_attach(a, node);
+		assign_attach(a, node, session_of(a, node)->seen);
 }
 
 struct assign *assign_new(struct store *s)
@@ -367,12 +368,19 @@ static void take_networks(struct session *s, Pb__Assignments *m)
 	omap_fini(&s->gone_networks);
 }
 
+bool assign_is_behind(const struct assign *a, uint64_t node)
+{
+	const struct session *s = session_of(a, node);
+
+	return s != NULL && s->snapshot && store_index(a->store) < s->seen;
+}
+
 Pb__Assignments *assign_next(struct assign *a, uint64_t node)
 {
 	struct session *s = session_of(a, node);
 	Pb__Assignments *m;
 
-	if (s == NULL)
+	if (s == NULL || assign_is_behind(a, node))
 		return NULL;
 	m = sw_new(Pb__Assignments);
 	pb__assignments__init(m);

@@ -21,14 +21,22 @@ void assign_free(struct assign *a);
 /** `woken` is told when a session has news, at most once until assign_next returned NULL. */
 void assign_on_wake(struct assign *a, void (*woken)(void *arg, uint64_t node), void *arg);
 
-/** A node's agent attached (again: starts over with a snapshot) or went. */
-void assign_attach(struct assign *a, uint64_t node);
+/**
+ * A node's agent attached (again: starts over with a snapshot) or went. `seen` is the latest state
+ * that the agent was told of, as Assignments.version: it is told nothing before this manager's store
+ * has come as far. An older state would have it stop tasks that are newer, and send connections to
+ * tasks that were released because it had ceased to.
+ */
+void assign_attach(struct assign *a, uint64_t node, uint64_t seen);
+/** The session waits for that. */
+bool assign_is_behind(const struct assign *a, uint64_t node);
 void assign_detach(struct assign *a, uint64_t node);
 bool assign_is_attached(const struct assign *a, uint64_t node);
 /** The attached nodes in order of id: the first above `after`, 0 at the end. */
 uint64_t assign_next_node(const struct assign *a, uint64_t after);
 
-/** The next message, to be freed with msg_free, or NULL. Bounded in size: call again. */
+/** The next message, to be freed with msg_free, or NULL. Bounded in size: call again. Nobody is woken
+ *  when a store that was behind has come far enough: ask now and then. */
 Pb__Assignments *assign_next(struct assign *a, uint64_t node);
 
 /** The node's kernel shows this version of the network. */

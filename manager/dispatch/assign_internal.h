@@ -16,6 +16,7 @@ struct net_use {              /* a network in a session */
 struct session {
 	struct assign *owner;
 	uint64_t node;
+	uint64_t seen;             /* no snapshot of an older index */
 	bool snapshot;             /* nothing was sent yet */
 	bool awake;                /* the owner was told */
 	struct omap dirty;         /* (task, 0) */

@@ -1,5 +1,6 @@
 #include "manager/dispatch/dispatch.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -9,7 +10,8 @@
 
 #include <string.h>
 
-enum { HEARTBEAT_MS = 1000, ALIVE_FLUSH_MS = 250, MAX_STATUSES = 100000, BATCH = 2000 };
+enum { HEARTBEAT_MS = 1000, ALIVE_FLUSH_MS = 250, MAX_STATUSES = 100000, BATCH = 2000,
+       BEHIND_MS = 3000 };
 
 struct known { /* a task as its agent reported it last */
 	Pb__TaskStatus *status;
@@ -20,6 +22,7 @@ struct session {
 	struct dispatch *d;
 	struct rpc_stream *stream;
 	uint64_t node;
+	uint64_t since_ms; /* monotonic, of its beginning */
 	bool greeted;   /* hello has come */
 	bool tell_role; /* a message about role and managers is due */
 	bool alive;     /* heard of since the last report */
@@ -124,7 +127,7 @@ static bool send_assignments(struct session *s)
 		msg_free(&a->base);
 		if (!ok) {
 			/* What was taken is lost to the agent: it starts over. */
-			assign_attach(s->d->assign, s->node);
+			assign_attach(s->d->assign, s->node, 0);
 			return false;
 		}
 	}
@@ -258,11 +261,33 @@ static void on_flush(struct sw_later *l)
 	report(d, false);
 }
 
+static void end_session(struct session *s, int code, const char *why);
+
+/* A manager that restarted, or is cut off from the others, may not know yet what the node knows. */
+static void look_after_behind(struct dispatch *d)
+{
+	uint64_t now = sw_mono_ms();
+
+	for (uint64_t node = 0; (node = assign_next_node(d->assign, node)) != 0;) {
+		struct session *s = omap_get(&d->sessions, one(node));
+
+		if (!assign_is_behind(d->assign, node) || s == NULL)
+			continue;
+		if (now - s->since_ms < BEHIND_MS)
+			sw_later_call(&d->flush);
+		else
+			end_session(s, SW_EUNAVAIL,
+				    "this manager is behind: it has not heard yet of what the node "
+				    "was told by another one");
+	}
+}
+
 static void on_beat(struct sw_timer *t)
 {
 	struct dispatch *d = container_of(t, struct dispatch, beat);
 
 	report(d, true);
+	look_after_behind(d);
 	sw_timer_set(t, ALIVE_FLUSH_MS);
 }
 
@@ -415,7 +440,7 @@ static void take_hello(struct session *s, const Pb__AgentHello *h)
 	if (s->greeted)
 		return;
 	s->greeted = s->tell_role = true;
-	assign_attach(s->d->assign, s->node);
+	assign_attach(s->d->assign, s->node, h->seen);
 	sw_info("agent attached", SW_ID("node", s->node));
 }
 
@@ -522,6 +547,7 @@ static void on_session(struct rpc_stream *stream, const ProtobufCMessage *m, voi
 	s->d = d;
 	s->stream = stream;
 	s->node = node;
+	s->since_ms = sw_mono_ms();
 	omap_set(&d->sessions, one(node), s);
 	rpc_stream_set_ops(stream, &session_ops, s);
 }

@@ -87,7 +87,7 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	l->alloc = alloc_new(s);
 	l->sched = sched_new(s);
 	l->orch = orch_new(s, &(struct orch_placement){ sched_may_stay, sched_is_eligible,
-							sched_fits, l->sched });
+							sched_takes, l->sched });
 	l->drain = drain_new(s);
 	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
 	store_watch(s, &l->watcher);
@@ -247,7 +247,7 @@ static void fold_report(struct store_tx *tx, const struct report *r)
 	    old->state < PB__TASK_STATE__TASK_ASSIGNED || task_is_dead(old))
 		return;
 	if (s->state == old->state && sw_streq(s->message, old->message) &&
-	    s->restarts == old->restarts && s->down == old->down)
+	    s->restarts == old->restarts && s->down == old->down && s->health == old->health)
 		return;
 	t = store_tx_edit(tx, PB__KIND__KIND_TASK, s->task_id);
 	if (s->state > t->state)
@@ -257,6 +257,7 @@ static void fold_report(struct store_tx *tx, const struct report *r)
 		t->running_ms = store_tx_now(tx);
 	t->restarts = s->restarts;
 	t->down = s->down && s->state == PB__TASK_STATE__TASK_RUNNING;
+	t->health = s->health;
 	t->exit_code = s->exit_code;
 	t->pid = s->pid;
 	sw_autofree char *text = sw_strndup(s->message, MAX_MESSAGE);
@@ -423,7 +424,7 @@ const struct alloc *leader_alloc(const struct leader *l)
 size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms, uint64_t *ret,
 			 size_t max)
 {
-	const struct orch_placement p = { sched_may_stay, sched_is_eligible, sched_fits, l->sched };
+	const struct orch_placement p = { sched_may_stay, sched_is_eligible, sched_takes, l->sched };
 	int64_t due = INT64_MAX;
 
 	return orch_plan_moves(l->store, &p, s, wall_ms, 0, ret, max, &due);

@@ -29,7 +29,7 @@ static struct load *find_load(struct balance *b, uint64_t node)
 }
 
 static void load_nodes(struct balance *b, const struct store *s, const struct orch_placement *p,
-		       const Pb__Service *svc, const Pb__Revision *r)
+		       const Pb__Service *svc, const Pb__Revision *r, int64_t now)
 {
 	struct store_iter it = { 0 };
 
@@ -37,7 +37,8 @@ static void load_nodes(struct balance *b, const struct store *s, const struct or
 	for (const struct store_head *o; (o = store_next(s, PB__KIND__KIND_NODE, &it)) != NULL;)
 		if (p->is_eligible(r->task, (const Pb__Node *)o))
 			b->loads[b->n++] = (struct load){
-				.node = o->id, .takes = p->fits(p->arg, svc->id, r->id, o->id)
+				.node = o->id,
+				.takes = p->takes(p->arg, svc->id, r->id, o->id, now),
 			};
 	it = (struct store_iter){ 0 };
 	for (const Pb__Task *t; (t = store_next_of_service(s, svc->id, &it)) != NULL;) {
@@ -107,7 +108,7 @@ size_t orch_plan_moves(const struct store *s, const struct orch_placement *p,
 	if (svc->spec->mode != PB__SERVICE_MODE__REPLICATED || svc->removing || r == NULL ||
 	    (r->task->placement != NULL && r->task->placement->n_spread > 0))
 		return 0;
-	load_nodes(&b, s, p, svc, r);
+	load_nodes(&b, s, p, svc, r, now_ms);
 	while (n < max) {
 		const Pb__Task *t;
 

@@ -364,7 +364,7 @@ bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 	return done < n;
 }
 
-bool sched_fits(void *sched, uint64_t service, uint64_t revision, uint64_t node)
+bool sched_takes(void *sched, uint64_t service, uint64_t revision, uint64_t node, int64_t now_ms)
 {
 	const struct sched *s = sched;
 	const Pb__Task t = { .service_id = service, .revision_id = revision };
@@ -372,7 +372,7 @@ bool sched_fits(void *sched, uint64_t service, uint64_t revision, uint64_t node)
 	struct group g;
 	bool fits;
 
-	if (n == NULL)
+	if (n == NULL || sched_is_faulty(s, revision, node, now_ms))
 		return false;
 	group_init(&g, s, NULL, &t);
 	fits = filter_first_refusal(s, &g, n) < 0;

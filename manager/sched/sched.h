@@ -31,8 +31,9 @@ bool sched_may_stay(const Pb__TaskSpec *spec, const Pb__Node *n);
 /** Whether a global service has a task on this node. */
 bool sched_is_eligible(const Pb__TaskSpec *spec, const Pb__Node *n);
 
-/** Whether the node would take one more task of the revision now. `sched` is a struct sched. */
-bool sched_fits(void *sched, uint64_t service, uint64_t revision, uint64_t node);
+/** Whether the node is a place to move a task of the revision to: it has room, and is not one of those
+ *  that are ranked last because the revision keeps failing there. `sched` is a struct sched. */
+bool sched_takes(void *sched, uint64_t service, uint64_t revision, uint64_t node, int64_t now_ms);
 
 /** Why this task could or could not go to each node; writes one line a node. */
 void sched_explain(const struct sched *s, const Pb__Task *t,

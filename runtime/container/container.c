@@ -1,22 +1,19 @@
 /*
  * The container object on the loop, and the queue of what the OCI runtime is asked to do.
  *
- * create, start, remove and exec are ops: each runs as one job, and at most `slots` at a time,
- * since the runtime is bound by the CPU and more at once only adds latency. The end of a container
+ * create, start and remove are ops: each runs as one job, and at most `slots` at a time, since the
+ * runtime is bound by the CPU and more at once only adds latency. The end of a container
  * is the end of its shim, seen through a pidfd; what it says is in the exit file.
  */
-#include "runtime/container/container.h"
+#include "runtime/container/container_internal.h"
 
 #include "base/assert.h"
 #include "base/fs.h"
-#include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/strmap.h"
 #include "proto/msg.h"
 #include "runtime/container/driver.h"
 #include "runtime/container/profile.h"
-#include "runtime/container/record.h"
 #include "runtime/container/rootfs.h"
 
 #include <errno.h>
@@ -31,42 +28,7 @@
 
 enum { RUNTIME_TIMEOUT_MS = 60000, SHIM_END_MS = 10000, GRACE_DEFAULT_MS = 10000 };
 
-struct rt {
-	uv_loop_t *loop;
-	struct sw_closer closer;
-	char *state_dir, *run_dir, *runtime, *runtime_root, *shim, *cgroup_parent, *files_dir;
-	int64_t log_max_size;
-	int log_max_files;
-	void *ctx;
-	void (*on_exit)(struct rt_container *, const struct rt_exit *, void *);
-	struct img_store *images;
-	struct vol_store *volumes;
-	struct sw_strmap containers;
-	struct sw_list queue; /* of struct op, waiting for a slot */
-	unsigned busy, slots;
-	struct sw_later ended_later;
-	void (*closed)(void *);
-	void *closed_ctx;
-};
-
-struct rt_container {
-	struct rt *rt;
-	struct rt_record r; /* what is on the disk too */
-	char *dir, *files, *log;
-	enum rt_state state;
-	struct rt_exit exit;
-	bool report; /* on_exit is due */
-	pid_t pid;
-	int pid_fd, shim_fd, lock_fd;
-	uv_poll_t shim_poll;
-	bool polling, dead; /* dead: free when the poll handle has closed */
-	bool stopping;
-	struct sw_timer grace;
-	bool grace_open;
-	void *ctx;
-};
-
-enum op_kind { OP_CREATE, OP_START, OP_RESET, OP_REMOVE, OP_EXEC };
+enum op_kind { OP_CREATE, OP_START, OP_RESET, OP_REMOVE };
 
 struct op {
 	struct sw_list link;
@@ -74,14 +36,10 @@ struct op {
 	enum op_kind kind;
 	struct rt_container *c;
 	rt_done done;
-	rt_exec_done exec_done;
 	void *ctx;
 	struct rt_spec spec; /* create; owned copies */
 	struct img_image *image;
 	pid_t pid;
-	char **argv; /* exec */
-	uint64_t timeout_ms;
-	struct rt_exec_result result;
 	struct sw_error err;
 	int rc;
 };
@@ -174,6 +132,8 @@ static int work_create(struct op *op)
 		p.image = op->image;
 		img_store_pin(rt->images, op->image->id);
 		c->r.image = sw_strdup(op->image->id);
+		c->r.health = rt_health_of(op->spec.task->container->healthcheck,
+					   &op->image->config);
 		if (c->r.stop_signal == 0 && op->image->config.stop_signal != NULL)
 			c->r.stop_signal = rt_signal_number(op->image->config.stop_signal);
 		rc = sw_mkdir_p(c->dir, 0700, &op->err);
@@ -241,23 +201,6 @@ static int work_reset(struct op *op)
 	return rc;
 }
 
-static int work_exec(struct op *op)
-{
-	const struct rt *rt = op->c->rt;
-	const char *head[] = {rt->runtime, "--root", rt->runtime_root, "exec", op->c->r.id};
-	char **argv = NULL;
-	int rc;
-
-	for (size_t i = 0; i < SW_COUNT(head); i++)
-		argv = sw_strv_add(argv, head[i]);
-	for (char **a = op->argv; *a != NULL; a++)
-		argv = sw_strv_add(argv, *a);
-	rc = rt_run(argv, op->timeout_ms, op->result.output, sizeof op->result.output,
-		    &op->result.code, &op->err);
-	sw_strv_free(argv);
-	return rc;
-}
-
 static void op_on_work(struct sw_job *job)
 {
 	struct op *op = container_of(job, struct op, job);
@@ -274,9 +217,6 @@ static void op_on_work(struct sw_job *job)
 		break;
 	case OP_REMOVE:
 		op->rc = work_remove(op);
-		break;
-	case OP_EXEC:
-		op->rc = work_exec(op);
 		break;
 	}
 }
@@ -430,10 +370,7 @@ static void op_on_done(struct sw_job *job)
 	bool gone = op->kind == OP_RESET && op->rc == 0;
 	if (gone)
 		forget(c); /* its id is free for the callback */
-	if (op->kind == OP_EXEC)
-		op->exec_done(c, &op->result, err, op->ctx);
-	else
-		op->done(gone ? NULL : c, err, op->ctx);
+	op->done(gone ? NULL : c, err, op->ctx);
 	if (op->kind == OP_REMOVE && op->rc == 0)
 		forget(c);
 	else if ((op->kind == OP_REMOVE || op->kind == OP_RESET) && !gone)
@@ -441,7 +378,6 @@ static void op_on_done(struct sw_job *job)
 	pump(rt);
 	free_spec(&op->spec);
 	img_image_free(op->image);
-	sw_strv_free(op->argv);
 	free(op);
 }
 
@@ -589,22 +525,6 @@ int rt_reset(struct rt_container *c, rt_done done, void *ctx, struct sw_error *e
 	return 0;
 }
 
-int rt_exec(struct rt_container *c, char *const *argv, uint64_t timeout_ms, rt_exec_done done,
-	    void *ctx, struct sw_error *err)
-{
-	struct op *op;
-
-	if (c->state != RT_RUNNING)
-		return bad_state(c, "exec in", err);
-	op = op_new(c, OP_EXEC, NULL, ctx);
-	op->exec_done = done;
-	op->timeout_ms = timeout_ms;
-	for (; *argv != NULL; argv++)
-		op->argv = sw_strv_add(op->argv, *argv);
-	submit(op);
-	return 0;
-}
-
 int rt_kill(struct rt_container *c, int signal, struct sw_error *err)
 {
 	if (c->pid_fd < 0)
@@ -669,6 +589,11 @@ const char *rt_log_path(const struct rt_container *c)
 const char *rt_image_id(const struct rt_container *c)
 {
 	return c->r.image;
+}
+
+const struct rt_health *rt_health(const struct rt_container *c)
+{
+	return c->r.health.argv != NULL ? &c->r.health : NULL;
 }
 
 const char *rt_label(const struct rt_container *c, const char *key)
@@ -774,8 +699,11 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 	/* One of libuv's four threads stays free for everything else. */
 	rt->slots = cpus < 1 ? 1 : cpus > 3 ? 3 : (unsigned)cpus;
 	sw_list_init(&rt->queue);
+	sw_list_init(&rt->processes);
 	sw_later_init(&rt->ended_later, loop, &rt->closer, report_ended);
-	rc = sw_mkdir_p(containers, 0700, err);
+	rc = rt_processes_clear(rt, err);
+	if (rc == 0)
+		rc = sw_mkdir_p(containers, 0700, err);
 	if (rc == 0)
 		rc = sw_mkdir_p(rt->runtime_root, 0700, err);
 	if (rc == 0)
@@ -826,9 +754,9 @@ void rt_close(struct rt *rt, void (*cb)(void *ctx), void *ctx)
 		struct op *op = sw_list_entry(sw_list_pop(&rt->queue), struct op, link);
 
 		free_spec(&op->spec);
-		sw_strv_free(op->argv);
 		free(op);
 	}
+	rt_processes_close(rt);
 	for (size_t i = 0; i < rt->containers.n; i++) {
 		struct rt_container *c = rt->containers.e[i].value;
 

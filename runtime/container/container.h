@@ -16,6 +16,7 @@
 
 struct rt;
 struct rt_container;
+struct rt_health; /* health.h */
 
 enum rt_state { RT_CREATING, RT_CREATED, RT_STARTING, RT_RUNNING, RT_EXITED, RT_REMOVING };
 
@@ -98,14 +99,21 @@ int rt_reset(struct rt_container *c, rt_done done, void *ctx, struct sw_error *e
 int rt_remove(struct rt_container *c, rt_done done, void *ctx, struct sw_error *err) SW_MUST_CHECK;
 
 struct rt_exec_result {
-	int code;          /* of the command; -1 = it was killed at its deadline */
-	char output[4096]; /* the first bytes of stdout and stderr, NUL-terminated */
+	int code;          /* of the command; 128 + signal when one ended it */
+	bool timed_out;    /* it was killed at its deadline */
+	char output[4097]; /* the first bytes of stdout and stderr, NUL-terminated */
 };
-typedef void (*rt_exec_done)(struct rt_container *c, const struct rt_exec_result *r,
-			     const struct sw_error *err, void *ctx);
-/** A command inside (health checks). The container must not be removed before the callback. */
+struct rt_exec;
+typedef void (*rt_exec_done)(const struct rt_exec_result *r, void *ctx);
+
+/**
+ * A command inside, as the container's own user and with its environment. *ret may be kept for a
+ * cancel until the callback. A container that ends takes its commands along.
+ */
 int rt_exec(struct rt_container *c, char *const *argv, uint64_t timeout_ms, rt_exec_done done,
-	    void *ctx, struct sw_error *err) SW_MUST_CHECK;
+	    void *ctx, struct rt_exec **ret, struct sw_error *err) SW_MUST_CHECK;
+/** Kills the command; no callback follows. */
+void rt_exec_cancel(struct rt_exec *e);
 
 struct rt_container *rt_find(struct rt *rt, const char *id);
 /** NULL = the first; NULL at the end. In order of ids. */
@@ -118,6 +126,8 @@ const struct rt_exit *rt_exit_of(const struct rt_container *c);
 pid_t rt_pid(const struct rt_container *c); /* 0 when not running */
 const char *rt_log_path(const struct rt_container *c);
 const char *rt_image_id(const struct rt_container *c);
+/** The container's health check, from its spec and its image; NULL = none. Lives as long as c. */
+const struct rt_health *rt_health(const struct rt_container *c);
 const char *rt_label(const struct rt_container *c, const char *key); /* NULL = not there */
 void *rt_ctx(const struct rt_container *c); /* the caller's, to hang things on */
 void rt_set_ctx(struct rt_container *c, void *ctx);

@@ -47,6 +47,26 @@ static int spawn(char *const *argv, const int *fds, const int *to, size_t n, boo
 	return rc != 0 ? sw_fail_sys(err, rc, "run %s", argv[0]) : 0;
 }
 
+int rt_spawn(char *const *argv, const int fds[3], pid_t *ret, struct sw_error *err)
+{
+	int from[3], to[3], rc;
+	size_t n = 0;
+
+	/* Clear of 0 to 2, so that no dup2 overwrites another's source. */
+	for (int i = 0; i < 3; i++) {
+		int fd = fds[i] >= 0 ? fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		from[n] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+		to[n++] = i;
+		if (fds[i] < 0)
+			sw_close_p(&fd);
+	}
+	rc = spawn(argv, from, to, n, true, ret, err);
+	for (size_t i = 0; i < n; i++)
+		sw_close_p(&from[i]);
+	return rc;
+}
+
 /* Until the end of the stream, a newline (when `line`), or the deadline. False on the deadline. */
 static bool collect(int fd, bool line, uint64_t deadline, char *out, size_t out_n)
 {

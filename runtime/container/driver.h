@@ -14,6 +14,10 @@
 int rt_run(char *const *argv, uint64_t timeout_ms, char *out, size_t out_n, int *ret_code,
 	   struct sw_error *err) SW_MUST_CHECK;
 
+/** Starts argv in a session of its own, with these as its files 0 to 2 (-1 = /dev/null). Does not
+ *  wait. */
+int rt_spawn(char *const *argv, const int fds[3], pid_t *ret, struct sw_error *err) SW_MUST_CHECK;
+
 /** Starts the shim; waits until the container is created. lock_fd is passed on to it. */
 int rt_spawn_shim(char *const *argv, int lock_fd, pid_t *ret_container,
 		  struct sw_error *err) SW_MUST_CHECK;

@@ -22,6 +22,7 @@ void rt_record_fini(struct rt_record *r)
 	sw_strv_free(r->volumes);
 	free(r->memory_cgroup);
 	free(r->boot_id);
+	rt_health_fini(&r->health);
 	*r = (struct rt_record){0};
 }
 
@@ -117,17 +118,18 @@ static char **list_of(const json_t *a)
 int rt_record_save(const char *dir, const struct rt_record *r, struct sw_error *err)
 {
 	sw_autofree char *path = sw_asprintf("%s/container.json", dir);
-	json_t *j = json_pack("{s:s*, s:s*, s:s*, s:o, s:o, s:i, s:I, s:b, s:I, s:i}", "image",
+	json_t *j = json_pack("{s:s*, s:s*, s:s*, s:o, s:o, s:i, s:I, s:b, s:I, s:i, s:o*}", "image",
 			      r->image, "memory_cgroup", r->memory_cgroup, "boot_id", r->boot_id,
 			      "labels", list(r->labels), "volumes", list(r->volumes), "stop_signal",
 			      r->stop_signal, "grace_ms", (json_int_t)r->grace_ms, "shared_mounts",
 			      r->shared_mounts, "log_max_size", (json_int_t)r->log_max_size,
-			      "log_max_files", r->log_max_files);
+			      "log_max_files", r->log_max_files, "health",
+			      rt_health_save(&r->health));
 	sw_autofree char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	json_decref(j);
 	if (text == NULL)
-		return sw_fail(err, SW_EINVAL, "a label or volume name is not UTF-8");
+		return sw_fail(err, SW_EINVAL, "a label, volume name or health check is not UTF-8");
 	return sw_write_file_fast(path, text, strlen(text), 0600, err);
 }
 
@@ -151,6 +153,7 @@ int rt_record_load(const char *dir, struct rt_record *r, struct sw_error *err)
 	r->volumes = list_of(json_object_get(j, "volumes"));
 	r->stop_signal = (int)json_integer_value(json_object_get(j, "stop_signal"));
 	r->grace_ms = json_integer_value(json_object_get(j, "grace_ms"));
+	r->health = rt_health_load(json_object_get(j, "health"));
 	json_decref(j);
 	return 0;
 }

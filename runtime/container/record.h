@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/container/container.h"
+#include "runtime/container/health.h"
 
 struct rt_record {
 	char *id, *image;    /* image: id, NULL until it was resolved */
@@ -14,6 +15,7 @@ struct rt_record {
 	bool keep_log, shared_mounts;
 	int64_t log_max_size;
 	int log_max_files;
+	struct rt_health health;
 	pid_t shim_pid; /* not stored here */
 };
 

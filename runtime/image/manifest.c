@@ -169,6 +169,7 @@ void img_config_fini(struct img_config *c)
 	sw_strv_free(c->volumes);
 	sw_strv_free(c->ports);
 	sw_strv_free(c->labels);
+	sw_strv_free(c->shell);
 	sw_strv_free(c->health);
 	free(c->user);
 	free(c->workdir);
@@ -462,7 +463,7 @@ static int run_of(const struct ctx *c, const json_t *o, struct img_config *x)
 		return bad(c, "config", "must be an object");
 	if (get_list(c, o, "Env", &x->env) < 0 ||
 	    get_list(c, o, "Entrypoint", &x->entrypoint) < 0 ||
-	    get_list(c, o, "Cmd", &x->cmd) < 0 ||
+	    get_list(c, o, "Cmd", &x->cmd) < 0 || get_list(c, o, "Shell", &x->shell) < 0 ||
 	    get_map(c, o, "Volumes", false, &x->volumes) < 0 ||
 	    get_map(c, o, "ExposedPorts", false, &x->ports) < 0 ||
 	    get_map(c, o, "Labels", true, &x->labels) < 0 || get_str(c, o, "User", &x->user) < 0 ||

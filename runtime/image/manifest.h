@@ -60,6 +60,7 @@ struct img_config {
 	char **volumes; /* paths */
 	char **ports;   /* "80/tcp" */
 	char **labels;  /* "key=value" */
+	char **shell;   /* of commands given as text; NULL = /bin/sh -c */
 	char **health;  /* as Healthcheck.Test; NULL = none */
 	uint64_t health_interval_ms, health_timeout_ms, health_start_ms, health_start_interval_ms;
 	uint32_t health_retries;

@@ -8,7 +8,7 @@
  */
 #include "base/mem.h"
 #include "base/str.h"
-#include "runtime/container/container.h"
+#include "runtime/container/process.h"
 #include "runtime/image/archive.h"
 #include "runtime/image/pull.h"
 
@@ -54,6 +54,55 @@ static void on_exit_of(struct rt_container *c, const struct rt_exit *e, void *ct
 		d->status = die(&err);
 }
 
+/* RT_EXEC is a script that runs inside once the container does; RT_EXEC_USER, RT_EXEC_TTY (its
+ * terminal's output is shown), RT_EXEC_STOP. The container is killed after its end. */
+static void on_exec_end(const struct rt_process_end *e, void *ctx)
+{
+	struct sw_error err;
+
+	printf("exec %d %s %s\n", e->code, e->started ? "started" : "not started", e->reason);
+	fflush(stdout);
+	(void)!rt_kill(ctx, SIGKILL, &err);
+}
+
+static void on_exec_terminal(int fd, void *ctx)
+{
+	char buf[4096];
+	ssize_t n;
+
+	(void)ctx;
+	(void)!write(fd, "exit $(($(id -u) + 20))\n", 24);
+	while ((n = read(fd, buf, sizeof buf)) > 0)
+		(void)!write(1, buf, (size_t)n);
+	close(fd);
+}
+
+static void exec_inside(struct rt_container *c)
+{
+	static const struct rt_process_ops ops = {on_exec_terminal, on_exec_end};
+	char *argv[] = {(char *)"sh", (char *)"-c", getenv("RT_EXEC"), NULL};
+	char *named[] = {getenv("RT_EXEC"), NULL};
+	char *env[] = {(char *)"FROM_EXEC=yes", NULL};
+	struct rt_process_spec s = {.argv = getenv("RT_EXEC_PLAIN") != NULL ? named : argv,
+				    .env = env,
+				    .user = getenv("RT_EXEC_USER"),
+				    .tty = getenv("RT_EXEC_TTY") != NULL,
+				    .rows = 33,
+				    .columns = 77,
+				    .in = -1,
+				    .out = 1,
+				    .err = 2};
+	struct rt_process *p;
+	struct sw_error err;
+
+	if (rt_process_start(c, &s, &ops, c, &p, &err) < 0) {
+		die(&err);
+		(void)!rt_kill(c, SIGKILL, &err);
+	} else if (getenv("RT_EXEC_STOP") != NULL) {
+		rt_process_stop(p, 100);
+	}
+}
+
 static void on_started(struct rt_container *c, const struct sw_error *err, void *ctx)
 {
 	struct driver *d = ctx;
@@ -62,6 +111,8 @@ static void on_started(struct rt_container *c, const struct sw_error *err, void 
 	if (err == NULL) {
 		printf("running %s %d\n", rt_id(c), (int)rt_pid(c));
 		fflush(stdout);
+		if (getenv("RT_EXEC") != NULL)
+			exec_inside(c);
 		return;
 	}
 	d->status = die(err);

@@ -32,6 +32,13 @@ expect secret "exit t2 0 " "$(rt run t2 bb:1 0 sh -c '[ "$(cat /run/secrets/key)
 expect user "exit t3 0 " "$(RT_USER=app RT_INIT=1 rt run t3 bb:1 0 sh -c '[ "$(id -u):$(id -g)" = 7:8 ]')"
 expect oom "exit t4 137 oom" "$(rt run t4 bb:1 20000000 dd if=/dev/zero of=/dev/null bs=200M)"
 expect no_command "executable file" "$(rt run t5 bb:1 0 nosuch)"
+expect exec "exec 7 started" "$(RT_EXEC='exit 7' rt run e1 bb:1 0 sleep 60)"
+expect exec_output "uid=7(app) gid=8 yes /home/app" "$(RT_EXEC='echo $(id) $FROM_EXEC $HOME' RT_EXEC_USER=app rt run e2 bb:1 0 sleep 60)"
+expect exec_nobody 'user "nosuch"' "$(RT_EXEC=: RT_EXEC_USER=nosuch rt run e3 bb:1 0 sleep 60)"
+expect exec_missing "exec 127 not started executable file" "$(RT_EXEC=nosuch RT_EXEC_PLAIN=1 rt run e4 bb:1 0 sleep 60)"
+expect exec_terminal "exec 27 started" "$(RT_EXEC='[ -t 1 ] && exec sh' RT_EXEC_USER=app RT_EXEC_TTY=1 rt run e5 bb:1 0 sleep 60)"
+expect exec_stop "exec 129 started" "$(RT_EXEC='sleep 50' RT_EXEC_STOP=1 rt run e6 bb:1 0 sleep 60)"
+expect exec_stop_hard "exec 137 started" "$(RT_EXEC='trap "" HUP; sleep 50; sleep 50' RT_EXEC_STOP=1 rt run e7 bb:1 0 sleep 60)"
 "$bin/rt_driver" "$d/st" "$bin/swarm-shim" crun run k1 bb:1 0 sh -c 'sleep 2; exit 5' > "$d/out" &
 agent=$!
 i=0

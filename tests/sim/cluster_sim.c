@@ -7,7 +7,7 @@
  *
  * Checked with every entry: equal index, equal state; a task's state only grows; no address or VNI
  * twice; one task wanted in a slot outside an update; no stop order for a task that some node still
- * sends new connections to. At the end, faults over: no acknowledged write
+ * sends new connections to; no node drops a task that is wanted. At the end, faults over: no acknowledged write
  * is lost, and what runs is what is wanted.
  */
 #include "base/id.h"
@@ -62,9 +62,10 @@ struct manager {
 struct container { /* as an agent sees a task */
 	uint64_t id;
 	Pb__TaskState state, desired;
-	uint64_t next_ms; /* when it moves on */
-	bool named;       /* by the last snapshot */
-	bool bad, job;    /* what its image does (sim_work.h) */
+	uint64_t next_ms;          /* when it moves on */
+	bool named;                /* by the last snapshot */
+	bool bad, job, slow, sick; /* what its image does (sim_work.h) */
+	uint64_t checked_ms;       /* when its health check has found out */
 };
 
 struct seen_endpoint { /* of another's task, as this node's kernel shows it */
@@ -86,6 +87,7 @@ struct agent {
 	struct omap tasks;
 	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
 	struct sw_list acks; /* views on their way into the kernel */
+	uint64_t seen;       /* version of the last assignments */
 	uint64_t blind_ms;   /* when some manager last held this node for not ready */
 	bool down, cut;
 };
@@ -95,7 +97,8 @@ struct service { /* what the clients were told */
 	char name[32];
 	uint64_t replicas;            /* last acknowledged */
 	bool acked, removing, unsure; /* unsure: an answer was "maybe" */
-	bool was_bad; /* nothing of it ran when the calm began */
+	bool was_bad;                 /* nothing of it ran when the calm began */
+	uint64_t least;               /* tasks that must run all the time while it is calm */
 };
 
 struct world {
@@ -105,7 +108,7 @@ struct world {
 	struct agent a[AGENTS];
 	struct service s[MAX_SERVICES];
 	size_t n_services;
-	uint64_t work[2]; /* a job, a scheduled one */
+	uint64_t work[2];     /* a job, a scheduled one */
 	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
 	uint64_t digests[MAX_INDEX];
 	uint64_t applied, drained;
@@ -207,7 +210,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
 		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
 	if (c->kind == PB__KIND__KIND_SERVICE) {
-		const char *bad = work_check((const Pb__Service *)c->old, (const Pb__Service *)c->new);
+		const char *bad =
+			work_check((const Pb__Service *)c->old, (const Pb__Service *)c->new);
 
 		if (bad != NULL)
 			fail(m->w, bad, c->id, index);
@@ -610,6 +614,12 @@ static void report(struct agent *a, const struct container *c)
 		return;
 	s.task_id = c->id;
 	s.state = c->state;
+	if (c->slow || c->sick)
+		s.health = c->state == PB__TASK_STATE__TASK_RUNNING
+				   ? PB__TASK_HEALTH__HEALTH_HEALTHY
+			   : c->state == PB__TASK_STATE__TASK_STARTING
+				   ? PB__TASK_HEALTH__HEALTH_STARTING
+				   : PB__TASK_HEALTH__HEALTH_NONE;
 	leader_status(l->leader, a->node, &s);
 }
 
@@ -626,6 +636,12 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 		return PB__TASK_STATE__TASK_SHUTDOWN;
 	if (c->bad && c->state == PB__TASK_STATE__TASK_STARTING)
 		return PB__TASK_STATE__TASK_FAILED;
+	if ((c->slow || c->sick) && c->state == PB__TASK_STATE__TASK_STARTING) {
+		if (a->w->sim.now < c->checked_ms)
+			return c->state;
+		if (c->sick)
+			return PB__TASK_STATE__TASK_FAILED;
+	}
 	if (c->job && c->state == PB__TASK_STATE__TASK_RUNNING && sim_chance(&a->w->sim, 10))
 		return PB__TASK_STATE__TASK_COMPLETE;
 	if (!a->w->healing && c->state >= PB__TASK_STATE__TASK_STARTING &&
@@ -643,6 +659,8 @@ static void note_image(const struct agent *a, struct container *c, const Pb__Tas
 
 	c->bad = r != NULL && strcmp(r->task->container->image, WORK_BAD) == 0;
 	c->job = r != NULL && strcmp(r->task->container->image, WORK_JOB) == 0;
+	c->slow = r != NULL && strcmp(r->task->container->image, WORK_SLOW) == 0;
+	c->sick = r != NULL && strcmp(r->task->container->image, WORK_SICK) == 0;
 }
 
 static void take_task(struct agent *a, const Pb__Task *t)
@@ -666,12 +684,35 @@ static void take_task(struct agent *a, const Pb__Task *t)
 		c->desired = t->desired;
 }
 
+/* The state with the most entries that anybody has applied. */
+static const struct store *newest(const struct world *w)
+{
+	const struct store *best = NULL;
+
+	for (int i = 0; i < MANAGERS; i++)
+		if (w->m[i].core != NULL &&
+		    (best == NULL || store_index(w->m[i].store) > store_index(best)))
+			best = w->m[i].store;
+	return best;
+}
+
+/* A manager that is behind doesn't make a node stop what it has not heard of. */
+static void check_drop(const struct agent *a, const struct container *c)
+{
+	const Pb__Task *t = store_task(newest(a->w), c->id);
+
+	if (t != NULL && task_is_live(t) && task_state_of(c->state)->live)
+		fail(a->w, "a task was dropped that is wanted", c->id, a->node);
+}
+
 static void drop_unnamed(struct agent *a)
 {
 	struct omap keep = {0};
 	struct omap_iter it = omap_begin(&a->tasks);
 
 	for (struct container *c; (c = omap_next(&it)) != NULL;) {
+		if (!c->named)
+			check_drop(a, c);
 		if (c->named)
 			omap_set(&keep, it.key, c);
 		else
@@ -757,6 +798,8 @@ static void take(struct agent *a, const Pb__Assignments *m)
 		free(omap_remove(&a->tasks, one(m->removed_tasks[i])));
 	for (size_t i = 0; i < m->n_networks; i++)
 		take_view(a, m->networks[i]);
+	if (m->version > a->seen)
+		a->seen = m->version;
 	if (m->snapshot)
 		drop_unnamed(a);
 	/* There is one network: an agent without a task on it forgets it. */
@@ -783,7 +826,7 @@ static void attach(struct agent *a)
 	if (a->w->m[i].core == NULL || a->cut)
 		return;
 	a->manager = i;
-	assign_attach(a->w->m[i].assign, a->node);
+	assign_attach(a->w->m[i].assign, a->node, a->seen);
 }
 
 static void agent_tick(struct agent *a)
@@ -816,6 +859,12 @@ static void agent_tick(struct agent *a)
 
 		if (w->sim.now >= c->next_ms && task_state_of(c->state)->live) {
 			c->state = next_state(a, c);
+			if (c->state != was && c->state == PB__TASK_STATE__TASK_STARTING)
+				c->checked_ms =
+					w->sim.now +
+					(c->sick   ? WORK_SICK_MS
+					 : c->slow ? sw_rand_below(&w->sim.rand, WORK_SLOW_MS)
+						   : 0);
 			c->next_ms = w->sim.now + 5 + sw_rand_below(&w->sim.rand, 100);
 		}
 		if (all || c->state != was)
@@ -833,6 +882,7 @@ static void agent_die(struct agent *a)
 		free(c);
 	omap_fini(&a->tasks);
 	free_values(&a->shown);
+	a->seen = 0;
 	a->down = true;
 }
 
@@ -923,13 +973,25 @@ static void keep_previous(Pb__Service *svc)
 	svc->prev_revision_id = svc->revision_id;
 }
 
-static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc)
+/* One that fails, says the image; it is to go back then. */
+static bool is_hopeless(const char *image)
+{
+	return strcmp(image, WORK_BAD) == 0 || strcmp(image, WORK_SICK) == 0;
+}
+
+static const char *any_image(struct world *w)
+{
+	if (!w->healing && sim_chance(&w->sim, 30))
+		return sim_chance(&w->sim, 50) ? WORK_BAD : WORK_SICK;
+	return sim_chance(&w->sim, 30) ? WORK_SLOW : "";
+}
+
+static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc, const char *image)
 {
 	Pb__Revision *r = new_revision(w, svc->id, 77);
-	bool bad = !w->healing && sim_chance(&w->sim, 30);
+	bool bad = is_hopeless(image);
 
-	if (bad)
-		msg_set_str(&r->task->container->image, WORK_BAD);
+	msg_set_str(&r->task->container->image, image);
 	if (svc->spec->rollback == NULL) {
 		svc->spec->rollback = sw_new(Pb__UpdateConfig);
 		pb__update_config__init(svc->spec->rollback);
@@ -950,8 +1012,8 @@ static void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc)
 	svc->spec->update->parallelism = sw_rand_below(&w->sim.rand, 3);
 	svc->spec->update->order = sim_chance(&w->sim, 50) ? PB__UPDATE_ORDER__START_FIRST
 							   : PB__UPDATE_ORDER__STOP_FIRST;
-	svc->spec->update->failure_action = bad ? PB__FAILURE_ACTION__FAILURE_ROLLBACK
-						: PB__FAILURE_ACTION__FAILURE_CONTINUE;
+	svc->spec->update->failure_action =
+		bad ? PB__FAILURE_ACTION__FAILURE_ROLLBACK : PB__FAILURE_ACTION__FAILURE_CONTINUE;
 	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
 }
 
@@ -975,7 +1037,7 @@ static void change_service(struct world *w, struct manager *l)
 		break;
 	case 1:
 	case 2:
-		begin_update(w, tx, svc);
+		begin_update(w, tx, svc, any_image(w));
 		break;
 	default:
 		svc->spec->replicas = c->replicas = sw_rand_below(&w->sim.rand, 12);
@@ -1148,7 +1210,7 @@ static bool is_bad(const struct store *st, const Pb__Service *s)
 {
 	const Pb__Revision *r = store_revision(st, s->revision_id);
 
-	return r != NULL && strcmp(r->task->container->image, WORK_BAD) == 0;
+	return r != NULL && is_hopeless(r->task->container->image);
 }
 
 static void check_end(struct world *w)
@@ -1193,7 +1255,7 @@ static void check_end(struct world *w)
 	}
 }
 
-/* ---- calm: nothing fails, so the budget of an update and of a drain is to be kept exactly ---- */
+/* ---- calm: no host fails, so the budget of an update and of a drain is to be kept exactly ---- */
 
 static uint64_t least_of(const Pb__Service *s)
 {
@@ -1215,10 +1277,79 @@ static void watch_budgets(struct world *w, uint64_t ms)
 			const Pb__Service *s = store_service(l->store, w->s[i].id);
 
 			if (s != NULL && !s->removing && !w->s[i].was_bad &&
-			    running_of(w, l->store, s->id) < least_of(s))
+			    running_of(w, l->store, s->id) < w->s[i].least)
 				fail(w, "fewer tasks run than the update's budget allows",
-				     running_of(w, l->store, s->id), least_of(s));
+				     running_of(w, l->store, s->id), w->s[i].least);
 		}
+	}
+}
+
+/* Every service gets a new version, of this image or of any good one. */
+static void update_all(struct world *w, const char *image)
+{
+	struct manager *l = leader_of(w);
+	static struct service nobody;
+	struct store_tx *tx;
+
+	if (l == NULL || w->bad[0] != 0)
+		return;
+	tx = store_tx_new(l->store, wall(w));
+	for (size_t i = 0; i < w->n_services; i++) {
+		Pb__Service *s;
+
+		if (store_service(l->store, w->s[i].id) == NULL)
+			continue;
+		s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, w->s[i].id);
+		begin_update(w, tx, s, image != NULL ? image : any_image(w));
+		w->s[i].least = least_of(s);
+	}
+	propose(l, tx, client_done, &nobody);
+	store_tx_free(tx);
+}
+
+/* A version that is never healthy is gone back from, and nobody has noticed. */
+static void check_rolled_back(struct world *w)
+{
+	struct manager *l = leader_of(w);
+
+	for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		if (s == NULL || s->removing || s->spec->replicas == 0)
+			continue;
+		if (is_bad(l->store, s) || s->update->state != PB__UPDATE_STATE__ROLLBACK_COMPLETED)
+			fail(w, "an unhealthy version was not gone back from", s->id,
+			     s->update->state);
+		if (running_of(w, l->store, s->id) != s->spec->replicas)
+			fail(w, "what runs after a rollback is not what is wanted",
+			     running_of(w, l->store, s->id), s->spec->replicas);
+	}
+}
+
+static void drain_two(struct world *w)
+{
+	struct manager *l = leader_of(w);
+	static struct service nobody;
+	struct store_tx *tx;
+
+	if (l == NULL || w->bad[0] != 0)
+		return;
+	tx = store_tx_new(l->store, wall(w));
+	for (uint64_t id = 1; id <= 2; id++)
+		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
+			PB__AVAILABILITY__DRAIN;
+	for (size_t i = 0; i < w->n_services; i++)
+		if (store_service(l->store, w->s[i].id) != NULL)
+			w->s[i].least = least_of(store_service(l->store, w->s[i].id));
+	propose(l, tx, client_done, &nobody);
+	store_tx_free(tx);
+	watch_budgets(w, 20000);
+	for (int i = 0; i < 2; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (const struct container *c; (c = omap_next(&it)) != NULL;)
+			if (task_state_of(c->state)->live && !c->job)
+				fail(w, "a drained node still runs something", c->id, (uint64_t)i);
 	}
 }
 
@@ -1232,32 +1363,23 @@ static void be_calm(struct world *w)
 		const Pb__Service *s = store_service(l->store, w->s[i].id);
 
 		w->s[i].was_bad = s != NULL && is_bad(l->store, s);
-		if (s != NULL)
-			begin_update(w, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, w->s[i].id));
 	}
 	for (uint64_t id = 1; id <= AGENTS; id++)
 		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
 			PB__AVAILABILITY__ACTIVE;
 	propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
-	watch_budgets(w, 30000);
-	l = leader_of(w);
-	if (l == NULL || w->bad[0] != 0)
-		return;
-	tx = store_tx_new(l->store, wall(w));
-	for (uint64_t id = 1; id <= 2; id++)
-		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
-			PB__AVAILABILITY__DRAIN;
-	propose(l, tx, client_done, &nobody);
-	store_tx_free(tx);
+	update_all(w, NULL);
+	watch_budgets(w, 60000);
+	for (size_t i = 0; i < w->n_services; i++)
+		w->s[i].was_bad = false; /* all have a good version now */
+	if (w->bad[0] == 0)
+		check_end(w);
+	update_all(w, WORK_SICK);
 	watch_budgets(w, 20000);
-	for (int i = 0; i < 2; i++) {
-		struct omap_iter it = omap_begin(&w->a[i].tasks);
-
-		for (const struct container *c; (c = omap_next(&it)) != NULL;)
-			if (task_state_of(c->state)->live && !c->job)
-				fail(w, "a drained node still runs something", c->id, (uint64_t)i);
-	}
+	if (w->bad[0] == 0)
+		check_rolled_back(w);
+	drain_two(w);
 	if (w->bad[0] == 0)
 		check_end(w);
 }
