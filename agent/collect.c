@@ -1,8 +1,10 @@
 /*
- * Every few minutes: is the file system of the state folder fuller than the watermark? Then, until it
- * is below by SLACK: the build cache down to nothing, then images, the oldest first, but for those
- * that a container uses or that some revision of a service, the current or one to roll back to, names.
- * The managers know the revisions; while none answers, no image goes.
+ * After each pull and build, and every few minutes: is the file system of the images fuller than
+ * the watermark? Then, until it is below by SLACK: the build cache down to nothing, then images,
+ * the oldest first, but for those that a container uses or that some revision of a service, the
+ * current or one to roll back to, names. An image with a name that no registry has goes only where
+ * another node keeps it. The managers know the revisions and the nodes; while none answers, no
+ * image goes.
  */
 #include "agent/collect.h"
 
@@ -16,14 +18,15 @@
 
 #include <sys/statvfs.h>
 
-enum { FIRST_MS = 30000, EVERY_MS = 300000, ASK_MS = 10000, SLACK = 5 };
+enum { FIRST_MS = 30000, EVERY_MS = 300000, ASK_MS = 10000, SLACK = 5 /* percent */ };
 
 struct collect {
 	struct agent *a;
 	struct sw_timer timer;
 	struct sw_job job;
 	bool busy, closing;
-	struct sw_strmap keep; /* full names */
+	struct sw_strmap keep;  /* names, also in full */
+	struct sw_strmap spare; /* ids of the cluster's own that another node keeps */
 	bool keep_known;
 	/* of the job */
 	size_t images, steps;
@@ -31,9 +34,13 @@ struct collect {
 	struct sw_error err;
 };
 
-static const struct rpc_method keep_method = {
-	"/swarm.v1.Images/Keep", &pb__image_keep__descriptor, &pb__image_keep_reply__descriptor,
-	RPC_UNARY, 0, false, NULL};
+static const struct rpc_method keep_method = {"/swarm.v1.Images/Keep",
+					      &pb__image_keep__descriptor,
+					      &pb__image_keep_reply__descriptor,
+					      RPC_UNARY,
+					      0,
+					      false,
+					      NULL};
 
 /* In percent, as df counts. */
 static unsigned fullness(const struct agent *a)
@@ -41,7 +48,7 @@ static unsigned fullness(const struct agent *a)
 	struct statvfs s;
 	uint64_t used, all;
 
-	if (statvfs(a->o.state_dir, &s) != 0 || s.f_blocks == 0)
+	if (statvfs(img_store_dir(a->images), &s) != 0 || s.f_blocks == 0)
 		return 0;
 	used = s.f_blocks - s.f_bfree;
 	all = used + s.f_bavail;
@@ -66,7 +73,8 @@ static bool is_kept(const struct collect *c, const struct img_image *i)
 		if (at != NULL && sw_streq(at + 1, i->digest))
 			return true;
 	}
-	return sw_strmap_has(&c->keep, i->id);
+	return sw_strmap_has(&c->keep, i->id) ||
+	       (i->local && i->names != NULL && !sw_strmap_has(&c->spare, i->id));
 }
 
 static void drop_images(struct collect *c)
@@ -76,7 +84,7 @@ static void drop_images(struct collect *c)
 
 	if (img_store_list(c->a->images, &v, &n, &c->err) != 0)
 		return;
-	for (size_t k = n; k-- > 0;) { /* the newest come first */
+	for (size_t k = n; k-- > 0;) {   /* the newest come first */
 		struct sw_error ignored; /* in use */
 
 		if (!is_kept(c, v[k]) && fullness(c->a) > low_mark(c->a) &&
@@ -130,6 +138,10 @@ static void on_keep(const ProtobufCMessage *reply, const struct sw_error *status
 	sw_strmap_fini(&c->keep, NULL);
 	c->keep = (struct sw_strmap){0};
 	c->keep_known = status->code == 0 && r != NULL;
+	sw_strmap_fini(&c->spare, NULL);
+	c->spare = (struct sw_strmap){0};
+	for (size_t k = 0; c->keep_known && k < r->n_spare; k++)
+		sw_strmap_set(&c->spare, r->spare[k], c);
 	for (size_t k = 0; c->keep_known && k < r->n_images; k++) {
 		struct img_ref ref = {0};
 		struct sw_error ignored;
@@ -196,5 +208,6 @@ void collect_close(struct collect *c)
 void collect_free(struct collect *c)
 {
 	sw_strmap_fini(&c->keep, NULL);
+	sw_strmap_fini(&c->spare, NULL);
 	free(c);
 }
