@@ -41,6 +41,7 @@ struct agent {
 	struct worker *worker;
 	struct child *child;
 	struct peers *peers;
+	struct collect *collect;
 	struct renewal *renewal;
 	struct sw_timer renew_timer;
 	int64_t renew_at_ms;

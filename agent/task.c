@@ -12,6 +12,7 @@
  * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until
  *the task is removed; then CLEANING, GONE.
  */
+#include "agent/collect.h"
 #include "agent/internal.h"
 
 #include "agent/describe.h"
@@ -122,6 +123,7 @@ static void on_pulled(struct img_pull *p, const char *image_id, const struct sw_
 
 	(void)p;
 	(void)image_id;
+	collect_now(agent_of(t)->collect);
 	t->busy = false;
 	if (err != NULL && !wants_stop(t)) {
 		fail(t, err);
@@ -539,10 +541,9 @@ void task_health_changed(struct task *t, const char *text)
 	case HEALTH_STARTING:
 		break;
 	}
-	failing = t->health.streak == 0
-			  ? sw_asprintf("health check failed: %s", text)
-			  : sw_asprintf("health check failed (%u of %u): %s", t->health.streak,
-					t->check->retries, text);
+	failing = t->health.streak == 0 ? sw_asprintf("health check failed: %s", text)
+					: sw_asprintf("health check failed (%u of %u): %s",
+						      t->health.streak, t->check->retries, text);
 	report(t, t->status.state, failing);
 }
 
@@ -785,7 +786,8 @@ static void adopt_running(struct task *t, struct rt_container *c, const Pb__Task
 	if (rt_health(c) == NULL)
 		return;
 	t->run_ms = r->started_ms;
-	t->status.health = r->healthy ? PB__TASK_HEALTH__HEALTH_HEALTHY : PB__TASK_HEALTH__HEALTH_STARTING;
+	t->status.health =
+		r->healthy ? PB__TASK_HEALTH__HEALTH_HEALTHY : PB__TASK_HEALTH__HEALTH_STARTING;
 	if (!r->healthy)
 		t->status.state = PB__TASK_STATE__TASK_STARTING;
 	if (r->sick[0] != 0) {
