@@ -1,5 +1,6 @@
 #include "agent/images.h"
 
+#include "agent/collect.h"
 #include "agent/peers.h"
 #include "agent/records.h"
 #include "base/digest.h"
@@ -135,6 +136,7 @@ static int open_runtime(struct agent *a, struct sw_error *err)
 	    (rc = vol_open(volumes, &a->volumes, err)) != 0)
 		return rc;
 	read_registries(a);
+	a->collect = collect_new(a);
 	a->peers = peers_new(a);
 	a->pull_options.peers = peers_source(a->peers);
 	a->puller = img_puller_new(a->loop, a->images, &a->pull_options);
@@ -309,6 +311,7 @@ static void on_all_closed(struct sw_closer *c)
 	session_destroy(a->session);
 	free(a->child);
 	peers_free(a->peers);
+	collect_free(a->collect);
 	rpc_tls_unref(a->tls);
 	identity_fini(&a->id);
 	img_store_close(a->images);
@@ -355,6 +358,7 @@ static void on_puller_closed(void *arg)
 {
 	struct agent *a = arg;
 
+	collect_close(a->collect);
 	peers_close(a->peers, on_peers_closed, a);
 }
 

@@ -20,6 +20,7 @@ struct agent_options {
 	const char *egress_subnet; /* of the host's bridge; NULL = net's default */
 	char *const *mirrors;      /* "docker.io=http://10.0.0.1:5000" */
 	char *const *insecure;     /* registries without verified https */
+	unsigned disk_watermark;   /* percent; fuller than that, images that nothing uses go; 0 = never */
 	unsigned peer_port;        /* where layers are given to other nodes; 0 = nowhere */
 	char *const *labels;       /* engine labels, "key=value" */
 	char *const *generic;      /* generic resources, "kind=number" or "kind=name" */

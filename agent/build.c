@@ -7,6 +7,7 @@
  *through a bounded queue under a lock and an async handle; who asks waits on a condition.
  */
 #include "agent/images.h"
+#include "agent/collect.h"
 #include "agent/peers.h"
 
 #include "base/clock.h"
@@ -523,6 +524,7 @@ static void on_wake(uv_async_t *h)
 	if (c->sandbox != 0)
 		net_sandbox_remove(c->a->net, c->sandbox, NULL, NULL);
 	c->joined = true;
+	collect_now(c->a->collect);
 	sw_info("image built", SW_STR("image", c->image_id != NULL ? c->image_id : "none"),
 		SW_INT("ms", sw_mono_ms() - c->began_ms), SW_STR("error", c->err.msg));
 	peers_tell(c->a->peers, conclude, c);

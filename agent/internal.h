@@ -41,6 +41,7 @@ struct agent {
 	struct worker *worker;
 	struct child *child;
 	struct peers *peers;
+	struct collect *collect;
 	struct renewal *renewal;
 	struct sw_timer renew_timer;
 	int64_t renew_at_ms;
@@ -186,8 +187,10 @@ void worker_save(struct worker *w, const struct task *t);
 /** A task waits for its restart: the worker's timer is to be set anew. */
 void worker_restarts_changed(struct worker *w);
 
-/* files.c: secrets and configs of a task; the caller frees the array and the paths. */
-int task_files(const struct task *t, struct rt_file **ret, size_t *ret_n, struct sw_error *err);
+/* files.c: secrets and configs of a task, with placeholders filled in from `values`. */
+int task_files(const struct task *t, const Pb__ContainerSpec *c, const json_t *values,
+	       struct rt_file **ret, size_t *ret_n, struct sw_error *err);
+void task_files_free(struct rt_file *files, size_t n);
 
 /* child.c: swarm-managerd, while the node's role is manager. */
 struct child *child_new(struct agent *a);

@@ -1,4 +1,5 @@
 /* The agent's socket: what concerns this host. */
+#include "agent/collect.h"
 #include "agent/images.h"
 #include "agent/peers.h"
 
@@ -201,6 +202,7 @@ static void on_pulled(struct img_pull *p, const char *image_id, const struct sw_
 	(void)p;
 	if (err == NULL)
 		send_image(f, image_id);
+	collect_now(f->a->collect);
 	fetch_done(f, err);
 }
 

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	static struct program p;
 	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
-	char *peer_port = NULL;
+	char *peer_port = NULL, *watermark = NULL;
 	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
@@ -93,6 +93,8 @@ int main(int argc, char **argv)
 		{"hostname", SW_OPTION_STRING, &hostname, NULL, "Name of this node"},
 		{"egress-subnet", SW_OPTION_STRING, &egress, NULL,
 		 "Subnet of the containers' way out"},
+		{"disk-watermark", SW_OPTION_STRING, &watermark, "85",
+		 "Percent of the disk; above it images that nothing uses go (0: never)"},
 		{"peer-port", SW_OPTION_STRING, &peer_port, "2378",
 		 "Where layers of images are given to other nodes; 0 = nowhere"},
 		{"registry-mirror", SW_OPTION_LIST, &mirrors, NULL,
@@ -106,7 +108,7 @@ int main(int argc, char **argv)
 		{0},
 	};
 	struct agent_options o = {0};
-	uint64_t port = 0;
+	uint64_t port = 0, percent = 0;
 	struct sw_error err = {0};
 
 	/* Its own child, chrooted into a container (agent/copy.c). */
@@ -122,11 +124,16 @@ int main(int argc, char **argv)
 	}
 	sw_log_init("agent", debug ? SW_LOG_DEBUG : SW_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	if (!sw_parse_u64(watermark, 100, &percent)) {
+		sw_err("bad options", SW_STR("disk-watermark", watermark));
+		return 2;
+	}
 	if (!sw_parse_u64(peer_port, 65535, &port)) {
 		sw_err("bad options", SW_STR("peer-port", peer_port));
 		return 2;
 	}
 	o = (struct agent_options){
+		.disk_watermark = (unsigned)percent,
 		.peer_port = (unsigned)port,
 		.state_dir = state,
 		.run_dir = run,

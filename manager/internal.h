@@ -80,6 +80,8 @@ void manager_defer(struct manager *m, void (*cb)(void *arg, int rc), void *arg, 
 void manager_propose(void *arg, const struct store_tx *tx,
 		     void (*cb)(void *cb_arg, int rc, const struct sw_error *err), void *cb_arg);
 int64_t manager_wall_ms(void *arg);
+/** Sets the timer to when the leader next has something to do by itself. */
+void manager_arm_due(struct manager *m);
 void manager_fatal(struct manager *m, const struct sw_error *why);
 
 /* members.c */

@@ -585,6 +585,8 @@ static void take_reports(struct manager *m, const Pb__StatusBatch *b)
 	}
 	if (leader_has_work(m->leader))
 		sw_later_call(&m->pass);
+	else if (leader_gathers(m->leader))
+		manager_arm_due(m);
 }
 
 static void on_status(struct rpc_stream *s, const ProtobufCMessage *msg, void *arg)

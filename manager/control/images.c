@@ -212,6 +212,7 @@ static CTL_BUILD(image_report)
 
 static void on_report(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_find(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+static void on_keep(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_build(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 const struct rpc_method control_image_methods[] = {
@@ -220,6 +221,8 @@ const struct rpc_method control_image_methods[] = {
 	 on_report},
 	{"/swarm.v1.Images/Find", &pb__image_find__descriptor, &pb__image_find_reply__descriptor,
 	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true, on_find},
+	{"/swarm.v1.Images/Keep", &pb__image_keep__descriptor, &pb__image_keep_reply__descriptor,
+	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true, on_keep},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
 	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
 	 on_build},
@@ -293,6 +296,55 @@ static void on_find(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 			add_peer(c, r, i->nodes[k]);
 	rpc_stream_reply(s, &r->base);
 	msg_free(&r->base);
+}
+
+/* Of those nodes that have an image of the cluster's own the first that is ready keeps it. A caller
+ * that is not among them has not told yet: it comes last. */
+static bool another_keeps(const struct store *s, const Pb__Image *i, uint64_t caller)
+{
+	for (size_t k = 0; k < i->n_nodes && i->nodes[k] != caller; k++) {
+		const Pb__Node *n = store_node(s, i->nodes[k]);
+
+		if (n != NULL && n->state == PB__NODE_STATE__NODE_READY)
+			return true;
+	}
+	return false;
+}
+
+/* Every revision that is there counts: the current ones, and those to roll back to. */
+static void on_keep(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	struct control *c = arg;
+	uint64_t caller = rpc_stream_peer(s)->node_id;
+	Pb__ImageKeepReply r = PB__IMAGE_KEEP_REPLY__INIT;
+	struct sw_strmap names = {0}, spare = {0};
+	struct store_iter it = {0};
+
+	(void)m;
+	for (const struct store_head *o;
+	     (o = store_next(c->env.store, PB__KIND__KIND_REVISION, &it)) != NULL;) {
+		const Pb__Revision *v = (const Pb__Revision *)o;
+
+		if (v->task != NULL && v->task->container != NULL &&
+		    *v->task->container->image != 0)
+			sw_strmap_set(&names, v->task->container->image, c);
+	}
+	it = (struct store_iter){0};
+	for (const struct store_head *o;
+	     (o = store_next(c->env.store, PB__KIND__KIND_IMAGE, &it)) != NULL;)
+		if (another_keeps(c->env.store, (const Pb__Image *)o, caller))
+			sw_strmap_set(&spare, ((const Pb__Image *)o)->image_id, c);
+	r.images = sw_new_n(char *, names.n + 1);
+	for (; r.n_images < names.n; r.n_images++)
+		r.images[r.n_images] = names.e[r.n_images].key;
+	r.spare = sw_new_n(char *, spare.n + 1);
+	for (; r.n_spare < spare.n; r.n_spare++)
+		r.spare[r.n_spare] = spare.e[r.n_spare].key;
+	rpc_stream_reply(s, &r.base);
+	free(r.images);
+	free(r.spare);
+	sw_strmap_fini(&names, NULL);
+	sw_strmap_fini(&spare, NULL);
 }
 
 /* ---- builds on a node, passed on ---- */

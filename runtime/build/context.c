@@ -1,6 +1,7 @@
 #include "runtime/build/context.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -14,7 +15,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { PATH_LEN_MAX = 4095 };
+enum { PATH_LEN_MAX = 4095, SPARE_S = 600 };
 
 struct entry {
 	char *path, *target;
@@ -155,12 +156,16 @@ static char *pool_path(const struct bld_context *c, const struct entry *e)
 	return sw_asprintf("%s/%.2s/%s-%o", c->pool, hex, hex, (unsigned)(e->mode & 07777));
 }
 
+/* What is there is marked as used, so that it stays until the build has read it. */
 static bool in_pool(const struct bld_context *c, const struct entry *e)
 {
 	sw_autofree char *path = pool_path(c, e);
 	struct stat st;
 
-	return stat(path, &st) == 0 && (uint64_t)st.st_size == e->size;
+	if (stat(path, &st) < 0 || (uint64_t)st.st_size != e->size)
+		return false;
+	return st.st_mtime > sw_wall_ms() / 1000 - SPARE_S / 2 ||
+	       utimensat(AT_FDCWD, path, NULL, 0) == 0;
 }
 
 static int by_digest(const void *a, const void *b)
@@ -495,6 +500,7 @@ int bld_pool_prune(const char *pool, uint64_t keep_bytes, struct sw_error *err)
 	struct pooled *v = NULL;
 	size_t n = 0, cap = 0;
 	uint64_t total = 0;
+	int64_t fresh = sw_wall_ms() / 1000 - SPARE_S;
 	int rc = 0;
 
 	list_pool(pool, &v, &n, &cap, 0);
@@ -502,7 +508,7 @@ int bld_pool_prune(const char *pool, uint64_t keep_bytes, struct sw_error *err)
 		qsort(v, n, sizeof *v, by_use);
 	for (size_t i = 0; i < n; i++) {
 		total += v[i].size;
-		if (total > keep_bytes && unlink(v[i].path) < 0 && rc == 0)
+		if (total > keep_bytes && v[i].used < fresh && unlink(v[i].path) < 0 && rc == 0)
 			rc = sw_fail_sys(err, errno, "remove %s", v[i].path);
 		free(v[i].path);
 	}

@@ -47,5 +47,6 @@ int bld_context_digest(const struct bld_context *c, const char *pattern,
 /** The folder with the files; made when first asked for, removed with the context. */
 int bld_context_tree(struct bld_context *c, struct img_store *store, const char **ret,
 		     struct sw_error *err) SW_MUST_CHECK;
-/** Drops contents of the pool: those unused for longest, down to `keep_bytes`. */
+/** Drops contents of the pool: those unused for longest, down to `keep_bytes`; none that a build may
+ *  be about to read, which is one used in the last minutes. */
 int bld_pool_prune(const char *pool, uint64_t keep_bytes, struct sw_error *err) SW_MUST_CHECK;

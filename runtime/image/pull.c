@@ -422,6 +422,13 @@ static void start_over(struct img_pull *l)
 	}
 }
 
+/* Not when it was to be had, and something went wrong here. */
+static bool was_asked_in_vain(int code)
+{
+	return code == SW_ENOTFOUND || code == SW_EUNAVAIL || code == SW_EAUTH ||
+	       code == SW_EDENIED;
+}
+
 static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error *err)
 {
 	bool found = find_peers(l);
@@ -445,7 +452,9 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 	}
 	start_over(l);
 	if ((!found && !find_peers(l)) || l->found.peers == NULL)
-		return l->p->o.peers == NULL ? rc : sw_wrap(err, "no node has it");
+		return l->p->o.peers != NULL && was_asked_in_vain(rc)
+			       ? sw_wrap(err, "no node has it")
+			       : rc;
 	return pull_from_peers(l, &e) == 0 ? 0 : rc;
 }
 

@@ -1,4 +1,5 @@
 #include "runtime/image/store.h"
+#include "runtime/image/reserve.h"
 
 #include "base/clock.h"
 #include "base/digest.h"
@@ -115,12 +116,14 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 		rc = sw_remove_tree(tmp, err);
 	if (rc == 0)
 		rc = sw_mkdir_p(tmp, 0700, err);
+	img_reserve_give(dir);
 	if (rc == 0)
 		rc = img_db_open(db, &s->db, err);
 	if (rc == 0)
 		rc = img_db_sweep(s->db, layers, err);
 	if (rc == 0)
 		rc = sweep_splits(dir, err);
+	img_reserve_take(dir);
 	if (rc < 0) {
 		img_store_close(s);
 		return sw_wrap(err, "image store %s", dir);
@@ -291,6 +294,7 @@ int img_store_remove(struct img_store *s, const char *name, struct sw_error *err
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
+	img_reserve_give(s->dir);
 	rc = find_id(s, name, &id, &full, err);
 	if (rc == 0 && full != NULL)
 		rc = img_db_other_names(s->db, id, full, &others, err);
@@ -298,6 +302,7 @@ int img_store_remove(struct img_store *s, const char *name, struct sw_error *err
 		rc = img_db_drop_name(s->db, full, err);
 	else if (rc == 0)
 		rc = remove_image(s, id, err);
+	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
@@ -311,6 +316,7 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
+	img_reserve_give(s->dir);
 	rc = list_locked(s, &v, &n, err);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		if (sw_strmap_has(&s->pins, v[i]->id) || (!all && v[i]->names != NULL))
@@ -319,6 +325,7 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 		gone += rc == 0;
 		bytes += v[i]->size;
 	}
+	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < n; i++)
 		img_image_free(v[i]);
@@ -570,9 +577,11 @@ int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_b
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
+	img_reserve_give(s->dir);
 	rc = img_db_step_prune(s->db, before_ms, keep_bytes, ret_n, err);
 	if (rc == 0)
 		rc = drop_unused(s, err);
+	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

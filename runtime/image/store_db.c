@@ -11,6 +11,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum { VERSION = 1 };
+
 struct img_db {
 	sqlite3 *sql;
 };
@@ -33,8 +35,7 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS steps("
 	" key TEXT PRIMARY KEY, layer INTEGER REFERENCES layers(n), used_ms INTEGER NOT NULL)"
 	" WITHOUT ROWID;"
-	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);"
-	"PRAGMA user_version=1;";
+	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);";
 
 #define UNUSED_LAYERS                                                              \
 	"SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers) AND" \
@@ -44,7 +45,10 @@ static int fail(struct img_db *db, struct sw_error *err)
 {
 	int code = sqlite3_errcode(db->sql);
 
-	return sw_fail(err, code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? SW_ECORRUPT : SW_EIO,
+	return sw_fail(err,
+		       code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? SW_ECORRUPT
+		       : code == SQLITE_FULL                           ? SW_EFULL
+								       : SW_EIO,
 		       "image database: %s", sqlite3_errmsg(db->sql));
 }
 
@@ -139,6 +143,15 @@ static int commit(struct img_db *db, int rc, struct sw_error *err)
 	return rc;
 }
 
+static int version_of(struct img_db *db)
+{
+	sqlite3_stmt *st = query(db, "PRAGMA user_version", "");
+	int v = st != NULL && sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int(st, 0) : 0;
+
+	sqlite3_finalize(st);
+	return v;
+}
+
 int img_db_open(const char *path, struct img_db **ret, struct sw_error *err)
 {
 	struct img_db *db = sw_new(struct img_db);
@@ -152,6 +165,8 @@ int img_db_open(const char *path, struct img_db **ret, struct sw_error *err)
 	}
 	sqlite3_busy_timeout(db->sql, 5000);
 	rc = exec(db, schema, err);
+	if (rc == 0 && version_of(db) != VERSION) /* not each time: it is a write */
+		rc = exec(db, "PRAGMA user_version=1", err);
 	if (rc < 0) {
 		img_db_close(db);
 		return rc;
@@ -256,8 +271,8 @@ static int image_layers(struct img_db *db, const char *dir, struct img_image *i,
 int img_db_image(struct img_db *db, const char *dir, const char *id, struct img_image **ret,
 		 struct sw_error *err)
 {
-	sqlite3_stmt *st =
-		query(db, "SELECT digest, added_ms, config, local FROM images WHERE id = ?", "s", id);
+	sqlite3_stmt *st = query(
+		db, "SELECT digest, added_ms, config, local FROM images WHERE id = ?", "s", id);
 	struct img_image *i = sw_new(struct img_image);
 	int rc = st != NULL ? sqlite3_step(st) : SQLITE_ERROR;
 
@@ -528,6 +543,7 @@ int img_db_mark_local(struct img_db *db, const char *id, struct sw_error *err)
 
 int img_db_by_digest(struct img_db *db, const char *digest, char **ret_id, struct sw_error *err)
 {
-	return one_string(db, query(db, "SELECT id FROM images WHERE digest = ? LIMIT 1", "s", digest),
+	return one_string(db,
+			  query(db, "SELECT id FROM images WHERE digest = ? LIMIT 1", "s", digest),
 			  ret_id, err);
 }

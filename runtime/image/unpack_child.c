@@ -44,6 +44,15 @@ __attribute__((format(printf, 2, 3))) static int fail(const struct child *c, con
 	return -1;
 }
 
+/* libarchive's text says what it did, not always why. */
+static int fail_out(const struct child *c, const char *what)
+{
+	int code = archive_errno(c->out);
+
+	return code > 0 ? fail(c, "%s: %s: %s", what, archive_error_string(c->out), strerror(code))
+			: fail(c, "%s: %s", what, archive_error_string(c->out));
+}
+
 /* Folders above `path` that the archive did not list. */
 static int make_parents(const struct child *c, char *path)
 {
@@ -142,7 +151,7 @@ static int copy_data(struct child *c)
 			return fail(c, "%s: more bytes than the limit of %llu", c->path,
 				    (unsigned long long)c->max_bytes);
 		if (archive_write_data_block(c->out, p, n, at) < 0)
-			return fail(c, "%s: %s", c->path, archive_error_string(c->out));
+			return fail_out(c, c->path);
 	}
 }
 
@@ -163,11 +172,11 @@ static int write_entry(struct child *c, struct archive_entry *e)
 		return fail(c, "%s: size %lld is over the limit", c->path,
 			    (long long)archive_entry_size(e));
 	if (archive_write_header(c->out, e) != ARCHIVE_OK)
-		return fail(c, "%s: %s", c->path, archive_error_string(c->out));
+		return fail_out(c, c->path);
 	if (!link && archive_entry_size(e) > 0 && copy_data(c) < 0)
 		return -1;
 	if (archive_write_finish_entry(c->out) != ARCHIVE_OK)
-		return fail(c, "%s: %s", c->path, archive_error_string(c->out));
+		return fail_out(c, c->path);
 	return over_whiteout ? set_opaque(c, c->path) : 0;
 }
 
@@ -236,7 +245,7 @@ static int run(struct child *c)
 	}
 	/* Modes and times of folders are set here. */
 	if (archive_write_close(c->out) != ARCHIVE_OK)
-		return fail(c, "finish: %s", archive_error_string(c->out));
+		return fail_out(c, "finish");
 	/* The sender's digest covers the padding too. */
 	while (read(c->sock, rest, sizeof rest) > 0)
 		;
