@@ -95,10 +95,11 @@ void worker_stop_probes(struct worker *w);
 bool worker_task_ended(const struct worker *w, uint64_t task);
 /** The container of a task that runs here now; NULL with the reason. */
 struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err);
-/** Every task that has a container, and with it a log, in the order of their ids. */
-void worker_each_log(const struct worker *w,
-		     void (*cb)(const Pb__TaskAssignment *a, const char *log, void *arg),
-		     void *arg);
+/** Every task that has a container, in the order of their ids. */
+void worker_each_container(const struct worker *w,
+			   void (*cb)(const Pb__TaskAssignment *a, const struct rt_container *c,
+				      void *arg),
+			   void *arg);
 
 /* task.c */
 enum task_step {
@@ -211,6 +212,9 @@ void renew_stop(struct agent *a);
 
 /* logs.c */
 void logs_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* usage.c */
+void usage_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* exec.c */
 /** Control.Exec, as managers pass it on. */

@@ -79,7 +79,7 @@ static bool is_in(uint64_t id, const uint64_t *ids, size_t n)
 	return false;
 }
 
-static void on_task(const Pb__TaskAssignment *a, const char *log, void *arg)
+static void on_container(const Pb__TaskAssignment *a, const struct rt_container *c, void *arg)
 {
 	uint64_t task = a->task->id, service = a->task->service_id;
 	struct order *o = arg;
@@ -96,7 +96,7 @@ static void on_task(const Pb__TaskAssignment *a, const char *log, void *arg)
 	src->task = task;
 	src->name = a->task->slot != 0 ? sw_asprintf("%s.%u", a->service_name, a->task->slot)
 				       : sw_strdup(a->service_name);
-	if (log_reader_open(log, &lo, &src->reader, NULL) != 0)
+	if (log_reader_open(rt_log_path(c), &lo, &src->reader, NULL) != 0)
 		src->reader = NULL;
 	omap_set(&o->sources, one(task), src);
 }
@@ -169,7 +169,7 @@ static void pump(struct order *o)
 	size_t idle = 0;
 
 	if (!o->looked || o->r->follow)
-		worker_each_log(o->a->worker, on_task, o);
+		worker_each_container(o->a->worker, on_container, o);
 	o->looked = true;
 	while (send_held(o)) {
 		struct omap_iter it = omap_seek(&o->sources, one(o->at));

@@ -676,6 +676,8 @@ static const struct rpc_method peer_methods[] = {
 static const struct rpc_method manager_methods[] = {
 	{"/swarm.v1.Peer/Logs", &pb__task_logs_request__descriptor, &pb__log_line__descriptor,
 	 RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false, logs_on_logs},
+	{"/swarm.v1.Peer/Usage", &pb__usage_request__descriptor, &pb__node_usage__descriptor,
+	 RPC_UNARY, RPC_ROLE_MANAGER, false, usage_on_usage},
 	{0},
 };
 

@@ -59,6 +59,7 @@ CMD(image_prune);
 CMD(exec);
 CMD(cp);
 CMD(port_forward);
+CMD(top);
 CMD(events);
 CMD(operator_issue);
 CMD(context_ls);

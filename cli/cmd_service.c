@@ -308,14 +308,14 @@ struct logs {
 };
 
 /* "web.1.k3j2@n1    | " */
-static void print_prefix(const struct logs *l, const Pb__LogLine *line)
+static void print_prefix(const struct logs *l, const Pb__LogLine *line, FILE *out)
 {
 	char id[16];
 	sw_autofree char *text =
 		sw_asprintf("%s.%s@%s", line->task, cmd_id(l->cli, line->task_id, id),
 			    cli_flag(l->cli, "no-resolve") ? sw_id(line->node_id).s : line->node);
 
-	printf("%-40s | ", text);
+	fprintf(out, "%-40s | ", text);
 }
 
 static void on_line(const ProtobufCMessage *m, void *arg)
@@ -329,11 +329,11 @@ static void on_line(const ProtobufCMessage *m, void *arg)
 		fprintf(stderr, "%s\n", line->notice);
 		return;
 	}
+	fflush(stdout);
 	if (cli_flag(l->cli, "timestamps"))
 		fprintf(out, "%s ", sw_time_rfc3339(line->time_ms, time));
 	if (!cli_flag(l->cli, "raw"))
-		print_prefix(l, line);
-	fflush(stdout);
+		print_prefix(l, line, out);
 	fwrite(line->line.data, 1, line->line.len, out);
 	fputc('\n', out);
 	fflush(out);

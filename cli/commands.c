@@ -371,6 +371,12 @@ const struct command cli_commands[] = {
 	{"port-forward", "TASK [[ADDRESS:]LOCAL:]PORT...",
 	 "Reach ports of a task from this host, until it is interrupted", NULL, cmd_port_forward, 2,
 	 64, false},
+	{"top", "[OPTIONS] [SERVICE|STACK|NODE|TASK...]", "Show what tasks use",
+	 OPTIONS({"no-stream", 0, NULL, "Once (what is not a terminal gets it once anyway)"},
+		 {"interval", 0, "DURATION", "Between two looks (2s)"},
+		 {"sort", 0, "ORDER", "cpu (default), memory, net or name"}, FILTER, FORMAT, QUIET,
+		 NO_TRUNC),
+	 cmd_top, 0, NO_LIMIT, false},
 
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},

@@ -15,6 +15,8 @@ static void on_begin(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 const struct rpc_method control_look_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, OPERATOR, false, on_begin},
+	{"/swarm.v1.Control/Usage", &pb__usage_request__descriptor, &pb__usage_reply__descriptor,
+	 RPC_UNARY, OPERATOR, false, ctl_on_usage},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
 	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, false, on_begin},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,

@@ -195,7 +195,20 @@ bool rt_cgroup_v2(void)
 }
 
 /* Lines of /proc/PID/cgroup are "ID:CONTROLLERS:PATH"; v2 is "0::PATH". */
-char *rt_cgroup_memory(pid_t pid)
+/* "cpu,cpuacct" holds both. */
+static bool holds(const char *names, const char *controller)
+{
+	size_t n = strlen(controller);
+
+	for (const char *s = names; s != NULL; s = strchr(s, ',')) {
+		s += *s == ',';
+		if (strncmp(s, controller, n) == 0 && (s[n] == 0 || s[n] == ','))
+			return true;
+	}
+	return false;
+}
+
+char *rt_cgroup(pid_t pid, const char *controller)
 {
 	sw_autofree char *path = sw_asprintf("/proc/%d/cgroup", (int)pid);
 	sw_autofree char *text = NULL;
@@ -215,8 +228,8 @@ char *rt_cgroup_memory(pid_t pid)
 		*dir++ = 0;
 		if (v2 && names[1] == 0)
 			found = sw_asprintf("/sys/fs/cgroup%s", dir);
-		else if (!v2 && sw_streq(names + 1, "memory"))
-			found = sw_asprintf("/sys/fs/cgroup/memory%s", dir);
+		else if (!v2 && holds(names + 1, controller))
+			found = sw_asprintf("/sys/fs/cgroup/%s%s", controller, dir);
 	}
 	return found;
 }

@@ -28,7 +28,8 @@ char *rt_clean_message(char *msg);
 
 /** Mounted cgroups of this host. */
 bool rt_cgroup_v2(void);
-/** The memory cgroup's folder of a process, from /proc; NULL when it has none. */
-char *rt_cgroup_memory(pid_t pid);
+/** The folder of a process's cgroup for a controller ("memory"), from /proc; NULL when it has none.
+ */
+char *rt_cgroup(pid_t pid, const char *controller);
 /** How many processes the kernel has killed there for memory; 0 when it can't be read. */
 uint64_t rt_cgroup_ooms(const char *folder);

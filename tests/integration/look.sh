@@ -1,6 +1,6 @@
 #!/bin/bash
 # Looking into tasks, from every manager and on every node: exec, cp,
-# port-forward, logs.
+# port-forward, top, logs.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -29,6 +29,13 @@ services:
     command: sh -c 'httpd -p 80 -h /tmp; exec nc -ll -p 81 -e wc -c'
     init: true
     deploy: { placement: { constraints: [node.hostname == n4] } }
+  spin:
+    image: busybox
+    command: sh -c 'dd if=/dev/zero of=/dev/shm/fill bs=1M count=30; while :; do :; done'
+    init: true
+    deploy:
+      placement: { constraints: [node.hostname == n4] }
+      resources: { limits: { memory: 100M, cpus: "0.25" } }
   all:
     image: busybox
     command: sleep 100000
@@ -89,8 +96,8 @@ check "a shell with job control" exits 5 typed 'expect #
 	expect /dev/pts/
 	expect 24 80
 	size 40 100
-	type echo $TERM; sleep 50\n
-	expect xterm
+	type sh -c "echo \$TERM is it; exec sleep 50"\n
+	expect xterm is it
 	type \x03
 	expect #
 	type stty size\n
@@ -184,9 +191,20 @@ kill $(pids ".*swarmctl --run-dir $run/n2/run port-forward")
 check "it ends" within 10 is 0 count ".*swarmctl --run-dir $run/n2/run port-forward"
 check "no words for no sense" says "wanted ..ADDRESS" ctl n2 port-forward s_serve 80:x
 
+echo "== top"
+top() { ctl n3 top --format '{{.Name}} {{.Node}} {{.CPUPerc}} {{.MemUsage}} {{.NetIO}} {{.PIDs}}' "$@"; }
+check "a task that is limited to a quarter of a CPU uses about that" says "^s_spin.1 n4 ([12][0-9]|3[0-5])\.[0-9]+% (3[0-9]|4[0-5])" top s_spin
+check "its limit is told" says "/ (105MB|100M)" top s_spin
+check "3 MB over the network" ctl n1 exec s_talk.1 wget -q -O /dev/null http://serve/data
+check "show" says "^s_serve.1 n4 .* / 3(\.[0-9]+)?MB [0-9]+$" top s_serve
+check "a stack's tasks" says "s_all n1" top s
+check "a node's tasks" not says " n[123] " top n4
+check "the table" says "^NAME +NODE +CPU % +MEM / LIMIT +MEM % +NET IN / OUT +PIDS" ctl n1 top
+check "sorted" is "s_spin.1" sh -c "LAB=$LAB $lab ctl n1 top --format '{{.Name}}' | head -n 1"
+
 echo "== logs"
 check "of a service" says "s_talk.1.*@n.*begin" ctl n1 service logs s_talk
-check "errors are on stderr" is 2 sh -c "LAB=$LAB $lab ctl n2 logs s_talk 2>&1 >/dev/null | grep -c oops"
+check "errors are on stderr" is 2 sh -c "LAB=$LAB $lab ctl n2 logs s_talk 2>&1 >/dev/null | grep -c \"s_talk.*oops\""
 check "of a stack, from a follower" says "line 1 of" ctl n2 stack logs s
 check "--tail counts per task" is "2" sh -c "LAB=$LAB $lab ctl n1 logs --tail 1 --raw s_talk 2>/dev/null | grep -c tick"
 check "--timestamps" says "^20..-..-..T.*begin" ctl n1 logs -t s_talk
@@ -206,6 +224,7 @@ check "logs do not wait for it" exits 0 ctl n1 logs s_much
 check "not for long" [ $SECONDS -lt 12 ]
 check "n4 is down" within 20 node_is n4 down
 check "a node that is down is told of" says "on node n4, which is down" ctl n2 exec "$(ctl n1 service ps s_all --no-trunc --format '{{.Node}} {{.ID}}' | awk '$1 == "n4" { print $2; exit }')" true
+check "top says so too" says "^node n4 is down" ctl n2 top
 check "logs say which node is missing" says "node n4 is down: lines of 1 task are missing" ctl n1 logs s_much
 check "what follows says it too" within 10 grep -q "node n4 .*: lines of .* missing" "$work/follow"
 lines=$(wc -l <"$work/follow")
