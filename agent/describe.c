@@ -95,6 +95,15 @@ static void add_wire(Pb__NodeDescription *d, const struct net *net)
 	d->wireguard_port = key[0] != 0 ? WIRE_PORT : 0;
 }
 
+const char *describe_arch(void)
+{
+	static struct utsname u;
+
+	if (u.machine[0] == 0)
+		uname(&u);
+	return u.machine;
+}
+
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
 				   char *const *labels, char *const *generic, const struct net *net)
 {

@@ -8,3 +8,5 @@
 Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
 				   char *const *labels, char *const *generic,
 				   const struct net *net);
+/** This host's processor as its kernel names it (x86_64), which is how Docker's placeholders do. */
+const char *describe_arch(void);

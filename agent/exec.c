@@ -30,6 +30,13 @@ enum {
 
 enum { IN, OUT, ERR, FILES };
 
+struct file {
+	struct relay relay;
+	struct exec *e;
+	int which;
+	bool open;
+};
+
 struct exec {
 	struct agent *a;
 	struct sw_closer closer;
@@ -37,8 +44,7 @@ struct exec {
 	struct rt_process *p; /* NULL before its start and after its end */
 	uint64_t task;
 	bool tty, detach, ended;
-	struct relay files[FILES]; /* with a terminal only OUT, in both directions */
-	bool open[FILES];
+	struct file files[FILES]; /* with a terminal only OUT, in both directions */
 	struct sw_timer drain;
 	Pb__TerminalSize size;
 	Pb__ExecReply end;
@@ -60,8 +66,8 @@ static void maybe_close(struct exec *e)
 	if (e->s != NULL || e->p != NULL || e->closer.closing)
 		return;
 	for (int i = 0; i < FILES; i++)
-		if (e->open[i])
-			relay_close(&e->files[i]);
+		if (e->files[i].open)
+			relay_close(&e->files[i].relay);
 	sw_timer_close(&e->drain);
 	sw_closer_close(&e->closer, on_closed);
 }
@@ -80,7 +86,7 @@ static void finish(struct exec *e, const struct sw_error *err)
 static bool all_over(const struct exec *e)
 {
 	for (int i = OUT; i < FILES; i++)
-		if (e->open[i] && !relay_is_over(&e->files[i]))
+		if (e->files[i].open && !relay_is_over(&e->files[i].relay))
 			return false;
 	return true;
 }
@@ -94,14 +100,16 @@ static void maybe_tell_end(struct exec *e)
 		finish(e, NULL);
 }
 
-static bool file_on_data(struct exec *e, int which, const void *p, size_t n)
+static bool file_on_data(struct relay *r, const void *p, size_t n)
 {
+	const struct file *f = container_of(r, struct file, relay);
 	Pb__ExecReply m = PB__EXEC_REPLY__INIT;
 	ProtobufCBinaryData data = {n, (uint8_t *)p};
+	struct exec *e = f->e;
 
 	if (e->s == NULL)
 		return true;
-	if (which == ERR)
+	if (f->which == ERR)
 		m.err = data;
 	else
 		m.out = data;
@@ -115,67 +123,57 @@ static void on_drain(struct sw_timer *t)
 	struct exec *e = container_of(t, struct exec, drain);
 
 	for (int i = OUT; i < FILES; i++) {
-		if (!e->open[i])
+		if (!e->files[i].open)
 			continue;
-		if (e->files[i].held) { /* the caller is slow: what is there is his */
+		if (e->files[i].relay.held) { /* the caller is slow: what is there is his */
 			sw_timer_set(t, DRAIN_MS);
 			return;
 		}
-		relay_close(&e->files[i]);
+		relay_close(&e->files[i].relay);
 	}
 	maybe_tell_end(e);
 }
 
-static void on_drained(struct exec *e)
+static void file_on_eof(struct relay *r, int sys)
+{
+	(void)sys;
+	maybe_tell_end(container_of(r, struct file, relay)->e);
+}
+
+static void resume_input(const struct exec *e)
 {
 	if (e->s != NULL)
 		rpc_stream_pause(e->s, false);
 }
 
-/* The relays' callbacks differ in which file it is. */
-#define FILE_OPS(which, name)                                                      \
-	static struct exec *name##_owner(struct relay *r)                          \
-	{                                                                          \
-		return container_of(r, struct exec, files[which]);                 \
-	}                                                                          \
-	static bool name##_on_data(struct relay *r, const void *p, size_t n)       \
-	{                                                                          \
-		return file_on_data(name##_owner(r), which, p, n);                 \
-	}                                                                          \
-	static void name##_on_eof(struct relay *r, int sys)                        \
-	{                                                                          \
-		(void)sys;                                                         \
-		maybe_tell_end(name##_owner(r));                                   \
-	}                                                                          \
-	static void name##_on_drained(struct relay *r)                             \
-	{                                                                          \
-		on_drained(name##_owner(r));                                       \
-	}                                                                          \
-	static void name##_on_closed(struct relay *r)                              \
-	{                                                                          \
-		struct exec *e = name##_owner(r);                                  \
-                                                                                   \
-		e->open[which] = false;                                            \
-		sw_closer_drop(&e->closer);                                        \
-	}                                                                          \
-	static const struct relay_ops name##_ops = {name##_on_data, name##_on_eof, \
-						    name##_on_drained, name##_on_closed};
+static void file_on_drained(struct relay *r)
+{
+	resume_input(container_of(r, struct file, relay)->e);
+}
 
-FILE_OPS(IN, in)
-FILE_OPS(OUT, out)
-FILE_OPS(ERR, err)
+static void file_on_closed(struct relay *r)
+{
+	struct file *f = container_of(r, struct file, relay);
+
+	f->open = false;
+	sw_closer_drop(&f->e->closer);
+}
 
 static void open_file(struct exec *e, int which, int fd)
 {
-	static const struct relay_ops *const ops[] = {&in_ops, &out_ops, &err_ops};
+	static const struct relay_ops ops = {file_on_data, file_on_eof, file_on_drained,
+					     file_on_closed};
+	struct file *f = &e->files[which];
 	struct sw_error err;
 
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	if (relay_open(&e->files[which], e->a->loop, fd, which != IN, ops[which], &err) != 0) {
+	if (relay_open(&f->relay, e->a->loop, fd, which != IN, &ops, &err) != 0) {
 		close(fd);
 		return;
 	}
-	e->open[which] = true;
+	f->e = e;
+	f->which = which;
+	f->open = true;
 	sw_closer_hold(&e->closer);
 }
 
@@ -186,8 +184,9 @@ static void set_size(const struct exec *e)
 	const struct winsize w = {.ws_row = (unsigned short)e->size.rows,
 				  .ws_col = (unsigned short)e->size.columns};
 
-	if (e->tty && e->open[OUT] && relay_is_open(&e->files[OUT]) && e->size.rows != 0)
-		(void)ioctl(e->files[OUT].fd, TIOCSWINSZ, &w);
+	if (e->tty && e->files[OUT].open && relay_is_open(&e->files[OUT].relay) &&
+	    e->size.rows != 0)
+		(void)ioctl(e->files[OUT].relay.fd, TIOCSWINSZ, &w);
 }
 
 static void process_on_terminal(int fd, void *ctx)
@@ -196,7 +195,7 @@ static void process_on_terminal(int fd, void *ctx)
 
 	open_file(e, OUT, fd);
 	set_size(e);
-	on_drained(e); /* what was typed meanwhile may come */
+	resume_input(e); /* what was typed meanwhile may come */
 }
 
 /* Whether it was the task that ended, and the command with it. */
@@ -322,7 +321,7 @@ static void take_data(struct exec *e, const void *p, size_t n)
 {
 	int which = e->tty ? OUT : IN;
 
-	if (e->open[which] && !relay_write(&e->files[which], p, n))
+	if (e->files[which].open && !relay_write(&e->files[which].relay, p, n))
 		rpc_stream_pause(e->s, true);
 }
 
@@ -357,8 +356,8 @@ static void on_half_close(struct rpc_stream *s, void *arg)
 	(void)s;
 	if (e->tty)
 		take_data(e, &end_of_input, 1);
-	else if (e->open[IN])
-		relay_finish(&e->files[IN]);
+	else if (e->files[IN].open)
+		relay_finish(&e->files[IN].relay);
 }
 
 static void on_writable(struct rpc_stream *s, void *arg)
@@ -367,8 +366,8 @@ static void on_writable(struct rpc_stream *s, void *arg)
 
 	(void)s;
 	for (int i = OUT; i < FILES; i++)
-		if (e->open[i])
-			relay_resume(&e->files[i]);
+		if (e->files[i].open)
+			relay_resume(&e->files[i].relay);
 	maybe_tell_end(e);
 }
 
@@ -382,8 +381,8 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 	if (e->p != NULL && !e->detach)
 		rt_process_stop(e->p, GRACE_MS);
 	for (int i = 0; i < FILES; i++)
-		if (e->open[i])
-			relay_close(&e->files[i]);
+		if (e->files[i].open)
+			relay_close(&e->files[i].relay);
 	maybe_close(e);
 }
 

@@ -71,9 +71,6 @@ void session_destroy(struct session *s);
 /** A status is to be sent; the latest of a task wins. */
 void session_status(struct session *s, const Pb__TaskStatus *st);
 void session_ack(struct session *s, uint64_t network, uint64_t version, const struct sw_error *err);
-/** Lines of a log request; false = the queue is full: try again. */
-bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines, size_t n,
-		 bool end) SW_MUST_CHECK;
 /** This node was told of the state of that index: no manager with an older one may assign it tasks. */
 void session_saw(struct session *s, uint64_t index);
 const char *session_manager(const struct session *s); /* NULL while detached */
@@ -98,8 +95,11 @@ void worker_stop_probes(struct worker *w);
 bool worker_task_ended(const struct worker *w, uint64_t task);
 /** The container of a task that runs here now; NULL with the reason. */
 struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err);
-/** The log of a task's container, or NULL. */
-const char *worker_log_path(const struct worker *w, uint64_t task);
+/** Every task that has a container, in the order of their ids. */
+void worker_each_container(const struct worker *w,
+			   void (*cb)(const Pb__TaskAssignment *a, const struct rt_container *c,
+				      void *arg),
+			   void *arg);
 
 /* task.c */
 enum task_step {
@@ -187,8 +187,10 @@ void worker_save(struct worker *w, const struct task *t);
 /** A task waits for its restart: the worker's timer is to be set anew. */
 void worker_restarts_changed(struct worker *w);
 
-/* files.c: secrets and configs of a task; the caller frees the array and the paths. */
-int task_files(const struct task *t, struct rt_file **ret, size_t *ret_n, struct sw_error *err);
+/* files.c: secrets and configs of a task, with placeholders filled in from `values`. */
+int task_files(const struct task *t, const Pb__ContainerSpec *c, const json_t *values,
+	       struct rt_file **ret, size_t *ret_n, struct sw_error *err);
+void task_files_free(struct rt_file *files, size_t n);
 
 /* child.c: swarm-managerd, while the node's role is manager. */
 struct child *child_new(struct agent *a);
@@ -208,15 +210,23 @@ void renew_arm(struct agent *a);
 void renew_on_timer(struct sw_timer *t);
 void renew_stop(struct agent *a);
 
-/* logs.c: log orders. */
-struct logs *logs_new(struct agent *a, struct session *s);
-void logs_order(struct logs *l, const Pb__LogOrder *o);
-void logs_reset(struct logs *l); /* the stream is gone */
-void logs_close(struct logs *l);
+/* logs.c */
+void logs_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* usage.c */
+void usage_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* exec.c */
 /** Control.Exec, as managers pass it on. */
 void exec_on_exec(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* forward.c */
+/** Control.Forward, as managers pass it on. */
+void forward_on_forward(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* copy.c */
+/** Control.Copy, as managers pass it on. */
+void copy_on_copy(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* local.c */
 extern const struct rpc_method local_methods[]; /* argument: the struct agent */

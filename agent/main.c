@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proto/generic.h"
 #include "proto/msg.h"
+#include "runtime/copy/copy.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -110,6 +111,9 @@ int main(int argc, char **argv)
 	uint64_t port = 0, percent = 0;
 	struct sw_error err = {0};
 
+	/* Its own child, chrooted into a container (agent/copy.c). */
+	if (argc > 1 && sw_streq(argv[1], "copy"))
+		return copy_child(argc - 1, argv + 1);
 	if (sw_options_parse("swarm-agentd", options, argc, argv, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;

@@ -12,7 +12,7 @@
 #include "base/str.h"
 #include "base/strmap.h"
 #include "proto/msg.h"
-#include "proto/look.pb-c.h"
+#include "proto/control.pb-c.h"
 #include "proto/peer.pb-c.h"
 
 #include <pthread.h>
@@ -672,10 +672,24 @@ static const struct rpc_method peer_methods[] = {
 	{0},
 };
 
+/* What managers ask for themselves. The argument is the agent. */
+static const struct rpc_method manager_methods[] = {
+	{"/swarm.v1.Peer/Logs", &pb__task_logs_request__descriptor, &pb__log_line__descriptor,
+	 RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false, logs_on_logs},
+	{"/swarm.v1.Peer/Usage", &pb__usage_request__descriptor, &pb__node_usage__descriptor,
+	 RPC_UNARY, RPC_ROLE_MANAGER, false, usage_on_usage},
+	{0},
+};
+
 /* What a manager passes on for an operator. The argument is the agent. */
 static const struct rpc_method operator_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, exec_on_exec},
+	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
+	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 forward_on_forward},
+	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
+	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, copy_on_copy},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
 	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
 	 build_on_build},
@@ -684,7 +698,7 @@ static const struct rpc_method operator_methods[] = {
 
 void peers_start(struct peers *p)
 {
-	const struct rpc_table tables[] = {{peer_methods, p}, {operator_methods, p->a}, {0}};
+	const struct rpc_table tables[] = {{peer_methods, p}, {manager_methods, p->a}, {operator_methods, p->a}, {0}};
 	const struct rpc_server_options o = {.tables = tables, .arg = p};
 	sw_autofree char *address = sw_asprintf("%s:%u", p->a->id.advertise, p->a->o.peer_port);
 	struct sw_error err;

@@ -30,7 +30,6 @@ struct session {
 	struct agent *a;
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
-	struct logs *logs;
 	char *manager;          /* that the channel goes to */
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
@@ -168,20 +167,6 @@ void session_ack(struct session *s, uint64_t network, uint64_t version, const st
 	sw_later_call(&s->flush);
 }
 
-bool session_log(struct session *s, uint64_t request, ProtobufCBinaryData *lines, size_t n,
-		 bool end)
-{
-	Pb__AgentMessage m = PB__AGENT_MESSAGE__INIT;
-
-	if (s->stream == NULL)
-		return true; /* nobody waits for it any more */
-	m.log_request = request;
-	m.log_lines = lines;
-	m.n_log_lines = n;
-	m.log_end = end;
-	return rpc_stream_send(s->stream, &m.base);
-}
-
 /* ---- in ---- */
 
 void session_saw(struct session *s, uint64_t index)
@@ -241,8 +226,6 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 		session_saw(s, m->assignments->version);
 	if (m->assignments != NULL)
 		worker_assign(s->a->worker, m->assignments);
-	if (m->logs != NULL)
-		logs_order(s->logs, m->logs);
 	take_role(s, m);
 }
 
@@ -278,7 +261,6 @@ static void on_end(struct rpc_stream *stream, const struct sw_error *status, voi
 
 	(void)stream;
 	s->stream = NULL;
-	logs_reset(s->logs);
 	if (s->running)
 		sw_warn("detached", SW_STR("manager", s->manager), SW_ERR(status));
 	drop_channel(s);
@@ -381,7 +363,6 @@ struct session *session_new(struct agent *a)
 	sw_timer_init(&s->retry, a->loop, &a->closer, on_retry);
 	sw_timer_init(&s->beat, a->loop, &a->closer, on_beat);
 	sw_later_init(&s->flush, a->loop, &a->closer, on_flush);
-	s->logs = logs_new(a, s);
 	return s;
 }
 
@@ -397,7 +378,6 @@ void session_close(struct session *s)
 	sw_timer_close(&s->retry);
 	sw_timer_close(&s->beat);
 	sw_later_close(&s->flush);
-	logs_close(s->logs);
 	it = omap_begin(&s->statuses);
 	for (Pb__TaskStatus *st; (st = omap_next(&it)) != NULL;)
 		msg_free(&st->base);
@@ -410,7 +390,6 @@ void session_close(struct session *s)
 
 void session_destroy(struct session *s)
 {
-	free(s->logs);
 	free(s->manager);
 	free(s);
 }

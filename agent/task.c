@@ -15,12 +15,14 @@
 #include "agent/collect.h"
 #include "agent/internal.h"
 
+#include "agent/describe.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "proto/expand.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -329,13 +331,29 @@ static char *label(const char *key, const char *value)
 	return sw_asprintf("com.docker.swarm.%s=%s", key, value);
 }
 
+static struct expand_values values_of(const struct task *t)
+{
+	const Pb__Task *pb = t->a->task;
+
+	return (struct expand_values){
+		.service_id = pb->service_id,
+		.task_id = pb->id,
+		.node_id = pb->node_id,
+		.service_name = t->a->service_name,
+		.hostname = t->a->node_hostname,
+		.os = "linux",
+		.arch = describe_arch(),
+		.labels = t->a->service_labels,
+		.n_labels = t->a->n_service_labels,
+		.slot = pb->slot,
+	};
+}
+
 static char **labels_of(const struct task *t)
 {
 	const Pb__Task *pb = t->a->task;
-	sw_autofree char *name = pb->slot != 0 ? sw_asprintf("%s.%u.%s", t->a->service_name,
-							     pb->slot, sw_id(pb->id).s)
-					       : sw_asprintf("%s.%s.%s", t->a->service_name,
-							     sw_id(pb->node_id).s, sw_id(pb->id).s);
+	const struct expand_values values = values_of(t);
+	sw_autofree char *name = expand_task_name(&values);
 	char *all[] = {
 		label("task", ""),
 		label("task.id", sw_id(pb->id).s),
@@ -406,41 +424,57 @@ static void on_created(struct rt_container *c, const struct sw_error *err, void 
 	task_go(t);
 }
 
-static void begin_create(struct task *t)
+/* `task` is a copy whose placeholders are filled in. */
+static int create(struct task *t, Pb__TaskSpec *task, struct sw_error *err)
 {
-	const Pb__ContainerSpec *c = t->revision->task->container;
+	const struct expand_values v = values_of(t);
+	Pb__ContainerSpec *c = task->container;
 	struct sw_id_text id = sw_id(t->id);
-	struct sw_error err = {0};
+	json_t *values = expand_data(&v);
+	struct rt_file *files = NULL;
+	size_t n_files = 0;
 	char short_id[13];
+	int rc = expand_container(c, values, err);
 
+	if (rc == 0)
+		rc = task_files(t, c, values, &files, &n_files, err);
 	snprintf(short_id, sizeof short_id, "%.12s", id.s);
 	const char *hostname = c->hostname[0] != 0 ? c->hostname : short_id;
 	sw_autofree char *hosts = hosts_file(t, hostname);
 	sw_autofree char *resolv = resolv_file(t);
 	char **labels = labels_of(t), **env = claims_env(t->a->task);
-	struct rt_file *files = NULL;
-	struct rt_spec spec = {
+	const struct rt_spec spec = {
 		.id = id.s,
 		.image = image_of(t),
-		.task = t->revision->task,
+		.task = task,
 		.hostname = hostname,
 		.netns = t->netns,
 		.hosts = hosts,
 		.resolv_conf = resolv,
 		.labels = labels,
 		.env = env,
+		.files = files,
+		.n_files = n_files,
 	};
-	int rc = task_files(t, &files, &spec.n_files, &err);
 
-	spec.files = files;
-	t->busy = true;
 	if (rc == 0)
-		rc = rt_create(agent_of(t)->rt, &spec, on_created, t, &t->container, &err);
-	for (size_t i = 0; i < spec.n_files; i++)
-		free((char *)files[i].path);
-	free(files);
+		rc = rt_create(agent_of(t)->rt, &spec, on_created, t, &t->container, err);
+	task_files_free(files, n_files);
 	sw_strv_free(labels);
 	sw_strv_free(env);
+	json_decref(values);
+	return rc;
+}
+
+static void begin_create(struct task *t)
+{
+	Pb__TaskSpec *task = msg_clone_of(Pb__TaskSpec, t->revision->task);
+	struct sw_error err = {0};
+	int rc;
+
+	t->busy = true;
+	rc = create(t, task, &err);
+	msg_free(&task->base);
 	if (rc == 0) {
 		rt_set_ctx(t->container, t);
 		return;
@@ -567,12 +601,12 @@ static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char
 					     (double)delay / 1000, why[0] != 0 ? ": " : "", why);
 	t->step = TASK_WAITING;
 	t->status.down = true;
-	if (t->status.health == PB__TASK_HEALTH__HEALTH_NONE) {
-		report(t, PB__TASK_STATE__TASK_RUNNING, text);
-	} else { /* what was never healthy has not run yet */
+	/* What was never healthy has not run yet; what was found unhealthy stays so until it starts. */
+	if (t->status.health == PB__TASK_HEALTH__HEALTH_HEALTHY)
 		t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
-		report(t, t->status.state, text);
-	}
+	report(t, t->status.health == PB__TASK_HEALTH__HEALTH_NONE ? PB__TASK_STATE__TASK_RUNNING
+								   : t->status.state,
+	       text);
 	worker_restarts_changed(t->w);
 	return true;
 }

@@ -448,11 +448,16 @@ bool worker_task_ended(const struct worker *w, uint64_t task)
 	return t == NULL || t->step >= TASK_ENDED;
 }
 
-const char *worker_log_path(const struct worker *w, uint64_t task)
+void worker_each_container(const struct worker *w,
+			   void (*cb)(const Pb__TaskAssignment *a, const struct rt_container *c,
+				      void *arg),
+			   void *arg)
 {
-	const struct task *t = omap_get(&w->tasks, one(task));
+	struct omap_iter it = omap_begin(&w->tasks);
 
-	return t != NULL && t->container != NULL ? rt_log_path(t->container) : NULL;
+	for (const struct task *t; (t = omap_next(&it)) != NULL;)
+		if (t->container != NULL && t->a != NULL)
+			cb(t->a, t->container, arg);
 }
 
 struct rt_container *worker_container(const struct worker *w, uint64_t task, struct sw_error *err)

@@ -62,7 +62,7 @@ static void put_out(struct relay *r)
 	r->out_at = 0;
 	if (r->half_close)
 		end_writing(r);
-	else if (r->ops->on_drained != NULL)
+	if (!r->closing && r->ops->on_drained != NULL)
 		r->ops->on_drained(r);
 }
 
@@ -117,6 +117,11 @@ bool relay_is_open(const struct relay *r)
 bool relay_is_over(const struct relay *r)
 {
 	return r->fd < 0 || r->closing || r->eof || !r->reading;
+}
+
+bool relay_is_drained(const struct relay *r)
+{
+	return waiting(r) == 0;
 }
 
 void relay_resume(struct relay *r)

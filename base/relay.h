@@ -43,6 +43,8 @@ int relay_open(struct relay *r, uv_loop_t *loop, int fd, bool read, const struct
 bool relay_is_open(const struct relay *r);
 /** Whether its end was seen, or it was never opened to read. */
 bool relay_is_over(const struct relay *r);
+/** Whether all that was given to be written is gone. */
+bool relay_is_drained(const struct relay *r);
 /** Reading goes on after on_data said no. */
 void relay_resume(struct relay *r);
 /** False: bytes wait now; give no more until on_drained. What can't be written (its other end is

@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "cli/compose/units.h"
 #include "cli/filter.h"
-#include "cli/template.h"
+#include "base/template.h"
 #include "proto/msg.h"
 
 #include <stdio.h>

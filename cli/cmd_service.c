@@ -303,24 +303,19 @@ CMD(service_rollback)
 
 struct logs {
 	struct cli *cli;
-	struct objects tasks, nodes, services;
 	struct client *client;
 	bool interrupted;
 };
 
 /* "web.1.k3j2@n1    | " */
-static void print_prefix(const struct logs *l, const Pb__LogLine *line)
+static void print_prefix(const struct logs *l, const Pb__LogLine *line, FILE *out)
 {
-	const Pb__Task *t = cmd_find(&l->tasks, line->task_id);
-	const Pb__Node *n = cmd_find(&l->nodes, line->node_id);
-	const Pb__Service *s = t != NULL ? cmd_find(&l->services, t->service_id) : NULL;
 	char id[16];
 	sw_autofree char *text =
-		sw_asprintf("%s.%u.%s@%s", s != NULL ? s->spec->name : "?", t != NULL ? t->slot : 0,
-			    cmd_id(l->cli, line->task_id, id),
-			    n != NULL && n->description != NULL ? n->description->hostname : "?");
+		sw_asprintf("%s.%s@%s", line->task, cmd_id(l->cli, line->task_id, id),
+			    cli_flag(l->cli, "no-resolve") ? sw_id(line->node_id).s : line->node);
 
-	printf("%-40s | ", text);
+	fprintf(out, "%-40s | ", text);
 }
 
 static void on_line(const ProtobufCMessage *m, void *arg)
@@ -334,11 +329,11 @@ static void on_line(const ProtobufCMessage *m, void *arg)
 		fprintf(stderr, "%s\n", line->notice);
 		return;
 	}
+	fflush(stdout);
 	if (cli_flag(l->cli, "timestamps"))
 		fprintf(out, "%s ", sw_time_rfc3339(line->time_ms, time));
 	if (!cli_flag(l->cli, "raw"))
-		print_prefix(l, line);
-	fflush(stdout);
+		print_prefix(l, line, out);
 	fwrite(line->line.data, 1, line->line.len, out);
 	fputc('\n', out);
 	fflush(out);
@@ -358,6 +353,7 @@ static int logs_request(struct cli *cli, Pb__LogsRequest *q, struct sw_error *er
 	int64_t ns;
 
 	q->ref = cli->args[0];
+	q->is_stack = sw_after(cli->command->words, "stack") != NULL;
 	q->follow = cli_flag(cli, "follow");
 	q->tail = -1;
 	if (tail != NULL && !sw_streq(tail, "all") && !sw_parse_i64(tail, 0, 1 << 30, &q->tail))
@@ -378,16 +374,11 @@ CMD(service_logs)
 	struct logs l = {.cli = cli};
 	int rc = logs_request(cli, &q, err);
 
-	if (rc == 0 && (rc = cli_client(cli, &l.client, err)) == 0 &&
-	    (rc = cmd_list(cli, PB__KIND__KIND_TASK, &l.tasks, err)) == 0 &&
-	    (rc = cmd_list(cli, PB__KIND__KIND_NODE, &l.nodes, err)) == 0)
-		rc = cmd_list(cli, PB__KIND__KIND_SERVICE, &l.services, err);
+	if (rc == 0)
+		rc = cli_client(cli, &l.client, err);
 	if (rc == 0)
 		rc = client_stream(l.client, METHOD_ServiceLogs, &q.base, &ops, &l, err);
 	if (l.interrupted)
 		cli->exit_status = EXIT_INTERRUPTED;
-	objects_fini(&l.tasks);
-	objects_fini(&l.nodes);
-	objects_fini(&l.services);
 	return rc;
 }

@@ -33,6 +33,9 @@
 	X(VolumeCreate, volume_create_request, id_reply, RPC_UNARY)            \
 	X(VolumeRemove, ref, id_reply, RPC_UNARY)                              \
 	X(Exec, exec_request, exec_reply, RPC_BIDI)                            \
+	X(Copy, copy_request, copy_reply, RPC_BIDI)                            \
+	X(Forward, forward_request, forward_reply, RPC_BIDI)                   \
+	X(Usage, usage_request, usage_reply, RPC_UNARY)                        \
 	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY)       \
 	X(OperatorIssue, operator_issue_request, operator_issue_reply, RPC_UNARY)
 

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/template.h"
+#include "base/template.h"
 
 #include <ctype.h>
 

@@ -68,7 +68,9 @@ struct manager {
 	bool joining, removing_member;
 
 	struct sw_strmap zones; /* name -> struct sw_zone */
-	struct sw_list logs;
+	struct sw_list logs; /* readers of logs */
+	struct sw_later logs_later;
+	struct sw_timer logs_retry;
 	void (*closed)(void *);
 	void *closed_arg;
 };
@@ -78,10 +80,12 @@ void manager_defer(struct manager *m, void (*cb)(void *arg, int rc), void *arg, 
 void manager_propose(void *arg, const struct store_tx *tx,
 		     void (*cb)(void *cb_arg, int rc, const struct sw_error *err), void *cb_arg);
 int64_t manager_wall_ms(void *arg);
+/** Sets the timer to when the leader next has something to do by itself. */
+void manager_arm_due(struct manager *m);
 void manager_fatal(struct manager *m, const struct sw_error *why);
 
 /* members.c */
-enum { RAFT_STREAM, RAFT_JOIN, RAFT_STATUS, RAFT_LOGS };
+enum { RAFT_STREAM, RAFT_JOIN, RAFT_STATUS };
 extern const struct rpc_method raft_methods[]; /* argument: the struct manager */
 void members_init(struct manager *m);
 /** Makes the links what the members are. */
@@ -107,5 +111,9 @@ const struct sw_zone *zones_get(void *arg, const char *name);
 void zones_close(struct manager *m);
 
 /* logs.c */
-void logs_serve(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r, bool local_only);
+void logs_init(struct manager *m);
+/** Takes the stream over: the lines that are asked for go to it. */
+void logs_serve(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r);
+/** A task or a node has changed. */
+void logs_changed(struct manager *m);
 void logs_close(struct manager *m);

@@ -136,7 +136,7 @@ static void schedule_pass(struct manager *m)
 		sw_later_call(&m->pass);
 }
 
-static void arm_due(struct manager *m)
+void manager_arm_due(struct manager *m)
 {
 	uint64_t in = leader_due_in(m->leader, sw_wall_ms(), sw_mono_ms());
 
@@ -156,7 +156,7 @@ static void on_pass_done(void *arg, int rc, const struct sw_error *err)
 		sw_warn("pass not committed", SW_ERR(err));
 	leader_done(m->leader, rc);
 	schedule_pass(m);
-	arm_due(m);
+	manager_arm_due(m);
 }
 
 static void run_pass(struct manager *m)
@@ -164,7 +164,7 @@ static void run_pass(struct manager *m)
 	struct store_tx *tx = leader_step(m->leader, sw_wall_ms(), sw_mono_ms());
 
 	if (tx == NULL) {
-		arm_due(m);
+		manager_arm_due(m);
 		return;
 	}
 	manager_propose(m, tx, on_pass_done, m);
@@ -332,6 +332,9 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 
 	(void)index;
 	schedule_pass(m);
+	if ((c->kind == PB__KIND__KIND_TASK || c->kind == PB__KIND__KIND_NODE) &&
+	    !m->closer.closing)
+		logs_changed(m);
 	if (c->kind == PB__KIND__KIND_NODE && !m->closer.closing) {
 		members_reconcile(m);
 		if (c->new == NULL && m->server != NULL)
@@ -539,7 +542,7 @@ int manager_new(uv_loop_t *loop, const struct manager_options *o, struct manager
 	m->o = *o;
 	sw_rand_init(&m->rand, sw_rand_seed());
 	sw_list_init(&m->deferred);
-	sw_list_init(&m->logs);
+	logs_init(m);
 	m->store = store_new();
 	m->leader = leader_new(m->store, sw_rand_seed());
 	leader_set_zones(m->leader, zones_get, m);

@@ -18,7 +18,6 @@ enum { CALL_MS = 5000, JOIN_MS = 30000 };
 static void on_stream(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_join(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_status(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
-static void on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 const struct rpc_method raft_methods[] = {
 	[RAFT_STREAM] = {"/swarm.v1.Raft/Stream", &pb__raft_frame__descriptor,
@@ -29,9 +28,6 @@ const struct rpc_method raft_methods[] = {
 	[RAFT_STATUS] = {"/swarm.v1.Raft/Status", &pb__status_batch__descriptor,
 			 &pb__status_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, false,
 			 on_status},
-	[RAFT_LOGS] = {"/swarm.v1.Raft/Logs", &pb__logs_request__descriptor,
-		       &pb__log_line__descriptor, RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false,
-		       on_logs},
 	{0},
 };
 
@@ -589,6 +585,8 @@ static void take_reports(struct manager *m, const Pb__StatusBatch *b)
 	}
 	if (leader_has_work(m->leader))
 		sw_later_call(&m->pass);
+	else if (leader_gathers(m->leader))
+		manager_arm_due(m);
 }
 
 static void on_status(struct rpc_stream *s, const ProtobufCMessage *msg, void *arg)
@@ -637,9 +635,4 @@ void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg
 	r = sw_new(struct report);
 	*r = (struct report){m, cb, cb_arg};
 	rpc_unary(leader, &raft_methods[RAFT_STATUS], &b->base, CALL_MS, on_reported, r);
-}
-
-static void on_logs(struct rpc_stream *s, const ProtobufCMessage *msg, void *arg)
-{
-	logs_serve(arg, s, (const Pb__LogsRequest *)msg, true);
 }

@@ -1,11 +1,13 @@
 #include "overlay/flows.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libnetfilter_conntrack/libnetfilter_conntrack.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 
 struct search {
 	const struct lb_flow *flows;
@@ -47,40 +49,48 @@ static int on_entry(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	return NFCT_CB_CONTINUE;
 }
 
-static int end_all(struct search *s, uint8_t family, struct sw_error *err)
+/* A listing walks the table of all namespaces, however few of its entries are ours: tens of
+ * milliseconds. How many are ours is known without. */
+static bool has_entries(void)
 {
-	struct nfct_handle *h = nfct_open(CONNTRACK, 0);
-	uint32_t f = family;
-	int r = 0;
+	sw_autofree char *text = NULL;
+	struct sw_error ignored;
 
-	if (h == NULL)
-		return sw_fail_sys(err, errno, "open the connection tracker");
-	nfct_callback_register(h, NFCT_T_ALL, on_entry, s);
-	if (nfct_query(h, NFCT_Q_DUMP, &f) < 0)
-		r = sw_fail_sys(err, errno, "list tracked connections");
-	nfct_callback_unregister(h);
-	for (size_t i = 0; i < s->n_found; i++) {
+	return sw_read_file("/proc/sys/net/netfilter/nf_conntrack_count", 32, &text, NULL,
+			    &ignored) != 0 ||
+	       strtoul(text, NULL, 10) > 0;
+}
+
+static int end_found(struct nfct_handle *h, const struct search *s, struct sw_error *err)
+{
+	for (size_t i = 0; i < s->n_found; i++)
 		/* One that ended by itself meanwhile is as good. */
-		if (r == 0 && nfct_query(h, NFCT_Q_DESTROY, s->found[i]) < 0 && errno != ENOENT)
-			r = sw_fail_sys(err, errno, "end a tracked connection");
-		nfct_destroy(s->found[i]);
-	}
-	free(s->found);
-	s->found = NULL;
-	s->n_found = s->cap_found = 0;
-	nfct_close(h);
-	return r;
+		if (nfct_query(h, NFCT_Q_DESTROY, s->found[i]) < 0 && errno != ENOENT)
+			return sw_fail_sys(err, errno, "end a tracked connection");
+	return 0;
 }
 
 int flows_end(const struct lb_flow *flows, size_t n, struct sw_error *err)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6};
-	int r = 0;
+	struct search s = {.flows = flows, .n = n};
+	uint32_t both_families = AF_UNSPEC;
+	struct nfct_handle *h;
+	int r;
 
-	for (size_t i = 0; i < SW_COUNT(families) && r == 0 && n > 0; i++) {
-		struct search s = {.flows = flows, .n = n};
-
-		r = end_all(&s, families[i], err);
-	}
+	if (n == 0 || !has_entries())
+		return 0;
+	h = nfct_open(CONNTRACK, 0);
+	if (h == NULL)
+		return sw_fail_sys(err, errno, "open the connection tracker");
+	nfct_callback_register(h, NFCT_T_ALL, on_entry, &s);
+	if (nfct_query(h, NFCT_Q_DUMP, &both_families) < 0)
+		r = sw_fail_sys(err, errno, "list tracked connections");
+	else
+		r = end_found(h, &s, err);
+	nfct_callback_unregister(h);
+	for (size_t i = 0; i < s.n_found; i++)
+		nfct_destroy(s.found[i]);
+	free(s.found);
+	nfct_close(h);
 	return r;
 }

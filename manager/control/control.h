@@ -27,7 +27,7 @@ struct control_env {
 			      void (*cb)(void *cb_arg, int rc, const struct sw_error *err),
 			      void *cb_arg);
 	/** The log lines of a service or task go to the stream, which it ends. */
-	void (*logs)(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r, bool local_only);
+	void (*logs)(void *arg, struct rpc_stream *s, const Pb__LogsRequest *r);
 	/** A time zone by name, or NULL. What it returns stays. */
 	const struct sw_zone *(*zone)(void *arg, const char *name);
 	uint64_t self_node; /* ours */
@@ -39,6 +39,10 @@ struct control_env {
 struct control *control_new(const struct control_env *env);
 /** Ends what waits with SW_ECANCELED. */
 void control_free(struct control *c, void (*cb)(void *), void *arg);
+
+/** The channel to a node's agent, which stays ours; NULL with what is in the way, as the end of a
+ *  sentence about the node ("is down"). */
+struct rpc_channel *control_agent(struct control *c, uint64_t node, struct sw_error *err);
 
 /** Rows for the server; the server's handler argument must be the struct control. */
 extern const struct rpc_method control_methods[];

@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/expand.h"
 #include "proto/msg.h"
 
 _Static_assert(sizeof(Pb__Secret) == sizeof(Pb__Config) &&
@@ -44,6 +45,8 @@ int ctl_check_file(Pb__Kind kind, const ProtobufCMessage *spec, struct sw_error 
 			err, SW_EINVAL,
 			"%s %s: there is no template driver \"%s\"; golang is the one there is",
 			what, s->name, s->template_driver);
+	if (s->template_driver[0] != 0 && (rc = expand_check_content(&s->data, err)) != 0)
+		return sw_wrap(err, "%s %s", what, s->name);
 	return 0;
 }
 

@@ -407,6 +407,7 @@ struct rpc_channel *ctl_agent(struct control *c, const Pb__Node *n)
 					      .tls = c->env.tls,
 					      .connect_ms = 3000,
 					      .keepalive_ms = 10000,
+					      .fail_fast = true,
 					      .any_node = true};
 
 	if (ch == NULL) {

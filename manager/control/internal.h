@@ -39,6 +39,9 @@ uint64_t ctl_new_id(struct control *c);
 struct rpc_channel *ctl_agent(struct control *c, const Pb__Node *n);
 void ctl_close_agents(struct control *c);
 
+/* usage.c */
+void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
 /* read.c */
 void ctl_on_cluster_get(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 void ctl_on_list(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

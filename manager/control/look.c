@@ -15,6 +15,12 @@ static void on_begin(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 const struct rpc_method control_look_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, OPERATOR, false, on_begin},
+	{"/swarm.v1.Control/Usage", &pb__usage_request__descriptor, &pb__usage_reply__descriptor,
+	 RPC_UNARY, OPERATOR, false, ctl_on_usage},
+	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
+	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, false, on_begin},
+	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
+	 RPC_BIDI, OPERATOR, false, on_begin},
 	{0},
 };
 
@@ -22,37 +28,47 @@ const struct rpc_method control_look_methods[] = {
 static const Pb__TaskAt *at_of(const ProtobufCMessage *m)
 {
 	const Pb__ExecRequest *e = (const Pb__ExecRequest *)m;
+	const Pb__CopyRequest *c = (const Pb__CopyRequest *)m;
+	const Pb__ForwardRequest *f = (const Pb__ForwardRequest *)m;
 
 	if (m->descriptor == &pb__exec_request__descriptor)
 		return e->part_case == PB__EXEC_REQUEST__PART_START ? e->start->at : NULL;
+	if (m->descriptor == &pb__forward_request__descriptor)
+		return f->part_case == PB__FORWARD_REQUEST__PART_START ? f->start->at : NULL;
+	if (m->descriptor == &pb__copy_request__descriptor)
+		return c->part_case == PB__COPY_REQUEST__PART_START ? c->start->at : NULL;
 	return NULL;
 }
 
-static const char *name_of(const Pb__Node *n)
+struct rpc_channel *control_agent(struct control *c, uint64_t node, struct sw_error *err)
 {
-	return n->description != NULL ? n->description->hostname : "?";
-}
+	const Pb__Node *n = store_node(c->env.store, node);
 
-static const Pb__Node *find_node(const struct control *c, const Pb__TaskAt *at,
-				 struct sw_error *err)
-{
-	const Pb__Node *n = store_node(c->env.store, at->node_id);
-
-	if (n == NULL)
-		sw_fail(err, SW_ENOTFOUND, "task %s: its node %s is not of this cluster",
-			sw_id(at->task_id).s, sw_id(at->node_id).s);
+	if (c->closer.closing)
+		sw_fail(err, SW_EUNAVAIL, "can't be asked: this manager is stopping");
+	else if (n == NULL)
+		sw_fail(err, SW_ENOTFOUND, "is not of this cluster");
 	else if (n->state != PB__NODE_STATE__NODE_READY)
-		sw_fail(err, SW_EUNAVAIL, "task %s is on node %s, which is down",
-			sw_id(at->task_id).s, name_of(n));
+		sw_fail(err, SW_EUNAVAIL, "is down");
 	else if (n->description == NULL || n->description->peer_port == 0 ||
 		 *n->description->address == 0)
-		sw_fail(err, SW_EPRECOND,
-			"task %s is on node %s, whose agent takes no calls: it runs without a "
-			"peer port",
-			sw_id(at->task_id).s, name_of(n));
+		sw_fail(err, SW_EPRECOND, "takes no calls: its agent runs without a peer port");
 	else
-		return n;
+		return ctl_agent(c, n);
 	return NULL;
+}
+
+static struct sw_error about(const struct control *c, const Pb__TaskAt *at,
+			     const struct sw_error *why)
+{
+	const Pb__Node *n = store_node(c->env.store, at->node_id);
+	struct sw_error err;
+
+	sw_fail(&err, why->code, "task %s is on node %s, which %s", sw_id(at->task_id).s,
+		n != NULL && n->description != NULL ? n->description->hostname
+						    : sw_id(at->node_id).s,
+		why->msg);
+	return err;
 }
 
 static void refuse(struct rpc_stream *s, const struct sw_error *err)
@@ -64,18 +80,16 @@ static void refuse(struct rpc_stream *s, const struct sw_error *err)
 static void on_first(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	const Pb__TaskAt *at = at_of(m);
+	struct rpc_channel *agent = NULL;
 	struct control *c = arg;
-	const Pb__Node *n = NULL;
 	struct sw_error err;
 
-	if (c->closer.closing)
-		sw_fail(&err, SW_EUNAVAIL, "this manager is stopping");
-	else if (at == NULL)
+	if (at == NULL)
 		sw_fail(&err, SW_EINVAL, "the first message must say which task is meant");
-	else
-		n = find_node(c, at, &err);
-	if (n != NULL)
-		rpc_forward(s, ctl_agent(c, n), m);
+	else if ((agent = control_agent(c, at->node_id, &err)) == NULL)
+		err = about(c, at, &err);
+	if (agent != NULL)
+		rpc_forward(s, agent, m);
 	else
 		refuse(s, &err);
 }

@@ -313,7 +313,7 @@ static const char *waits_for(const struct store *st, const Pb__Task *t)
 	if (t->desired == PB__TASK_STATE__TASK_READY && t->state <= PB__TASK_STATE__TASK_READY)
 		return "its turn: a restart delay, or the task that it replaces";
 	if (t->health == PB__TASK_HEALTH__HEALTH_UNHEALTHY)
-		return "its end: it is being stopped as unhealthy";
+		return "its end, and its restart if there is to be one: it was found unhealthy";
 	if (t->health == PB__TASK_HEALTH__HEALTH_STARTING)
 		return "the first success of its health check";
 	if (t->state < PB__TASK_STATE__TASK_RUNNING)
@@ -401,5 +401,5 @@ void ctl_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct control *c = arg;
 
-	c->env.logs(c->env.arg, s, (const Pb__LogsRequest *)m, false);
+	c->env.logs(c->env.arg, s, (const Pb__LogsRequest *)m);
 }

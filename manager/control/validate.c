@@ -4,6 +4,7 @@
 #include "base/cron.h"
 #include "base/str.h"
 #include "manager/sched/constraint.h"
+#include "proto/expand.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -199,6 +200,28 @@ static int check_mounts(const Pb__ServiceSpec *s, struct sw_error *err)
 	return 0;
 }
 
+static int check_health(const char *svc, const Pb__Healthcheck *h, struct sw_error *err)
+{
+	const char *kind = h != NULL && h->n_test > 0 ? h->test[0] : NULL;
+	bool none = kind != NULL && sw_streq(kind, "NONE");
+
+	if (kind == NULL || (none && h->n_test == 1) ||
+	    ((sw_streq(kind, "CMD") || sw_streq(kind, "CMD-SHELL")) && h->n_test > 1 &&
+	     h->test[1][0] != 0))
+		return 0;
+	return sw_fail(err, SW_EINVAL,
+		       "service %s: a health check of %zu words, beginning with \"%.40s\": wanted "
+		       "NONE, or CMD or CMD-SHELL and a command",
+		       svc, h->n_test, kind);
+}
+
+static int check_placeholders(const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	int rc = expand_check_container(s->task->container, err);
+
+	return rc != 0 ? sw_wrap(err, "service %s", s->name) : 0;
+}
+
 int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
 		      struct sw_error *err)
 {
@@ -216,6 +239,8 @@ int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceS
 	    (rc = check_resources(spec->name, "reservation", spec->task->reservations, err)) != 0 ||
 	    (rc = check_placement(spec->name, spec->task->placement, err)) != 0 ||
 	    (rc = check_mounts(spec, err)) != 0 ||
+	    (rc = check_health(spec->name, spec->task->container->healthcheck, err)) != 0 ||
+	    (rc = check_placeholders(spec, err)) != 0 ||
 	    (rc = check_refs(spec->name, "secret", spec->task->container->secrets,
 			     spec->task->container->n_secrets, err)) != 0 ||
 	    (rc = check_refs(spec->name, "config", spec->task->container->configs,

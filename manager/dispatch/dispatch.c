@@ -30,21 +30,12 @@ struct session {
 	Pb__NodeDescription *description;
 	bool description_sent;
 	struct omap known;     /* (task, 0) -> struct known */
-	Pb__LogOrder **orders; /* to be sent */
-	size_t n_orders;
-};
-
-struct log_wait { /* a log request, and the sessions that still owe lines */
-	struct dispatch_logs *user;
-	struct omap nodes; /* (node, 0) */
 };
 
 struct dispatch {
 	struct dispatch_env env;
 	struct assign *assign;
 	struct omap sessions; /* (node, 0) */
-	struct omap logs;     /* (request, 0) -> struct log_wait */
-	uint64_t next_log;
 	struct store_watcher watcher;
 	struct sw_closer closer;
 	struct sw_later flush; /* statuses and assignments of this turn */
@@ -99,21 +90,7 @@ static bool send_role(struct session *s)
 	return ok;
 }
 
-static bool send_orders(struct session *s)
-{
-	while (s->n_orders > 0) {
-		Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
-
-		m.logs = s->orders[0];
-		if (!rpc_stream_send(s->stream, &m.base))
-			return false;
-		msg_free(&s->orders[0]->base);
-		memmove(&s->orders[0], &s->orders[1], --s->n_orders * sizeof *s->orders);
-	}
-	return true;
-}
-
-static bool send_assignments(struct session *s)
+static void send_assignments(struct session *s)
 {
 	Pb__Assignments *a;
 
@@ -128,10 +105,9 @@ static bool send_assignments(struct session *s)
 		if (!ok) {
 			/* What was taken is lost to the agent: it starts over. */
 			assign_attach(s->d->assign, s->node, 0);
-			return false;
+			return;
 		}
 	}
-	return true;
 }
 
 static void session_write(struct session *s)
@@ -143,8 +119,7 @@ static void session_write(struct session *s)
 			return;
 		s->tell_role = false;
 	}
-	if (send_orders(s))
-		send_assignments(s);
+	send_assignments(s);
 }
 
 static void on_wake(void *arg, uint64_t node)
@@ -248,7 +223,6 @@ static void report(struct dispatch *d, bool heartbeats)
 	d->env.report(d->env.arg, b, on_reported, d);
 }
 
-static void logs_node_gone(struct dispatch *d, uint64_t node);
 
 static void on_flush(struct sw_later *l)
 {
@@ -257,7 +231,6 @@ static void on_flush(struct sw_later *l)
 
 	for (struct session *s; (s = omap_next(&it)) != NULL;)
 		session_write(s);
-	logs_node_gone(d, 0); /* requests that concern nobody here */
 	report(d, false);
 }
 
@@ -289,117 +262,6 @@ static void on_beat(struct sw_timer *t)
 	report(d, true);
 	look_after_behind(d);
 	sw_timer_set(t, ALIVE_FLUSH_MS);
-}
-
-/* ---- logs ---- */
-
-static void logs_check_end(struct dispatch *d, uint64_t request)
-{
-	struct log_wait *w = omap_get(&d->logs, one(request));
-
-	if (w == NULL || omap_count(&w->nodes) > 0)
-		return;
-	omap_remove(&d->logs, one(request));
-	w->user->id = 0;
-	w->user->end(w->user->arg);
-	omap_fini(&w->nodes);
-	free(w);
-}
-
-static void logs_node_gone(struct dispatch *d, uint64_t node)
-{
-	struct omap_iter it = omap_begin(&d->logs);
-	struct omap ended = {0};
-
-	for (struct log_wait *w; (w = omap_next(&it)) != NULL;)
-		if (omap_remove(&w->nodes, one(node)) != NULL)
-			omap_set(&ended, it.key, w);
-	it = omap_begin(&ended);
-	while (omap_next(&it) != NULL)
-		logs_check_end(d, it.key.a);
-	omap_fini(&ended);
-}
-
-static void order(struct session *s, const Pb__LogOrder *o)
-{
-	msg_add(&s->orders, &s->n_orders, msg_clone(&o->base));
-	sw_later_call(&s->d->flush);
-}
-
-void dispatch_logs_start(struct dispatch *d, struct dispatch_logs *l, const uint64_t *tasks,
-			 size_t n, const Pb__LogsRequest *r)
-{
-	struct log_wait *w = sw_new(struct log_wait);
-	struct omap_iter it = omap_begin(&d->sessions);
-
-	l->id = ++d->next_log;
-	w->user = l;
-	omap_set(&d->logs, one(l->id), w);
-	for (struct session *s; (s = omap_next(&it)) != NULL;) {
-		Pb__LogOrder o = PB__LOG_ORDER__INIT;
-		sw_autofree uint64_t *ids = sw_new_n(uint64_t, n);
-
-		o.request = l->id;
-		o.follow = r->follow;
-		o.until_end = r->until_end;
-		o.tail = r->tail;
-		o.since_ms = r->since_ms;
-		o.task_ids = ids;
-		for (size_t i = 0; i < n; i++) {
-			const Pb__Task *t = store_task(d->env.store, tasks[i]);
-
-			if (t != NULL && t->node_id == s->node)
-				ids[o.n_task_ids++] = tasks[i];
-		}
-		if (o.n_task_ids == 0)
-			continue;
-		omap_set(&w->nodes, one(s->node), d);
-		order(s, &o);
-	}
-	if (omap_count(&w->nodes) > 0)
-		return;
-	/* Nobody here has any: the end comes all the same, but not inside this call. */
-	omap_set(&w->nodes, one(0), d);
-	sw_later_call(&d->flush);
-}
-
-void dispatch_logs_stop(struct dispatch *d, struct dispatch_logs *l)
-{
-	struct log_wait *w = omap_remove(&d->logs, one(l->id));
-	struct omap_iter it;
-
-	if (w == NULL)
-		return;
-	it = omap_begin(&w->nodes);
-	while (omap_next(&it) != NULL) {
-		struct session *s = omap_get(&d->sessions, it.key);
-		Pb__LogOrder o = PB__LOG_ORDER__INIT;
-
-		o.request = l->id;
-		o.cancel = true;
-		if (s != NULL)
-			order(s, &o);
-	}
-	l->id = 0;
-	omap_fini(&w->nodes);
-	free(w);
-}
-
-static void take_log(struct session *s, const Pb__AgentMessage *m)
-{
-	struct dispatch *d = s->d;
-	struct log_wait *w = omap_get(&d->logs, one(m->log_request));
-
-	if (w == NULL)
-		return;
-	for (size_t i = 0; i < m->n_log_lines; i++)
-		w->user->line(w->user->arg, m->log_lines[i].data, m->log_lines[i].len);
-	/* The reader may have gone while it took the lines. */
-	w = omap_get(&d->logs, one(m->log_request));
-	if (w == NULL || !m->log_end)
-		return;
-	omap_remove(&w->nodes, one(s->node));
-	logs_check_end(d, m->log_request);
 }
 
 /* ---- in ---- */
@@ -459,8 +321,6 @@ static void session_on_message(struct rpc_stream *stream, const ProtobufCMessage
 		assign_ack(s->d->assign, s->node, am->acks[i]->network_id, am->acks[i]->version);
 	/* The leader may wait for it, to have a task stopped. */
 	s->news = s->news || am->n_acks > 0;
-	if (am->log_request != 0)
-		take_log(s, am);
 	sw_later_call(&s->d->flush);
 }
 
@@ -472,14 +332,10 @@ static void session_free(struct session *s)
 	if (omap_get(&d->sessions, one(s->node)) == s) {
 		omap_remove(&d->sessions, one(s->node));
 		assign_detach(d->assign, s->node);
-		logs_node_gone(d, s->node);
 	}
 	for (struct known *k; (k = omap_next(&it)) != NULL;)
 		known_free(k);
 	omap_fini(&s->known);
-	for (size_t i = 0; i < s->n_orders; i++)
-		msg_free(&s->orders[i]->base);
-	free(s->orders);
 	msg_free(s->description != NULL ? &s->description->base : NULL);
 	free(s);
 }
@@ -632,7 +488,6 @@ static void on_closed(struct sw_closer *closer)
 	void *arg = d->closed_arg;
 
 	omap_fini(&d->sessions);
-	omap_fini(&d->logs);
 	assign_free(d->assign);
 	free(d);
 	cb(arg);

@@ -32,16 +32,4 @@ void dispatch_report_again(struct dispatch *d);
 /** The set of managers changed: tell the agents. */
 void dispatch_managers_changed(struct dispatch *d);
 
-/** Log lines of tasks whose agents are attached here. `line` gets packed Pb__LogLine; `end` once,
- *  when every agent has sent all (never, while following). */
-struct dispatch_logs {
-	void (*line)(void *arg, const void *packed, size_t n);
-	void (*end)(void *arg);
-	void *arg;
-	uint64_t id; /* dispatch's */
-};
-void dispatch_logs_start(struct dispatch *d, struct dispatch_logs *l, const uint64_t *tasks,
-			 size_t n, const Pb__LogsRequest *r);
-void dispatch_logs_stop(struct dispatch *d, struct dispatch_logs *l);
-
 extern const struct rpc_method dispatch_methods[]; /* argument: the struct dispatch */

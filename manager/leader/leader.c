@@ -385,6 +385,11 @@ bool leader_has_work(const struct leader *l)
 	return l->leading && !l->in_flight && (l->changed || l->urgent);
 }
 
+bool leader_gathers(const struct leader *l)
+{
+	return l->leading && l->soft_due_ms != UINT64_MAX;
+}
+
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
 {
 	uint64_t best = drain_due_in(l->drain, mono_ms), grace = grace_ms(l);

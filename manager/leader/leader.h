@@ -45,6 +45,8 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 void leader_done(struct leader *l, int rc);
 /** Whether a pass now could find something. */
 bool leader_has_work(const struct leader *l);
+/** Reports wait for company: leader_due_in says until when. */
+bool leader_gathers(const struct leader *l);
 /** ms until something is due by itself, from these times; UINT64_MAX = never. */
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms);
 

@@ -70,9 +70,10 @@ static void of_task(const struct store_head *old, const struct store_head *new, 
 {
 	const Pb__Task *a = (const Pb__Task *)old, *b = (const Pb__Task *)new;
 
-	if (a->state == b->state || !task_state_of(b->state)->failed)
-		return;
-	n->action = b->state == PB__TASK_STATE__TASK_REJECTED ? "reject" : "fail";
+	if (a->state != b->state && task_state_of(b->state)->failed)
+		n->action = b->state == PB__TASK_STATE__TASK_REJECTED ? "reject" : "fail";
+	else if (a->health != b->health && b->health == PB__TASK_HEALTH__HEALTH_UNHEALTHY)
+		n->action = "unhealthy";
 	n->message = b->message;
 }
 

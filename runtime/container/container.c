@@ -146,7 +146,7 @@ static int work_create(struct op *op)
 		rc = rt_prepare(&p, &overlay, &op->err);
 	if (rc == 0)
 		rc = spawn_shim(op, overlay, &op->err);
-	if (rc == 0 && (memory = rt_cgroup_memory(op->pid)) != NULL) {
+	if (rc == 0 && (memory = rt_cgroup(op->pid, "memory")) != NULL) {
 		c->r.memory_cgroup = take_ptr(&memory);
 		rc = rt_record_save(c->dir, &c->r, &op->err);
 	}

@@ -47,17 +47,16 @@ static int spawn(char *const *argv, const int *fds, const int *to, size_t n, boo
 	return rc != 0 ? sw_fail_sys(err, rc, "run %s", argv[0]) : 0;
 }
 
-int rt_spawn(char *const *argv, const int fds[3], pid_t *ret, struct sw_error *err)
+int rt_spawn(char *const *argv, const int *fds, size_t n, pid_t *ret, struct sw_error *err)
 {
-	int from[3], to[3], rc;
-	size_t n = 0;
+	int from[4] = {0}, to[4] = {0}, rc;
 
-	/* Clear of 0 to 2, so that no dup2 overwrites another's source. */
-	for (int i = 0; i < 3; i++) {
+	/* Clear of the numbers to come, so that no dup2 overwrites another's source. */
+	for (size_t i = 0; i < n; i++) {
 		int fd = fds[i] >= 0 ? fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
 
-		from[n] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
-		to[n++] = i;
+		from[i] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+		to[i] = (int)i;
 		if (fds[i] < 0)
 			sw_close_p(&fd);
 	}
@@ -196,7 +195,20 @@ bool rt_cgroup_v2(void)
 }
 
 /* Lines of /proc/PID/cgroup are "ID:CONTROLLERS:PATH"; v2 is "0::PATH". */
-char *rt_cgroup_memory(pid_t pid)
+/* "cpu,cpuacct" holds both. */
+static bool holds(const char *names, const char *controller)
+{
+	size_t n = strlen(controller);
+
+	for (const char *s = names; s != NULL; s = strchr(s, ',')) {
+		s += *s == ',';
+		if (strncmp(s, controller, n) == 0 && (s[n] == 0 || s[n] == ','))
+			return true;
+	}
+	return false;
+}
+
+char *rt_cgroup(pid_t pid, const char *controller)
 {
 	sw_autofree char *path = sw_asprintf("/proc/%d/cgroup", (int)pid);
 	sw_autofree char *text = NULL;
@@ -216,8 +228,8 @@ char *rt_cgroup_memory(pid_t pid)
 		*dir++ = 0;
 		if (v2 && names[1] == 0)
 			found = sw_asprintf("/sys/fs/cgroup%s", dir);
-		else if (!v2 && sw_streq(names + 1, "memory"))
-			found = sw_asprintf("/sys/fs/cgroup/memory%s", dir);
+		else if (!v2 && holds(names + 1, controller))
+			found = sw_asprintf("/sys/fs/cgroup/%s%s", controller, dir);
 	}
 	return found;
 }

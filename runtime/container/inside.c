@@ -13,19 +13,30 @@
 
 enum { TEXT_MAX = 4 << 20 };
 
-int rt_inside_root(const struct rt_container *c, int *ret_fd, struct sw_error *err)
+/* Something of its first process in /proc. */
+static int open_own(const struct rt_container *c, const char *what, int flags, int *ret_fd,
+		    struct sw_error *err)
 {
-	char path[48];
+	sw_autofree char *path = sw_asprintf("/proc/%d/%s", (int)c->pid, what);
 	sw_autoclose int fd = -1;
 
-	snprintf(path, sizeof path, "/proc/%d/root", (int)c->pid);
 	if (c->state == RT_RUNNING && c->pid > 0)
-		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		fd = open(path, flags | O_CLOEXEC);
 	/* Alive still: so the number was its own all the time. */
 	if (fd < 0 || c->pid_fd < 0 || syscall(SYS_pidfd_send_signal, c->pid_fd, 0, NULL, 0) < 0)
 		return sw_fail(err, SW_EPRECOND, "container %s does not run", c->r.id);
 	*ret_fd = take_fd(&fd);
 	return 0;
+}
+
+int rt_inside_root(const struct rt_container *c, int *ret_fd, struct sw_error *err)
+{
+	return open_own(c, "root", O_PATH | O_DIRECTORY, ret_fd, err);
+}
+
+int rt_inside_netns(const struct rt_container *c, int *ret_fd, struct sw_error *err)
+{
+	return open_own(c, "ns/net", O_RDONLY, ret_fd, err);
 }
 
 int rt_inside_open(int root, const char *path, int flags, mode_t mode)

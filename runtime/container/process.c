@@ -435,7 +435,7 @@ static int spawn(struct rt_process *p, const struct rt_container *c,
 	argv[n++] = c->r.id;
 	const int fds[3] = {s->tty ? -1 : s->in, s->tty ? -1 : s->out, s->tty ? -1 : s->err};
 
-	return rt_spawn(argv, fds, &p->pid, err);
+	return rt_spawn(argv, fds, 3, &p->pid, err);
 }
 
 static struct rt_process *process_new(struct rt *rt, const struct rt_process_ops *ops, void *ctx)

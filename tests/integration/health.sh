@@ -30,6 +30,15 @@ commands() { # WORD: processes with it in their command line, of this lab's cont
 	echo $n
 }
 
+hanging() { # pid of the command of "long", if it is there
+	local p prefix
+	prefix=$(cat "$run/n2/run/cgroup")
+	for p in $(cat /sys/fs/cgroup/pids/"$prefix"/*/cgroup.procs /sys/fs/cgroup/"$prefix"/*/cgroup.procs 2>/dev/null); do
+		[ "$(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)" = "sleep 12348 " ] && echo "$p" && return
+	done
+	return 1
+}
+
 start 2 1
 
 echo "== starting until the first success"
@@ -104,7 +113,18 @@ check "a check that hangs a healthy container" ctl n1 service create -d --name s
 check "it is healthy first" within 10 runs n1 slow 1
 check "then it hangs" within 10 says 'no end within 1.0 s' states slow
 check "a command that hung is killed with its children" within 5 is 0 commands 12345
-ctl n1 service rm bad hangs slow >/dev/null
+
+check "a check that hangs for long" ctl n1 service create -d --name long --stop-grace-period 1s --constraint node.hostname==n2 \
+	--health-cmd 'sleep 12348' --health-interval 1h --health-start-interval 1s --health-timeout 1h busybox sleep 100000
+check "it hangs" within 10 hanging
+old=$(hanging)
+"$lab" kill n2 agent
+"$lab" start n2
+check "an agent leaves none behind: the next one ends it" within 5 test ! -e "/proc/$old"
+check "and begins its own" within 10 hanging
+ctl n1 service rm bad hangs slow long >/dev/null
+check "gone with its container" within 10 not hanging
+check "an event tells of it" says 'unhealthy.*no file' ctl n1 events --since 10m --until now
 
 echo "== of the image"
 mkdir "$work/img"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Looking into tasks, from every manager and on every node: exec.
+# Looking into tasks, from every manager and on every node: exec, cp,
+# port-forward, top, logs.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -13,6 +14,28 @@ services:
     init: true
     environment: { COLOR: red }
     deploy: { replicas: 2, placement: { constraints: [node.hostname == n4] } }
+  talk:
+    image: busybox
+    command: sh -c 'echo begin; echo oops >&2; i=0; while sleep 0.2; do i=$$((i+1)); echo tick $$i; done'
+    init: true
+    deploy: { replicas: 2, placement: { constraints: [node.hostname != n3] } }
+  much:
+    image: busybox
+    command: sh -c 'i=0; while [ $$i -lt 60000 ]; do i=$$((i+1)); echo "line $$i of a log that is larger than every queue on its way"; done; sleep 100000'
+    init: true
+    deploy: { placement: { constraints: [node.hostname == n4] } }
+  serve:
+    image: busybox
+    command: sh -c 'httpd -p 80 -h /tmp; exec nc -ll -p 81 -e wc -c'
+    init: true
+    deploy: { placement: { constraints: [node.hostname == n4] } }
+  spin:
+    image: busybox
+    command: sh -c 'dd if=/dev/zero of=/dev/shm/fill bs=1M count=30; while :; do :; done'
+    init: true
+    deploy:
+      placement: { constraints: [node.hostname == n4] }
+      resources: { limits: { memory: 100M, cpus: "0.25" } }
   all:
     image: busybox
     command: sleep 100000
@@ -73,8 +96,8 @@ check "a shell with job control" exits 5 typed 'expect #
 	expect /dev/pts/
 	expect 24 80
 	size 40 100
-	type echo $TERM; sleep 50\n
-	expect xterm
+	type sh -c "echo \$TERM is it; exec sleep 50"\n
+	expect xterm is it
 	type \x03
 	expect #
 	type stty size\n
@@ -98,8 +121,118 @@ ctl n1 service scale -d s_web=1 >/dev/null
 check "the task's end is its end" within 20 not kill -0 $caller
 check "it is told of that" grep -q "task .* ended on node n4" "$work/ended"
 check "a task that has ended takes no commands" says "has no task s_web.2|has ended" ctl n1 exec s_web.2 true
+
+echo "== cp"
+mkdir -p "$work/tree/deep/er" "$work/local"
+echo one >"$work/tree/one"
+cp "$work/data" "$work/tree/deep/er/data"
+ln -s ../one "$work/tree/deep/link"
+ln "$work/tree/one" "$work/tree/deep/twin"
+chmod 751 "$work/tree/deep"
+chmod 4755 "$work/tree/one"
+check "a folder into a task" ctl n2 cp "$work/tree" s_web.1:/tmp
+check "it is all there" is "$(cd "$work/tree" && echo $(sha256sum deep/er/data one)) ../one 751 4755" ctl n1 exec -w /tmp/tree s_web.1 sh -c 'echo $(sha256sum deep/er/data one) $(readlink deep/link) $(stat -c %a deep) $(stat -c %a one)'
+check "and out again, from another manager" ctl n3 cp s_web.1:/tmp/tree "$work/local"
+check "the same as it was" diff -r --no-dereference "$work/tree" "$work/local/tree"
+check "modes too" is "751" stat -c %a "$work/local/tree/deep"
+check "under a new name" ctl n1 cp s_web.1:/tmp/tree "$work/local/new"
+check "is that folder" diff -r --no-dereference "$work/tree" "$work/local/new"
+check "a content alone" ctl n1 cp s_web.1:/tmp/tree/deep/. "$work/local"
+check "is in the folder" diff -r --no-dereference "$work/tree/deep/er" "$work/local/er"
+check "a file under another name" ctl n1 cp "$work/data" s_web.1:/tmp/other
+check "is that file" is "$(sha256sum <"$work/data")" sh -c "LAB=$LAB $lab ctl n1 cp s_web.1:/tmp/other - | tar -xO | sha256sum"
+check "from standard input" sh -c "tar -C $work -c tree | LAB=$LAB $lab ctl n1 cp - s_web.1:/var"
+check "is there" is one ctl n1 exec s_web.1 cat /var/tree/one
+check "a name that is not there" says "/nosuch: No such file" ctl n1 cp s_web.1:/nosuch "$work/local"
+check "nothing was made for it" not ls "$work/local/nosuch"
+check "a folder that is not there" says "/nosuch: No such file" ctl n1 cp "$work/data" s_web.1:/nosuch/x
+check "a folder is no file" says "is a file" ctl n1 cp "$work/tree" s_web.1:/tmp/other
+check "this host alone is refused" says "wanted TASK:PATH" ctl n1 cp /tmp/a /tmp/b
+# A link in the container is followed inside it, never on its host.
+echo host >"$work/secret"
+ctl n1 exec s_web.1 sh -c "mkdir -p $work && ln -s $work/secret /tmp/escape && ln -s $work /tmp/outside && ln -s ../../../../../../../../.. /tmp/up"
+check "a link out leads nowhere" says "No such file" ctl n1 cp -L s_web.1:/tmp/escape "$work/local/escaped"
+check "a file through a link stays inside" ctl n1 cp "$work/data" s_web.1:/tmp/outside/written
+check "not on the host" not ls "$work/written"
+check "above the root is the root" sh -c "LAB=$LAB $lab ctl n1 cp s_web.1:/tmp/up/bin - | tar -t | grep -q '^bin/'"
+# A stream that means harm to this host is refused.
+python3 - "$work/evil.tar" <<'PY'
+import io, sys, tarfile
+t = tarfile.open(sys.argv[1], "w")
+d = tarfile.TarInfo("top"); d.type = tarfile.DIRTYPE; d.mode = 0o755; t.addfile(d)
+l = tarfile.TarInfo("top/l"); l.type = tarfile.SYMTYPE; l.linkname = "/tmp"; t.addfile(l)
+f = tarfile.TarInfo("top/l/evil-cp"); f.size = 4; t.addfile(f, io.BytesIO(b"evil"))
+t.close()
+PY
+check "a stream through its own link is refused" says "symlink" sh -c "LAB=$LAB $lab ctl n1 cp - s_web.1:/mnt <$work/evil.tar"
+check "nothing went through it" not ctl n1 exec s_web.1 ls /tmp/evil-cp
+
+echo "== port-forward"
+check "a file to serve" within 10 ctl n1 cp "$work/data" s_serve:/tmp/data
+ctl n2 port-forward s_serve 18080:80 127.0.0.1:18081:81 18082:9 >"$work/forward" 2>&1 &
+check "it listens" within 10 grep -q "127.0.0.1:18082 -> port 9" "$work/forward"
+fetch() { on n2 python3 -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=20).read())' "$1"; }
+check "3 MB over it are as they were" is "$(sha256sum <"$work/data")" sh -c "$(declare -f fetch on); lab=$lab LAB=$LAB; fetch http://127.0.0.1:18080/data | sha256sum"
+# send PORT BYTES: sends, ends its side, and says what comes back
+send() {
+	on n2 python3 -c 'import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+s.sendall(b"x" * int(sys.argv[2])); s.shutdown(socket.SHUT_WR)
+r = b""
+while d := s.recv(65536): r += d
+print(r.decode().strip())' "$1" "$2"
+}
+check "one side ends before the other" is 2000000 send 18081 2000000
+many() { local i; for i in 1 2 3 4 5 6 7 8; do send 18081 $((i * 1000)) & done; wait; }
+check "eight at once" says "8000" many
+check "a port that nobody has closes" is "" send 18082 1
+check "it is told of" grep -q "nothing answers on port 9 of task .*refused" "$work/forward"
+kill $(pids ".*swarmctl --run-dir $run/n2/run port-forward")
+check "it ends" within 10 is 0 count ".*swarmctl --run-dir $run/n2/run port-forward"
+check "no words for no sense" says "wanted ..ADDRESS" ctl n2 port-forward s_serve 80:x
+
+echo "== top"
+top() { ctl n3 top --format '{{.Name}} {{.Node}} {{.CPUPerc}} {{.MemUsage}} {{.NetIO}} {{.PIDs}}' "$@"; }
+check "a task that is limited to a quarter of a CPU uses about that" says "^s_spin.1 n4 ([12][0-9]|3[0-5])\.[0-9]+% (3[0-9]|4[0-5])" top s_spin
+check "its limit is told" says "/ (105MB|100M)" top s_spin
+check "3 MB over the network" ctl n1 exec s_talk.1 wget -q -O /dev/null http://serve/data
+check "show" says "^s_serve.1 n4 .* / 3(\.[0-9]+)?MB [0-9]+$" top s_serve
+check "a stack's tasks" says "s_all n1" top s
+check "a node's tasks" not says " n[123] " top n4
+check "the table" says "^NAME +NODE +CPU % +MEM / LIMIT +MEM % +NET IN / OUT +PIDS" ctl n1 top
+check "sorted" is "s_spin.1" sh -c "LAB=$LAB $lab ctl n1 top --format '{{.Name}}' | head -n 1"
+
+echo "== logs"
+check "of a service" says "s_talk.1.*@n.*begin" ctl n1 service logs s_talk
+check "errors are on stderr" is 2 sh -c "LAB=$LAB $lab ctl n2 logs s_talk 2>&1 >/dev/null | grep -c \"s_talk.*oops\""
+check "of a stack, from a follower" says "line 1 of" ctl n2 stack logs s
+check "--tail counts per task" is "2" sh -c "LAB=$LAB $lab ctl n1 logs --tail 1 --raw s_talk 2>/dev/null | grep -c tick"
+check "--timestamps" says "^20..-..-..T.*begin" ctl n1 logs -t s_talk
+check "--since" not says "begin" ctl n1 logs --since 1s s_talk
+check "a log of 4 MB comes whole" is "60000" sh -c "LAB=$LAB $lab ctl n3 logs --raw s_much | grep -c '^line .* way$'"
+check "also to a slow reader" is "60000" sh -c "LAB=$LAB $lab ctl n3 logs --raw s_much | { sleep 2; grep -c '^line .* way$'; }"
+ctl n2 stack logs -f --tail 0 s >"$work/follow" 2>&1 &
+follower=$!
+check "-f shows what comes" within 10 grep -q tick "$work/follow"
+ctl n1 service scale -d s_talk=3 >/dev/null
+check "-f shows tasks that come later, from their first line" within 20 grep -q "s_talk.3.*begin" "$work/follow"
+
+echo "== a node is lost"
 "$lab" cut n4
+SECONDS=0
+check "logs do not wait for it" exits 0 ctl n1 logs s_much
+check "not for long" [ $SECONDS -lt 12 ]
 check "n4 is down" within 20 node_is n4 down
 check "a node that is down is told of" says "on node n4, which is down" ctl n2 exec "$(ctl n1 service ps s_all --no-trunc --format '{{.Node}} {{.ID}}' | awk '$1 == "n4" { print $2; exit }')" true
+check "top says so too" says "^node n4 is down" ctl n2 top
+check "logs say which node is missing" says "node n4 is down: lines of 1 task are missing" ctl n1 logs s_much
+check "what follows says it too" within 10 grep -q "node n4 .*: lines of .* missing" "$work/follow"
+lines=$(wc -l <"$work/follow")
+more() { [ "$(wc -l <"$work/follow")" -gt $((lines + 10)) ]; }
+check "and goes on with the others" within 10 more
 "$lab" heal
+check "n4 is back" within 30 node_is n4 ready
+ctl n1 service update --force s_much -d >/dev/null
+check "what follows shows the node's new tasks" within 30 grep -q "s_much.*@n4.*line 60000 of" "$work/follow"
+kill $(pids ".*swarmctl --run-dir $run/n2/run stack logs -f")
 finish

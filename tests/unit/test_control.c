@@ -423,6 +423,7 @@ static int create_secret(struct world *w, const char *name, size_t size, const c
 	Pb__SecretSpec s = PB__SECRET_SPEC__INIT;
 	sw_autofree uint8_t *data = sw_alloc(size + 1);
 
+	memset(data, 'x', size + 1);
 	s.name = (char *)name;
 	s.data = (ProtobufCBinaryData){size, data};
 	s.template_driver = (char *)driver;
@@ -443,6 +444,15 @@ static void sizes_and_drivers_are_checked(void **state)
 	assert_int_equal(create_secret(w, "e", 10, "jinja"), SW_EINVAL);
 	assert_non_null(strstr(w->err.msg, "no template driver \"jinja\""));
 	world_free(w);
+}
+
+static Pb__Healthcheck *health(const char *word)
+{
+	Pb__Healthcheck *h = sw_new(Pb__Healthcheck);
+
+	pb__healthcheck__init(h);
+	msg_add_str(&h->test, &h->n_test, word);
+	return h;
 }
 
 static void refused(struct world *w, Pb__StackSpec *s, const char *says)
@@ -501,6 +511,18 @@ static void what_can_not_be_is_refused(void **state)
 	s->services[0]->mode = PB__SERVICE_MODE__REPLICATED_JOB;
 	schedule(s->services[0], "1 * * * *", "Mars/Olympus");
 	refused(w, s, "knows no time zone \"Mars/Olympus\"");
+	s = new_stack("web:1", "k1");
+	msg_set_str(&s->services[0]->task->container->hostname, "{{.Node.Name}}");
+	refused(w, s, "service shop_web: hostname: template:1:8: there is no field .Name");
+	s = new_stack("web:1", "k1");
+	s->services[0]->task->container->healthcheck = health("CMD");
+	refused(w, s, "a health check of 1 words, beginning with \"CMD\": wanted NONE, or CMD");
+	s = new_stack("web:1", "k1");
+	s->services[0]->task->container->healthcheck = health("curl");
+	refused(w, s, "beginning with \"curl\"");
+	s = new_stack("web:1", "{{if}}");
+	msg_set_str(&s->secrets[0]->template_driver, "golang");
+	refused(w, s, "secret shop_key: template:1:5: wanted a value");
 	deployed(w, new_stack("web:1", "k1"));
 	s = new_stack("web:1", "k1");
 	s->services[0]->mode = PB__SERVICE_MODE__GLOBAL;

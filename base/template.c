@@ -1,15 +1,19 @@
 /* One pass over the text: parsed as it is evaluated, depth and work bounded. */
-#include "cli/template.h"
+#include "base/template.h"
 
 #include "base/mem.h"
 #include "base/str.h"
 
 #include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { MAX_DEPTH = 16, MAX_ARGS = 8, MAX_STEPS = 1 << 20, MAX_VALUE = 1 << 20 };
 
 struct eval {
-	const char *p;
+	const char *begin, *p;
+	const struct template_rules *rules; /* NULL = lenient */
 	struct sw_buf *out;
 	struct sw_error *err;
 	unsigned depth, steps;
@@ -19,9 +23,29 @@ struct eval {
 
 static int block(struct eval *e, const json_t *dot, const char **ret_word);
 
-static int fail_at(struct eval *e, const char *what)
+/* "template:LINE:COLUMN: " */
+static int fail_at(struct eval *e, const char *fmt, ...)
 {
-	return sw_fail(e->err, SW_EINVAL, "template: %s near \"%.20s\"", what, e->p);
+	unsigned line = 1, column = 1;
+	char what[160];
+	va_list ap;
+
+	for (const char *c = e->begin; c < e->p; c++) {
+		line += *c == '\n';
+		column = *c == '\n' ? 1 : column + 1;
+	}
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	if (e->rules != NULL)
+		return sw_fail(e->err, SW_EINVAL, "template:%u:%u: %s", line, column, what);
+	return sw_fail(e->err, SW_EINVAL, "template:%u:%u: %s near \"%.20s\"", line, column, what,
+		       e->p);
+}
+
+static bool is_checked(const struct eval *e)
+{
+	return e->rules != NULL && e->rules->check;
 }
 
 static void blanks(struct eval *e)
@@ -101,7 +125,8 @@ static char *text_of(const json_t *v)
 
 static json_t *string_of(const char *s, size_t n)
 {
-	json_t *v = json_stringn(s, n);
+	/* Contents of files may be anything. */
+	json_t *v = json_stringn_nocheck(s, n);
 
 	return v != NULL ? v : json_string("");
 }
@@ -151,6 +176,72 @@ static json_t *fn_println(json_t *const *a, size_t n)
 		show(a[i], &b, 0);
 	}
 	sw_buf_addc(&b, '\n');
+	json_t *v = string_of(sw_buf_str(&b), b.len);
+	sw_buf_fini(&b);
+	return v;
+}
+
+static json_t *fn_print(json_t *const *a, size_t n)
+{
+	struct sw_buf b = SW_BUF_INIT(MAX_VALUE);
+
+	for (size_t i = 0; i < n; i++) {
+		bool apart = i > 0 && !json_is_string(a[i]) && !json_is_string(a[i - 1]);
+
+		sw_buf_adds(&b, apart ? " " : "");
+		show(a[i], &b, 0);
+	}
+	json_t *v = string_of(sw_buf_str(&b), b.len);
+	sw_buf_fini(&b);
+	return v;
+}
+
+/* One conversion, "%-5s": its flags and width are kept, its kind is what the value is. */
+static const char *conversion(const char *p, const json_t *v, struct sw_buf *b)
+{
+	char spec[16] = "%";
+	size_t n = 1 + strspn(p + 1, "-+ 0"), width = strspn(p + n, "0123456789");
+	sw_autofree char *text = NULL, *out = NULL;
+
+	if (n + width > 6 || p[n + width] == 0) {
+		sw_buf_adds(b, "%!(BADFORMAT)");
+		return p + n + width;
+	}
+	memcpy(spec, p, n + width);
+	n += width;
+	if (v == NULL) {
+		sw_buf_addf(b, "%%!%c(MISSING)", p[n]);
+	} else if (p[n] == 'd' && json_is_integer(v)) {
+		snprintf(spec + n, sizeof spec - n, "lld");
+		out = sw_asprintf(spec, (long long)json_integer_value(v));
+	} else if (p[n] == 'q') {
+		out = dump(v);
+	} else {
+		snprintf(spec + n, sizeof spec - n, "s");
+		text = text_of(v);
+		out = sw_asprintf(spec, text);
+	}
+	sw_buf_adds(b, out != NULL ? out : "");
+	return p + n + 1;
+}
+
+static json_t *fn_printf(json_t *const *a, size_t n)
+{
+	struct sw_buf b = SW_BUF_INIT(MAX_VALUE);
+	sw_autofree char *format = text_of(a[0]);
+	size_t next = 1;
+
+	for (const char *p = format; *p != 0;) {
+		if (*p != '%') {
+			sw_buf_addc(&b, *p++);
+		} else if (p[1] == '%') {
+			sw_buf_addc(&b, '%');
+			p += 2;
+		} else {
+			p = conversion(p, next < n ? a[next] : NULL, &b);
+			next++;
+		}
+	}
 	json_t *v = string_of(sw_buf_str(&b), b.len);
 	sw_buf_fini(&b);
 	return v;
@@ -246,6 +337,25 @@ static json_t *fn_not(json_t *const *a, size_t n)
 	return json_boolean(!truth(a[0]));
 }
 
+/* The first that decides, or the last. */
+static json_t *fn_and(json_t *const *a, size_t n)
+{
+	size_t i = 0;
+
+	while (i + 1 < n && truth(a[i]))
+		i++;
+	return json_incref(a[i]);
+}
+
+static json_t *fn_or(json_t *const *a, size_t n)
+{
+	size_t i = 0;
+
+	while (i + 1 < n && !truth(a[i]))
+		i++;
+	return json_incref(a[i]);
+}
+
 static const struct {
 	const char *name;
 	size_t least, most;
@@ -259,7 +369,11 @@ static const struct {
 	{"split", 2, 2, fn_split},
 	{"truncate", 2, 2, fn_truncate},
 	{"pad", 1, 3, fn_pad},
+	{"print", 0, MAX_ARGS, fn_print},
+	{"printf", 1, MAX_ARGS, fn_printf},
 	{"println", 0, MAX_ARGS, fn_println},
+	{"and", 1, MAX_ARGS, fn_and},
+	{"or", 1, MAX_ARGS, fn_or},
 	{"len", 1, 1, fn_len},
 	{"index", 2, 2, fn_index},
 	{"eq", 2, 2, fn_eq},
@@ -271,7 +385,16 @@ static const struct {
 
 static int pipeline(struct eval *e, const json_t *dot, json_t **ret);
 
-static json_t *field_path(struct eval *e, const json_t *from)
+static int missing_field(struct eval *e, const json_t *v, const char *name)
+{
+	if (json_is_null(v) && is_checked(e))
+		return 0; /* not known yet */
+	if (e->rules == NULL || (e->skip && !is_checked(e)))
+		return 0;
+	return fail_at(e, "there is no field .%.64s here", name);
+}
+
+static int field_path(struct eval *e, const json_t *from, json_t **ret)
 {
 	const json_t *v = from;
 
@@ -279,17 +402,24 @@ static json_t *field_path(struct eval *e, const json_t *from)
 		char name[128];
 		size_t n = 0;
 
-		e->p++;
-		while (n < sizeof name - 1 && (isalnum((unsigned char)e->p[n]) || e->p[n] == '_'))
+		while (n < sizeof name - 1 &&
+		       (isalnum((unsigned char)e->p[n + 1]) || e->p[n + 1] == '_'))
 			n++;
-		if (n == 0)
+		if (n == 0) {
+			e->p++;
 			break;
-		memcpy(name, e->p, n);
+		}
+		memcpy(name, e->p + 1, n);
 		name[n] = 0;
-		e->p += n;
-		v = json_is_object(v) ? json_object_get(v, name) : NULL;
+		const json_t *next = json_is_object(v) ? json_object_get(v, name) : NULL;
+
+		if (next == NULL && missing_field(e, v, name) != 0)
+			return SW_EINVAL;
+		v = next != NULL ? next : is_checked(e) ? json_null() : NULL;
+		e->p += n + 1;
 	}
-	return v != NULL ? json_incref((json_t *)v) : json_null();
+	*ret = v != NULL ? json_incref((json_t *)v) : json_null();
+	return 0;
 }
 
 static int string_literal(struct eval *e, json_t **ret)
@@ -302,7 +432,7 @@ static int string_literal(struct eval *e, json_t **ret)
 
 		if (c == '\\' && quote == '"' && e->p[1] != 0) {
 			c = *++e->p;
-			c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+			c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
 		}
 		sw_buf_addc(&b, c);
 	}
@@ -316,6 +446,19 @@ static int string_literal(struct eval *e, json_t **ret)
 	return fail_at(e, "a string without end");
 }
 
+/* true and false */
+static bool literal(struct eval *e, json_t **ret)
+{
+	const char *yes = sw_after(e->p, "true"), *no = sw_after(e->p, "false");
+	const char *rest = yes != NULL ? yes : no;
+
+	if (rest == NULL || isalnum((unsigned char)*rest))
+		return false;
+	e->p = rest;
+	*ret = json_boolean(yes != NULL);
+	return true;
+}
+
 static int operand(struct eval *e, const json_t *dot, json_t **ret)
 {
 	char *end;
@@ -326,9 +469,10 @@ static int operand(struct eval *e, const json_t *dot, json_t **ret)
 		const json_t *from = *e->p == '$' ? e->root : dot;
 
 		e->p += *e->p == '$';
-		*ret = field_path(e, from);
-		return 0;
+		return field_path(e, from, ret);
 	}
+	if (literal(e, ret))
+		return 0;
 	if (*e->p == '(') {
 		e->p++;
 		int rc = pipeline(e, dot, ret);
@@ -353,8 +497,48 @@ static int operand(struct eval *e, const json_t *dot, json_t **ret)
 	return fail_at(e, "wanted a value");
 }
 
+static bool is_lookup(const struct eval *e, const char *name)
+{
+	const char *const *l = e->rules != NULL ? e->rules->lookups : NULL;
+
+	while (l != NULL && *l != NULL && !sw_streq(*l, name))
+		l++;
+	return l != NULL && *l != NULL;
+}
+
+static int look_up(struct eval *e, const char *name, json_t *const *args, size_t n, json_t **ret)
+{
+	struct sw_error err = {0};
+
+	if (n != 1 || !(json_is_string(args[0]) || (json_is_null(args[0]) && is_checked(e))))
+		return fail_at(e, "%s wants one text", name);
+	if (e->skip || is_checked(e)) {
+		*ret = json_string("");
+		return 0;
+	}
+	if (e->rules->lookup(e->rules->arg, name, json_string_value(args[0]), ret, &err) == 0)
+		return 0;
+	return fail_at(e, "%s", err.msg);
+}
+
+static int apply(struct eval *e, const char *name, json_t *const *args, size_t n, json_t **ret)
+{
+	if (is_lookup(e, name))
+		return look_up(e, name, args, n, ret);
+	for (size_t i = 0; i < SW_COUNT(functions); i++) {
+		if (!sw_streq(functions[i].name, name))
+			continue;
+		if (n < functions[i].least || n > functions[i].most)
+			return fail_at(e, "%s: wrong number of arguments", name);
+		*ret = functions[i].fn(args, n);
+		return 0;
+	}
+	return fail_at(e, "no such function: %s", name);
+}
+
 static int call(struct eval *e, const json_t *dot, json_t *piped, json_t **ret)
 {
+	const char *begin = e->p, *end;
 	json_t *args[MAX_ARGS + 1];
 	char name[32];
 	size_t n = 0, len = 0;
@@ -371,19 +555,11 @@ static int call(struct eval *e, const json_t *dot, json_t *piped, json_t **ret)
 			n++;
 	if (rc == 0 && piped != NULL)
 		args[n++] = json_incref(piped);
-	if (rc == 0)
-		rc = sw_fail(e->err, SW_EINVAL, "template: no such function: %s", name);
-	for (size_t i = 0; i < SW_COUNT(functions); i++) {
-		if (rc == 0 || !sw_streq(functions[i].name, name) || e->err->code != rc)
-			continue;
-		if (n < functions[i].least || n > functions[i].most) {
-			rc = sw_fail(e->err, SW_EINVAL, "template: %s: wrong number of arguments",
-				     name);
-			break;
-		}
-		*ret = functions[i].fn(args, n);
-		rc = 0;
-		break;
+	end = e->p;
+	if (rc == 0) {
+		e->p = begin; /* where its faults are */
+		rc = apply(e, name, args, n, ret);
+		e->p = end;
 	}
 	for (size_t i = 0; i < n; i++)
 		json_decref(args[i]);
@@ -401,7 +577,9 @@ static int pipeline(struct eval *e, const json_t *dot, json_t **ret)
 		json_t *next = NULL;
 
 		blanks(e);
-		if (isalpha((unsigned char)*e->p))
+		if (v == NULL && literal(e, &next))
+			rc = 0;
+		else if (isalpha((unsigned char)*e->p))
 			rc = call(e, dot, v, &next);
 		else
 			rc = v == NULL ? operand(e, dot, &next) : fail_at(e, "wanted a function");
@@ -446,28 +624,76 @@ static int branch(struct eval *e, const json_t *dot, bool taken, const char **re
 	return rc;
 }
 
+/* The condition of an if behind an else is not asked when a branch was taken already. */
+static int condition(struct eval *e, const json_t *dot, bool taken, bool *ret)
+{
+	bool old = e->skip;
+	json_t *v;
+	int rc;
+
+	e->skip = old || taken;
+	rc = pipeline(e, dot, &v);
+	e->skip = old;
+	if (rc != 0)
+		return rc;
+	*ret = truth(v);
+	json_decref(v);
+	return close_action(e);
+}
+
 static int do_if(struct eval *e, const json_t *dot)
 {
-	json_t *v;
 	const char *word = "";
+	bool taken = false, yes;
+	int rc;
+
+	do {
+		if ((rc = condition(e, dot, taken, &yes)) != 0 ||
+		    (rc = branch(e, dot, yes && !taken, &word)) != 0)
+			return rc;
+		taken |= yes;
+	} while (sw_streq(word, "else if"));
+	if (sw_streq(word, "else"))
+		rc = branch(e, dot, !taken, &word);
+	return rc == 0 && !sw_streq(word, "end") ? fail_at(e, "if without end") : rc;
+}
+
+static int do_with(struct eval *e, const json_t *dot)
+{
+	const char *word = "";
+	json_t *v;
 	bool yes;
 	int rc = pipeline(e, dot, &v);
 
 	if (rc != 0)
 		return rc;
 	yes = truth(v);
-	json_decref(v);
-	if ((rc = close_action(e)) != 0 || (rc = branch(e, dot, yes, &word)) != 0)
-		return rc;
-	if (sw_streq(word, "else"))
+	rc = close_action(e);
+	if (rc == 0)
+		rc = branch(e, v, yes, &word);
+	if (rc == 0 && sw_streq(word, "else"))
 		rc = branch(e, dot, !yes, &word);
-	return rc == 0 && !sw_streq(word, "end") ? fail_at(e, "if without end") : rc;
+	json_decref(v);
+	return rc == 0 && !sw_streq(word, "end") ? fail_at(e, "with without end") : rc;
+}
+
+static json_t *values_of(json_t *v)
+{
+	const char *key;
+	json_t *list, *x;
+
+	if (!json_is_object(v))
+		return v;
+	list = json_array();
+	json_object_foreach(v, key, x) json_array_append(list, x);
+	json_decref(v);
+	return list;
 }
 
 static int do_range(struct eval *e, const json_t *dot)
 {
 	const char *word = "", *body;
-	json_t *v, *x;
+	json_t *v;
 	size_t n, i;
 	int rc = pipeline(e, dot, &v);
 
@@ -477,26 +703,26 @@ static int do_range(struct eval *e, const json_t *dot)
 		json_decref(v);
 		return rc;
 	}
+	v = values_of(v);
 	body = e->p;
-	n = json_array_size(v);
-	json_array_foreach(v, i, x)
-	{
+	n = is_checked(e) ? 0 : json_array_size(v);
+	for (i = 0; i < n && rc == 0 && !e->skip; i++) {
 		e->p = body;
-		if (rc == 0 && !e->skip)
-			rc = block(e, x, &word);
+		rc = block(e, json_array_get(v, i), &word);
 	}
 	if (n == 0 || e->skip) {
 		e->p = body;
-		if (rc == 0)
-			rc = branch(e, dot, false, &word);
+		rc = branch(e, is_checked(e) ? json_null() : dot, false, &word);
 	}
+	if (rc == 0 && sw_streq(word, "else"))
+		rc = branch(e, dot, n == 0, &word);
 	json_decref(v);
 	return rc == 0 && !sw_streq(word, "end") ? fail_at(e, "range without end") : rc;
 }
 
 static const char *keyword(struct eval *e)
 {
-	static const char *const words[] = {"if", "range", "else", "end"};
+	static const char *const words[] = {"if", "with", "range", "else", "end"};
 
 	for (size_t i = 0; i < SW_COUNT(words); i++) {
 		const char *rest = sw_after(e->p, words[i]);
@@ -509,15 +735,37 @@ static const char *keyword(struct eval *e)
 	return NULL;
 }
 
+static bool keyword_is(struct eval *e, const char *wanted)
+{
+	const char *before = e->p, *word = keyword(e);
+
+	if (word != NULL && sw_streq(word, wanted))
+		return true;
+	e->p = before;
+	return false;
+}
+
+static int comment(struct eval *e)
+{
+	const char *end = strstr(e->p + 2, "*/");
+
+	if (end == NULL)
+		return fail_at(e, "a comment without end");
+	e->p = end + 2;
+	return close_action(e);
+}
+
 static int action(struct eval *e, const json_t *dot, const char **ret_word)
 {
 	const char *word;
 	json_t *v;
 	int rc;
 
-	if (e->p[0] == '-' && e->p[1] == ' ')
+	if (e->p[0] == '-' && isspace((unsigned char)e->p[1]))
 		e->p++;
 	blanks(e);
+	if (e->p[0] == '/' && e->p[1] == '*')
+		return comment(e);
 	word = keyword(e);
 	if (word == NULL) {
 		if ((rc = pipeline(e, dot, &v)) != 0)
@@ -529,9 +777,16 @@ static int action(struct eval *e, const json_t *dot, const char **ret_word)
 	}
 	if (sw_streq(word, "if"))
 		return do_if(e, dot);
+	if (sw_streq(word, "with"))
+		return do_with(e, dot);
 	if (sw_streq(word, "range"))
 		return do_range(e, dot);
 	*ret_word = word;
+	blanks(e);
+	if (sw_streq(word, "else") && keyword_is(e, "if")) {
+		*ret_word = "else if";
+		return 0;
+	}
 	return close_action(e);
 }
 
@@ -552,7 +807,7 @@ static int block(struct eval *e, const json_t *dot, const char **ret_word)
 		if (!e->skip) {
 			size_t keep = n;
 
-			if (open != NULL && open[2] == '-' && open[3] == ' ')
+			if (open != NULL && open[2] == '-' && isspace((unsigned char)open[3]))
 				while (keep > 0 && isspace((unsigned char)e->p[keep - 1]))
 					keep--;
 			sw_buf_add(e->out, e->p, keep);
@@ -567,14 +822,40 @@ static int block(struct eval *e, const json_t *dot, const char **ret_word)
 	return rc;
 }
 
+static int run(struct eval *e, const json_t *data)
+{
+	const char *word = "";
+	int rc = block(e, data, &word);
+
+	if (rc == 0 && *word != 0)
+		rc = fail_at(e, "{{%s}} without if, with or range", word);
+	if (rc == 0 && e->out->overflow)
+		rc = fail_at(e, "what it makes has more than %zu bytes", e->out->max);
+	return rc;
+}
+
 int template_render(const char *text, const json_t *data, struct sw_buf *out, struct sw_error *err)
 {
 	struct sw_error own = {0};
-	struct eval e = {.p = text, .out = out, .err = err != NULL ? err : &own, .root = data};
-	const char *word;
-	int rc = block(&e, data, &word);
+	struct eval e = {.begin = text,
+			 .p = text,
+			 .out = out,
+			 .err = err != NULL ? err : &own,
+			 .root = data};
 
-	if (rc == 0 && *word != 0)
-		return sw_fail(err, SW_EINVAL, "template: {{%s}} without if or range", word);
-	return rc;
+	return run(&e, data);
+}
+
+int template_expand(const char *text, const struct template_rules *rules, const json_t *data,
+		    struct sw_buf *out, struct sw_error *err)
+{
+	struct sw_error own = {0};
+	struct eval e = {.begin = text,
+			 .p = text,
+			 .rules = rules,
+			 .out = out,
+			 .err = err != NULL ? err : &own,
+			 .root = data};
+
+	return run(&e, data);
 }
