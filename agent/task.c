@@ -168,7 +168,7 @@ static void on_looked(struct sw_job *j)
 	}
 	sw_autofree char *what = sw_asprintf("pulling image %s", image_of(t));
 	report(t, PB__TASK_STATE__TASK_PREPARING, what);
-	if (img_pull(agent_of(t)->puller, image_of(t), NULL, on_pulled, t, &err) == 0)
+	if (img_pull(agent_of(t)->puller, image_of(t), worker_login(t->w, image_of(t)), on_pulled, t, &err) == 0)
 		return;
 	t->busy = false;
 	fail(t, &err);
