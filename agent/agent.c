@@ -227,6 +227,7 @@ static void on_net_destroyed(void *arg)
 	if (identity_remove(&a->id, a->identity_dir, &err) != 0 ||
 	    sw_remove_tree(a->records_dir, &err) != 0 || records_open(a->records_dir, &err) != 0)
 		sw_err("the identity was not removed", SW_ERR(&err));
+	peers_belonging(a->peers, NULL);
 	a->leaving = false;
 	sw_info("left the cluster");
 	l->cb(l->arg);

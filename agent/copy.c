@@ -259,10 +259,15 @@ static void on_message(struct rpc_stream *s, const ProtobufCMessage *msg, void *
 static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	struct copy *c = arg;
+	struct sw_error err;
 
 	(void)s;
-	if (c->files[IN].open)
+	if (!c->begun) {
+		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
+		finish(c, &err);
+	} else if (c->files[IN].open) {
 		relay_finish(&c->files[IN].relay);
+	}
 }
 
 static void on_writable(struct rpc_stream *s, void *arg)

@@ -352,12 +352,17 @@ static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	static const char end_of_input = 4;
 	struct exec *e = arg;
+	struct sw_error err;
 
 	(void)s;
-	if (e->tty)
+	if (e->task == 0) {
+		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
+		finish(e, &err);
+	} else if (e->tty) {
 		take_data(e, &end_of_input, 1);
-	else if (e->files[IN].open)
+	} else if (e->files[IN].open) {
 		relay_finish(&e->files[IN].relay);
+	}
 }
 
 static void on_writable(struct rpc_stream *s, void *arg)

@@ -217,9 +217,15 @@ static void on_message(struct rpc_stream *s, const ProtobufCMessage *msg, void *
 static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	struct forward *f = arg;
+	struct sw_error err;
 
 	(void)s;
 	f->caller_ended = true;
+	if (f->task == 0) {
+		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
+		finish(f, &err);
+		return;
+	}
 	if (f->open)
 		relay_finish(&f->relay);
 	maybe_finish(f);

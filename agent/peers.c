@@ -6,13 +6,14 @@
  */
 #include "agent/peers.h"
 
+#include "agent/belong.h"
 #include "agent/images.h"
 #include "agent/pump.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/strmap.h"
-#include "proto/msg.h"
 #include "proto/control.pb-c.h"
+#include "proto/msg.h"
 #include "proto/peer.pb-c.h"
 
 #include <pthread.h>
@@ -57,6 +58,7 @@ struct peers {
 	struct agent *a;
 	struct img_peers source;
 	struct rpc_server *server;
+	struct belong *belong;
 	struct sw_strmap channels; /* address -> struct rpc_channel */
 	/* asking */
 	uv_async_t wake;
@@ -696,10 +698,26 @@ static const struct rpc_method operator_methods[] = {
 	{0},
 };
 
+static int admit(void *arg, struct rpc_peer *peer, struct sw_error *err)
+{
+	return belong_admit(((struct peers *)arg)->belong, peer, err);
+}
+
+void peers_belonging(struct peers *p, const Pb__Belonging *m)
+{
+	if (m != NULL) {
+		belong_take(p->belong, m, p->server);
+		return;
+	}
+	belong_free(p->belong);
+	p->belong = belong_new();
+}
+
 void peers_start(struct peers *p)
 {
-	const struct rpc_table tables[] = {{peer_methods, p}, {manager_methods, p->a}, {operator_methods, p->a}, {0}};
-	const struct rpc_server_options o = {.tables = tables, .arg = p};
+	const struct rpc_table tables[] = {
+		{peer_methods, p}, {manager_methods, p->a}, {operator_methods, p->a}, {0}};
+	const struct rpc_server_options o = {.tables = tables, .arg = p, .admit = admit};
 	sw_autofree char *address = sw_asprintf("%s:%u", p->a->id.advertise, p->a->o.peer_port);
 	struct sw_error err;
 
@@ -719,6 +737,7 @@ struct peers *peers_new(struct agent *a)
 
 	p->a = a;
 	p->source = (struct img_peers){on_find, on_documents, on_layer, p};
+	p->belong = belong_new();
 	sw_list_init(&p->wants);
 	sw_list_init(&p->resumes);
 	sw_list_init(&p->waiters);
@@ -769,6 +788,7 @@ void peers_close(struct peers *p, void (*cb)(void *), void *arg)
 
 void peers_free(struct peers *p)
 {
+	belong_free(p->belong);
 	sw_strmap_fini(&p->told, NULL);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->changed);

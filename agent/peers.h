@@ -10,6 +10,8 @@ struct peers;
 struct peers *peers_new(struct agent *a);
 /** The node has an identity: listen, and tell what is here. Again after a new certificate. */
 void peers_start(struct peers *p);
+/** Who may call from now on; NULL: the cluster is left, and nothing is known of the next. */
+void peers_belonging(struct peers *p, const Pb__Belonging *m);
 /** cb when the managers know of every image that is here now, or can't be told; at once when they do.
  *  Who was answered then finds the image from any node. */
 void peers_tell(struct peers *p, void (*cb)(void *arg), void *arg);

@@ -5,6 +5,7 @@
 #include "agent/internal.h"
 
 #include "agent/describe.h"
+#include "agent/peers.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
@@ -222,6 +223,8 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 	if (m->heartbeat_ms != 0)
 		s->heartbeat_ms = m->heartbeat_ms;
 	take_managers(s, m);
+	if (m->belonging != NULL)
+		peers_belonging(s->a->peers, m->belonging);
 	if (m->assignments != NULL)
 		session_saw(s, m->assignments->version);
 	if (m->assignments != NULL)

@@ -459,7 +459,7 @@ static int open_cons(struct manager *m, struct sw_error *err)
 	return cons_open(m->loop, &o, &m->cons, err);
 }
 
-static int admit(void *arg, const struct rpc_peer *peer, struct sw_error *err)
+static int admit(void *arg, struct rpc_peer *peer, struct sw_error *err)
 {
 	return ca_admit(((struct manager *)arg)->ca, peer, err);
 }

@@ -10,8 +10,13 @@
 
 #include <string.h>
 
-enum { HEARTBEAT_MS = 1000, ALIVE_FLUSH_MS = 250, MAX_STATUSES = 100000, BATCH = 2000,
-       BEHIND_MS = 3000 };
+enum {
+	HEARTBEAT_MS = 1000,
+	ALIVE_FLUSH_MS = 250,
+	MAX_STATUSES = 100000,
+	BATCH = 2000,
+	BEHIND_MS = 3000
+};
 
 struct known { /* a task as its agent reported it last */
 	Pb__TaskStatus *status;
@@ -23,13 +28,14 @@ struct session {
 	struct rpc_stream *stream;
 	uint64_t node;
 	uint64_t since_ms; /* monotonic, of its beginning */
-	bool greeted;   /* hello has come */
-	bool tell_role; /* a message about role and managers is due */
-	bool alive;     /* heard of since the last report */
-	bool news;      /* some known status is not sent, or the description is not */
+	bool greeted;      /* hello has come */
+	bool tell_role;    /* a message about role and managers is due */
+	bool tell_who;     /* one about who belongs */
+	bool alive;        /* heard of since the last report */
+	bool news;         /* some known status is not sent, or the description is not */
 	Pb__NodeDescription *description;
 	bool description_sent;
-	struct omap known;     /* (task, 0) -> struct known */
+	struct omap known; /* (task, 0) -> struct known */
 };
 
 struct dispatch {
@@ -90,6 +96,33 @@ static bool send_role(struct session *s)
 	return ok;
 }
 
+/* Expired ones are refused for that. */
+static bool send_belonging(const struct session *s)
+{
+	const struct store *st = s->d->env.store;
+	Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
+	Pb__Belonging b = PB__BELONGING__INIT;
+	sw_autofree uint64_t *managers =
+		sw_new_n(uint64_t, store_count(st, PB__KIND__KIND_NODE) + 1);
+	sw_autofree char **revoked =
+		sw_new_n(char *, store_count(st, PB__KIND__KIND_REVOCATION) + 1);
+	struct store_iter nodes = {0}, revocations = {0};
+	int64_t now = sw_wall_ms();
+
+	for (const struct store_head *o; (o = store_next(st, PB__KIND__KIND_NODE, &nodes)) != NULL;)
+		if (role_of((const Pb__Node *)o) == PB__NODE_ROLE__MANAGER)
+			managers[b.n_managers++] = o->id;
+	for (const struct store_head *o;
+	     (o = store_next(st, PB__KIND__KIND_REVOCATION, &revocations)) != NULL;)
+		if (((const Pb__Revocation *)o)->expires_ms > now)
+			revoked[b.n_revoked++] = ((const Pb__Revocation *)o)->subject;
+	b.index = store_index(st);
+	b.managers = managers;
+	b.revoked = revoked;
+	m.belonging = &b;
+	return rpc_stream_send(s->stream, &m.base);
+}
+
 static void send_assignments(struct session *s)
 {
 	Pb__Assignments *a;
@@ -118,6 +151,11 @@ static void session_write(struct session *s)
 		if (!send_role(s))
 			return;
 		s->tell_role = false;
+	}
+	if (s->tell_who) {
+		if (!send_belonging(s))
+			return;
+		s->tell_who = false;
 	}
 	send_assignments(s);
 }
@@ -223,7 +261,6 @@ static void report(struct dispatch *d, bool heartbeats)
 	d->env.report(d->env.arg, b, on_reported, d);
 }
 
-
 static void on_flush(struct sw_later *l)
 {
 	struct dispatch *d = container_of(l, struct dispatch, flush);
@@ -301,7 +338,7 @@ static void take_hello(struct session *s, const Pb__AgentHello *h)
 	s->alive = s->news = true;
 	if (s->greeted)
 		return;
-	s->greeted = s->tell_role = true;
+	s->greeted = s->tell_role = s->tell_who = true;
 	assign_attach(s->d->assign, s->node, h->seen);
 	sw_info("agent attached", SW_ID("node", s->node));
 }
@@ -417,6 +454,28 @@ const struct rpc_method dispatch_methods[] = {
 
 /* ---- events ---- */
 
+/* Whether it changes who belongs. */
+static bool is_about_who(const struct store_change *c)
+{
+	const Pb__Node *old = (const Pb__Node *)c->old, *new = (const Pb__Node *)c->new;
+
+	if (c->kind == PB__KIND__KIND_REVOCATION)
+		return true;
+	if (c->kind != PB__KIND__KIND_NODE)
+		return false;
+	return (old != NULL && role_of(old) == PB__NODE_ROLE__MANAGER) !=
+	       (new != NULL &&role_of(new) == PB__NODE_ROLE__MANAGER);
+}
+
+static void tell_who(struct dispatch *d)
+{
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		s->tell_who = true;
+	sw_later_call(&d->flush);
+}
+
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
 {
 	struct dispatch *d = arg;
@@ -424,6 +483,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	struct known *k;
 
 	(void)index;
+	if (is_about_who(c))
+		tell_who(d);
 	if (c->kind == PB__KIND__KIND_NODE && (s = omap_get(&d->sessions, one(c->id))) != NULL) {
 		const Pb__Node *old = (const Pb__Node *)c->old, *new = (const Pb__Node *)c->new;
 

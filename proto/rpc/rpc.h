@@ -133,8 +133,9 @@ struct rpc_server_options {
 	/** A row with leader_only: the channel to the leader to pass the call on, NULL when we
 	 * lead; with *ret_err set when there is no leader. May be NULL: no forwarding. */
 	struct rpc_channel *(*leader)(void *arg, struct sw_error *ret_err);
-	/** Refuse this peer (revoked, other cluster). May be NULL. */
-	int (*admit)(void *arg, const struct rpc_peer *peer, struct sw_error *err);
+	/** Refuse this peer (revoked, other cluster), or take it for less than its certificate says by
+	 *  lowering its role. May be NULL. */
+	int (*admit)(void *arg, struct rpc_peer *peer, struct sw_error *err);
 };
 
 /** Copies the options. The standard health service (grpc.health.v1) is built in and open to all. */
@@ -150,6 +151,8 @@ int rpc_server_port(const struct rpc_server *s);
 void rpc_server_set_serving(struct rpc_server *s, bool serving); /* health */
 /** Closes the connections of a node that was removed, with SW_EREVOKED at the other end. */
 void rpc_server_disconnect(struct rpc_server *s, uint64_t node_id);
+/** Has the connections of a node made and admitted anew, each when its open calls are over. */
+void rpc_server_renew(struct rpc_server *s, uint64_t node_id);
 /** Two-step GOAWAY, up to grace_ms for open calls, then closed; cb once, and `s` is freed after it.
  */
 void rpc_server_close(struct rpc_server *s, uint64_t grace_ms, void (*cb)(void *), void *arg);

@@ -377,6 +377,16 @@ void rpc_server_disconnect(struct rpc_server *s, uint64_t node_id)
 	}
 }
 
+void rpc_server_renew(struct rpc_server *s, uint64_t node_id)
+{
+	sw_list_each_safe (l, &s->conns) {
+		struct conn *c = sw_list_entry(l, struct conn, link);
+
+		if (node_id != 0 && c->peer.node_id == node_id)
+			conn_drain(c);
+	}
+}
+
 /* ---- Requests ---- */
 
 static void refuse(struct rpc_stream *s, int code, const char *text)

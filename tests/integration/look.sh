@@ -1,6 +1,6 @@
 #!/bin/bash
 # Looking into tasks, from every manager and on every node: exec, cp,
-# port-forward, top, logs.
+# port-forward, top, logs; and who may do it.
 set -uo pipefail
 LAB=${LAB:-ilook}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -177,9 +177,11 @@ check "3 MB over it are as they were" is "$(sha256sum <"$work/data")" sh -c "$(d
 send() {
 	on n2 python3 -c 'import socket, sys
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
-s.sendall(b"x" * int(sys.argv[2])); s.shutdown(socket.SHUT_WR)
 r = b""
-while d := s.recv(65536): r += d
+try:
+    s.sendall(b"x" * int(sys.argv[2])); s.shutdown(socket.SHUT_WR)
+    while d := s.recv(65536): r += d
+except OSError: pass # closed by the other end
 print(r.decode().strip())' "$1" "$2"
 }
 check "one side ends before the other" is 2000000 send 18081 2000000
@@ -235,4 +237,47 @@ check "n4 is back" within 30 node_is n4 ready
 ctl n1 service update --force s_much -d >/dev/null
 check "what follows shows the node's new tasks" within 30 grep -q "s_much.*@n4.*line 60000 of" "$work/follow"
 kill $(pids ".*swarmctl --run-dir $run/n2/run stack logs -f")
+
+echo "== who may ask an agent"
+state=/var/lib/swarm-lab/$LAB
+for n in n3 n4; do mkdir "$work/$n" && cp "$state/$n"/identity/*.pem "$work/$n/"; done
+printf '\0\0\0\0\0' >"$work/empty" # a message without fields
+printf '\0\0\0\0\06\012\04none' >"$work/none" # a request of an image "none"
+# asks NODE'S-CERTIFICATE METHOD MESSAGE [HEADER...]: n1's agent, from n2's host; prints the status.
+# An answer that comes before the request has gone out is none for curl (92): asked again.
+asks() {
+	local who=$1 method=$2 message=$3 h=() try rc
+	shift 3
+	for x; do h+=(-H "$x"); done
+	for try in 1 2 3 4 5 6 7 8; do
+		on n2 curl -sk -m 5 --http2 --cert "$work/$who/cert.pem" --key "$work/$who/key.pem" -X POST \
+			-H 'content-type: application/grpc' -H 'te: trailers' "${h[@]}" --data-binary "@$work/$message" \
+			-o /dev/null -D "$work/headers" "https://192.168.77.1:2378/swarm.v1.$method"
+		rc=$?
+		[ $rc = 92 ] || break
+	done
+	tr -d '\r' <"$work/headers" | awk -v rc=$rc 'tolower($1) == "grpc-status:" { print $2; said = 1 } END { if (!said) print "refused, curl says " rc }'
+	: >"$work/headers"
+}
+operator=('swarm-forwarded: 1' 'swarm-role: operator' 'swarm-caller: joe')
+check "a node asks for an image" is 5 asks n4 Peer/Image none
+check "a worker may not ask for logs" is 7 asks n4 Peer/Logs empty
+check "nor for use" is 7 asks n4 Peer/Usage empty
+check "nor run commands" is 7 asks n4 Control/Exec empty
+check "not as an operator that it claims to speak for" is 7 asks n4 Control/Exec empty "${operator[@]}"
+check "a manager may not run commands" is 7 asks n3 Control/Exec empty
+check "but pass an operator's on" is 3 asks n3 Control/Exec empty "${operator[@]}"
+check "a manager is demoted" ctl n1 node demote n3
+check "its old certificate passes nothing on" within 10 is 7 asks n3 Control/Exec empty "${operator[@]}"
+check "nor asks for logs" is 7 asks n3 Peer/Logs empty
+check "it is a node all the same" is 5 asks n3 Peer/Image none
+check "commands still reach its tasks" says "^$(ctl n1 service ps s_all --no-trunc --format '{{.Node}} {{.ID}}' | awk '$1 == "n3" { print $2 }' | cut -c1-6)" ctl n2 exec s_all.n3 hostname
+"$lab" kill n4 all
+check "a node is removed" ctl n1 node rm --force n4
+check "its certificate opens nothing" within 10 says ^refused asks n4 Peer/Image none
+"$lab" kill n1 agent
+"$lab" start n1
+check "nor after the agent's restart" within 15 says ^refused asks n4 Peer/Image none
+check "others are served again" within 15 is 5 asks n3 Peer/Image none
+check "commands too" within 15 says . ctl n2 exec s_all.n1 hostname
 finish

@@ -322,7 +322,7 @@ static const struct rpc_method unknown = ROW("Nothing", RPC_UNARY, MEMBERS, do_u
 
 static struct rpc_method led[NR + 1]; /* as above, with leader_only where the name says so */
 
-static int admit(void *arg, const struct rpc_peer *peer, struct sw_error *err)
+static int admit(void *arg, struct rpc_peer *peer, struct sw_error *err)
 {
 	struct world *w = arg;
 
