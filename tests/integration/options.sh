@@ -32,6 +32,14 @@ services:
     dns_search: [example.test]
     hostname: box
     stop_signal: SIGUSR1
+  term:
+    image: busybox
+    tty: true
+    command: sh -c 'tty; test -t 1 && echo "it is a terminal"; exec sh'
+  open:
+    image: busybox
+    stdin_open: true
+    command: sh
   loud:
     image: busybox
     command: sleep 100000
@@ -74,6 +82,10 @@ check "but for its tmpfs" inside plain 'touch /scratch/x'
 check "extra_hosts" has plain 'cat /etc/hosts' '192\.0\.2\.1.*there'
 check "dns_search" has plain 'cat /etc/resolv.conf' 'search.*example\.test'
 check "hostname" has plain hostname '^box$'
+
+check "tty" has term 'readlink /proc/1/fd/1' '/dev/(pts/0|console)'
+check "what is written to it is logged" within 5 says 'it is a terminal' ctl n1 service logs s_term
+check "a shell with open input waits for it" has open 'tr "\0" " " </proc/1/cmdline; ls -l /proc/1/fd/0' 'pipe:'
 
 echo "== what a node allows"
 for s in loud fuse loose host; do check "$s is where it is allowed" is n1 nodes_of s_$s; done
