@@ -175,6 +175,8 @@ bool task_fill_sandbox(struct task *t, struct net_sandbox *s);
 
 /* worker.c, for task.c */
 struct agent *worker_agent(const struct worker *w);
+/** The credentials that managers gave for the registry of the image, as img_pull takes them, or NULL. */
+const char *worker_login(const struct worker *w, const char *image);
 const Pb__Secret *worker_secret(const struct worker *w, uint64_t id);
 const Pb__Config *worker_config(const struct worker *w, uint64_t id);
 /** Whether the network's containers may reach the outside; true when nothing is known of it. */

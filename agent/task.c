@@ -168,7 +168,7 @@ static void on_looked(struct sw_job *j)
 	}
 	sw_autofree char *what = sw_asprintf("pulling image %s", image_of(t));
 	report(t, PB__TASK_STATE__TASK_PREPARING, what);
-	if (img_pull(agent_of(t)->puller, image_of(t), NULL, on_pulled, t, &err) == 0)
+	if (img_pull(agent_of(t)->puller, image_of(t), worker_login(t->w, image_of(t)), on_pulled, t, &err) == 0)
 		return;
 	t->busy = false;
 	fail(t, &err);
@@ -486,6 +486,8 @@ static void begin_create(struct task *t)
 
 /* ---- health ---- */
 
+static const char waits[] = "waits for its health check";
+
 /* The state stays what it was: STARTING, or RUNNING and down if it is a restart in place. */
 static void begin_checked(struct task *t)
 {
@@ -495,7 +497,7 @@ static void begin_checked(struct task *t)
 	t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
 	probes_begin(worker_probes(t->w), t, false);
 	worker_save(t->w, t);
-	report(t, t->status.state, "waits for its health check");
+	report(t, t->status.state, waits);
 }
 
 static void found_healthy(struct task *t)
@@ -788,12 +790,15 @@ static void adopt_running(struct task *t, struct rt_container *c, const Pb__Task
 	t->run_ms = r->started_ms;
 	t->status.health =
 		r->healthy ? PB__TASK_HEALTH__HEALTH_HEALTHY : PB__TASK_HEALTH__HEALTH_STARTING;
-	if (!r->healthy)
+	if (!r->healthy) {
 		t->status.state = PB__TASK_STATE__TASK_STARTING;
+		msg_set_str(&t->status.message, waits);
+	}
 	if (r->sick[0] != 0) {
 		t->sick = sw_strdup(r->sick);
 		t->status.health = PB__TASK_HEALTH__HEALTH_UNHEALTHY;
 		t->status.down = true;
+		msg_set_str(&t->status.message, t->sick);
 		rt_stop(c, 0, -1);
 	} else if (rt_state_of(c) == RT_RUNNING) {
 		probes_begin(worker_probes(t->w), t, r->healthy);

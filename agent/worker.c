@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "proto/image_host.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -16,6 +17,7 @@ struct worker {
 	struct agent *agent;
 	struct omap tasks;     /* (task, 0) -> struct task */
 	struct omap revisions; /* (revision, 0) -> Pb__Revision */
+	struct omap registries; /* (registry, 0) -> Pb__Registry: how to log in */
 	struct omap secrets;   /* (secret, 0) -> Pb__Secret */
 	struct omap configs;
 	struct omap networks;     /* (network, 0): a view came */
@@ -102,6 +104,7 @@ void worker_free(struct worker *w)
 	omap_fini(&w->tasks);
 	free_all(&w->revisions);
 	free_all(&w->secrets);
+	free_all(&w->registries);
 	free_all(&w->configs);
 	omap_fini(&w->networks);
 	omap_fini(&w->internal);
@@ -221,6 +224,14 @@ static void take_objects(struct worker *w, const Pb__Assignments *m)
 		keep(&w->secrets, m->secrets[i]->id, &m->secrets[i]->base);
 	for (size_t i = 0; i < m->n_configs; i++)
 		keep(&w->configs, m->configs[i]->id, &m->configs[i]->base);
+	for (size_t i = 0; i < m->n_registries; i++) {
+		const Pb__Registry *r = m->registries[i];
+
+		if (r->spec != NULL)
+			keep(&w->registries, r->id, &r->base);
+		else
+			msg_free(omap_remove(&w->registries, one(r->id)));
+	}
 }
 
 static void forget_network(struct worker *w, uint64_t id)
@@ -317,17 +328,31 @@ static void drop_unnamed(struct worker *w, const Pb__Assignments *m)
 	omap_fini(&gone);
 }
 
-/* Secrets stay no longer than a task that may still be made needs them. */
+static const Pb__Registry *login_of(const struct worker *w, const char *image)
+{
+	sw_autofree char *host = image_host(image);
+	struct omap_iter it = omap_begin(&w->registries);
+
+	for (const Pb__Registry *r; (r = omap_next(&it)) != NULL;)
+		if (sw_streq(r->spec->name, host))
+			return r;
+	return NULL;
+}
+
+/* Secrets and credentials stay no longer than a task that may still be made needs them. */
 static void drop_unused(struct worker *w)
 {
 	struct omap used = {0};
-	struct omap *const sets[] = {&w->revisions, &w->secrets, &w->configs};
+	struct omap *const sets[] = {&w->revisions, &w->secrets, &w->configs, &w->registries};
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;) {
 		const Pb__ContainerSpec *c = t->revision->task->container;
+		const Pb__Registry *login = login_of(w, c->image);
 
 		omap_set(&used, one(t->revision->id), w);
+		if (login != NULL)
+			omap_set(&used, one(login->id), w);
 		for (size_t i = 0; i < c->n_secrets; i++)
 			omap_set(&used, one(c->secrets[i]->object_id), w);
 		for (size_t i = 0; i < c->n_configs; i++)
@@ -414,6 +439,13 @@ struct probes *worker_probes(const struct worker *w)
 struct agent *worker_agent(const struct worker *w)
 {
 	return w->agent;
+}
+
+const char *worker_login(const struct worker *w, const char *image)
+{
+	const Pb__Registry *r = login_of(w, image);
+
+	return r != NULL ? r->spec->auth : NULL;
 }
 
 const Pb__Secret *worker_secret(const struct worker *w, uint64_t id)

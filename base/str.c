@@ -142,6 +142,14 @@ char **sw_strv_add(char **v, const char *s)
 	return v;
 }
 
+bool sw_strv_has(char *const *v, const char *s)
+{
+	for (; v != NULL && *v != NULL; v++)
+		if (sw_streq(*v, s))
+			return true;
+	return false;
+}
+
 void sw_strv_free(char **v)
 {
 	for (size_t i = 0; v != NULL && v[i] != NULL; i++)

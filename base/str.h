@@ -49,6 +49,7 @@ uint64_t sw_hash_str(const char *s);
 /** A NULL-terminated vector of owned strings. */
 char **sw_strv_add(char **v, const char *s); /* v may be NULL; returns the grown one */
 size_t sw_strv_len(char *const *v);
+bool sw_strv_has(char *const *v, const char *s);
 void sw_strv_free(char **v);
 /** Splits at each `sep`; "" gives one empty string. */
 char **sw_strv_split(const char *s, char sep);

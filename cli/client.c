@@ -392,6 +392,7 @@ const ProtobufCMessageDescriptor *client_kind(Pb__Kind kind)
 		[PB__KIND__KIND_SECRET] = &pb__secret__descriptor,
 		[PB__KIND__KIND_CONFIG] = &pb__config__descriptor,
 		[PB__KIND__KIND_VOLUME] = &pb__volume__descriptor,
+		[PB__KIND__KIND_REGISTRY] = &pb__registry__descriptor,
 		[PB__KIND__KIND_OPERATOR] = &pb__operator__descriptor,
 		[PB__KIND__KIND_EVENT] = &pb__event__descriptor,
 		[PB__KIND__KIND_STACK_GENERATION] = &pb__stack_generation__descriptor,

@@ -61,6 +61,8 @@ CMD(cp);
 CMD(port_forward);
 CMD(top);
 CMD(events);
+CMD(login);
+CMD(logout);
 CMD(operator_issue);
 CMD(context_ls);
 CMD(context_use);

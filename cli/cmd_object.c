@@ -33,6 +33,9 @@ static const char *const network_headers[] = {"ID", "NETWORK ID", NULL};
 static const char *const volume_headers[] = {"Name", "VOLUME NAME", NULL};
 static const char *const created_headers[] = {"CreatedAt", "CREATED", "UpdatedAt", "UPDATED", NULL};
 
+static const char *const registry_headers[] = {"Name", "REGISTRY", "CreatedAt", "CREATED",
+					       "UpdatedAt", "UPDATED", NULL};
+
 static const struct kind kinds[] = {
 	{"network", PB__KIND__KIND_NETWORK, METHOD_NetworkCreate, METHOD_NetworkRemove,
 	 "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", network_headers},
@@ -42,6 +45,8 @@ static const struct kind kinds[] = {
 	 "table {{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers},
 	{"volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_VolumeRemove,
 	 "table {{.Driver}}\t{{.Name}}", volume_headers},
+	{"registry", PB__KIND__KIND_REGISTRY, METHOD_NR, METHOD_RegistryRemove,
+	 "table {{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", registry_headers},
 	{"service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL},
 	{"node", PB__KIND__KIND_NODE, METHOD_NR, METHOD_NR, NULL, NULL},
 	{"task", PB__KIND__KIND_TASK, METHOD_NR, METHOD_NR, NULL, NULL},
@@ -82,6 +87,9 @@ static json_t *row_of(const struct cli *cli, Pb__Kind kind, const ProtobufCMessa
 		name = ((const Pb__Config *)o)->spec->name;
 		labels = cmd_labels(((const Pb__Config *)o)->spec->labels,
 				    ((const Pb__Config *)o)->spec->n_labels);
+		break;
+	case PB__KIND__KIND_REGISTRY:
+		name = ((const Pb__Registry *)o)->spec->name;
 		break;
 	default:
 		name = ((const Pb__Volume *)o)->spec->name;

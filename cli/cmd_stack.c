@@ -7,6 +7,7 @@
 #include "cli/build_stack.h"
 #include "cli/compose/compose.h"
 #include "cli/human.h"
+#include "cli/registry_auth.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
 
@@ -145,6 +146,15 @@ CMD(stack_rollback)
 	return plan || cli_flag(cli, "detach") ? 0 : wait_converged(cli, stack, 0, false, err);
 }
 
+static int share_credentials(struct cli *cli, const Pb__StackSpec *s, struct sw_error *err)
+{
+	sw_autofree char **images = sw_new_n(char *, s->n_services + 1);
+
+	for (size_t i = 0; i < s->n_services; i++)
+		images[i] = s->services[i]->task->container->image;
+	return registry_auth_share(cli, images, s->n_services, err);
+}
+
 CMD(stack_deploy)
 {
 	struct compose_options o = {.name = cli->args[0], .builds = cli_flag(cli, "build")};
@@ -159,6 +169,8 @@ CMD(stack_deploy)
 		rc = build_stack(cli, &loaded, err);
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
+	if (rc == 0 && cli_flag(cli, "with-registry-auth"))
+		rc = share_credentials(cli, loaded.spec, err);
 	if (rc == 0) {
 		q.spec = loaded.spec;
 		q.prune = cli_flag(cli, "prune");

@@ -24,6 +24,8 @@
 	X(Rebalance, rebalance_request, rebalance_reply, RPC_UNARY)            \
 	X(NetworkCreate, network_create_request, id_reply, RPC_UNARY)          \
 	X(NetworkRemove, ref, id_reply, RPC_UNARY)                             \
+	X(RegistrySet, registry_set_request, id_reply, RPC_UNARY)              \
+	X(RegistryRemove, ref, id_reply, RPC_UNARY)                            \
 	X(SecretCreate, secret_create_request, id_reply, RPC_UNARY)            \
 	X(SecretRemove, ref, id_reply, RPC_UNARY)                              \
 	X(SecretUpdate, secret_update_request, id_reply, RPC_UNARY)            \

@@ -87,6 +87,7 @@ static int take_word(const char *const *words, const char *v, int *ret, struct s
 	for (int i = 0; words[i] != NULL; i++) {
 		if (sw_streq(words[i], v)) {
 			*ret = i;
+			sw_buf_fini(&b);
 			return 0;
 		}
 		sw_buf_addf(&b, "%s%s",

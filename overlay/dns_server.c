@@ -26,6 +26,7 @@ struct dns_server {
 	void *arg;
 	struct sw_rand rand;
 	unsigned in_flight;
+	unsigned boxes; /* whose handles are not closed yet */
 	char in[DNS_MAX + 1];
 };
 
@@ -93,7 +94,7 @@ static void maybe_free(struct dns_server *d)
 {
 	struct sw_closer *c = d->closer;
 
-	if (d->views != NULL || d->in_flight > 0)
+	if (d->views != NULL || d->in_flight > 0 || d->boxes > 0)
 		return;
 	sw_strv_free(d->upstreams);
 	free(d);
@@ -301,18 +302,19 @@ struct dns_box *dns_box_open(struct dns_server *d, uint64_t task_id, int udp,
 	b->udp.data = d;
 	uv_udp_open(&b->udp, udp);
 	uv_udp_recv_start(&b->udp, server_alloc, box_on_recv);
-	sw_closer_hold(d->closer);
+	d->boxes++;
 	return b;
 }
 
 static void box_on_close(uv_handle_t *h)
 {
 	struct dns_box *b = container_of((uv_udp_t *)h, struct dns_box, udp);
-	struct sw_closer *c = ((struct dns_server *)h->data)->closer;
+	struct dns_server *d = h->data;
 
 	sw_strv_free(b->upstreams);
 	free(b);
-	sw_closer_drop(c);
+	d->boxes--;
+	maybe_free(d);
 }
 
 void dns_box_close(struct dns_box *b)

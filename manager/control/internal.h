@@ -120,6 +120,8 @@ CTL_BUILD(node_remove);
 CTL_BUILD(rebalance);
 CTL_BUILD(network_create);
 CTL_BUILD(network_remove);
+CTL_BUILD(registry_set);
+CTL_BUILD(registry_remove);
 CTL_BUILD(secret_create);
 CTL_BUILD(secret_update);
 CTL_BUILD(secret_remove);

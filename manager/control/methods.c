@@ -24,6 +24,8 @@
 	X(Rebalance, rebalance, rebalance_request, rebalance_reply)                 \
 	X(NetworkCreate, network_create, network_create_request, id_reply)          \
 	X(NetworkRemove, network_remove, ref, id_reply)                             \
+	X(RegistrySet, registry_set, registry_set_request, id_reply)                \
+	X(RegistryRemove, registry_remove, ref, id_reply)                           \
 	X(SecretCreate, secret_create, secret_create_request, id_reply)             \
 	X(SecretUpdate, secret_update, secret_update_request, id_reply)             \
 	X(SecretRemove, secret_remove, ref, id_reply)                               \

@@ -37,6 +37,9 @@ struct store_head *ctl_public_copy(Pb__Kind kind, const struct store_head *o)
 	case PB__KIND__KIND_SECRET:
 		drop_bytes(&((Pb__Secret *)c)->spec->data);
 		break;
+	case PB__KIND__KIND_REGISTRY:
+		msg_set_str(&((Pb__Registry *)c)->spec->auth, "");
+		break;
 	case PB__KIND__KIND_CLUSTER:
 		drop_bytes(&((Pb__Cluster *)c)->ca_key);
 		break;

@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "proto/image_host.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -47,6 +49,7 @@ static void session_free(struct session *s)
 	omap_fini(&s->sent);
 	omap_fini(&s->revisions);
 	omap_fini(&s->gone_networks);
+	omap_fini(&s->logins);
 	free(s);
 }
 
@@ -147,6 +150,8 @@ uint64_t assign_next_node(const struct assign *a, uint64_t after)
 
 /* ---- events ---- */
 
+static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new);
+
 static void task_of_session(struct assign *a, uint64_t node, const Pb__Task *old,
 			    const Pb__Task *new)
 {
@@ -190,6 +195,9 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 		return;
 	case PB__KIND__KIND_SERVICE:
 		views_service(a, (const Pb__Service *)c->old, (const Pb__Service *)c->new);
+		return;
+	case PB__KIND__KIND_REGISTRY:
+		login_changed(a, c->id, (const Pb__Registry *)c->new);
 		return;
 	case PB__KIND__KIND_NETWORK:
 		if (c->new != NULL)
@@ -260,6 +268,58 @@ static void add_files(struct session *s, Pb__Assignments *m, const Pb__Container
 	}
 }
 
+static bool pulls_from(const Pb__Revision *r, const char *host)
+{
+	const Pb__ContainerSpec *c = r != NULL && r->task != NULL ? r->task->container : NULL;
+	sw_autofree char *own = c != NULL ? image_host(c->image) : NULL;
+
+	return own != NULL && sw_streq(own, host);
+}
+
+static void add_login(struct session *s, const Pb__Revision *r)
+{
+	struct store_iter it = {0};
+
+	for (const struct store_head *o;
+	     (o = store_next(s->owner->store, PB__KIND__KIND_REGISTRY, &it)) != NULL;)
+		if (pulls_from(r, ((const Pb__Registry *)o)->spec->name))
+			omap_set(&s->logins, one(o->id), s);
+}
+
+/* New credentials go to who pulls from there; those that were removed, to everybody. */
+static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new)
+{
+	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;) {
+		struct session *s = session_of(a, node);
+		struct omap_iter it = omap_begin(&s->revisions);
+		bool told = new == NULL;
+
+		while (!told && omap_next(&it) != NULL)
+			told = pulls_from(store_revision(a->store, it.key.a), new->spec->name);
+		if (told) {
+			omap_set(&s->logins, one(id), s);
+			session_wake(s);
+		}
+	}
+}
+
+static void take_logins(struct session *s, Pb__Assignments *m)
+{
+	struct omap_iter it = omap_begin(&s->logins);
+
+	while (omap_next(&it) != NULL) {
+		const Pb__Registry *r = store_registry(s->owner->store, it.key.a);
+		Pb__Registry *copy = r != NULL ? msg_clone_of(Pb__Registry, r) : sw_new(Pb__Registry);
+
+		if (r == NULL) {
+			pb__registry__init(copy);
+			copy->id = it.key.a;
+		}
+		msg_add(&m->registries, &m->n_registries, copy);
+	}
+	omap_fini(&s->logins);
+}
+
 /* The agent keeps a revision and its files while a task that it knows of uses them; so do we. */
 static void revision_use(struct session *s, Pb__Assignments *m, uint64_t id)
 {
@@ -271,6 +331,7 @@ static void revision_use(struct session *s, Pb__Assignments *m, uint64_t id)
 		return;
 	msg_add(&m->revisions, &m->n_revisions, msg_clone(&r->base));
 	add_files(s, m, r->task != NULL ? r->task->container : NULL);
+	add_login(s, r);
 }
 
 static void revision_unuse(struct session *s, uint64_t id)
@@ -387,9 +448,12 @@ Pb__Assignments *assign_next(struct assign *a, uint64_t node)
 	m->snapshot = s->snapshot;
 	m->version = store_index(a->store);
 	take_tasks(s, m);
+	take_logins(s, m);
 	take_networks(s, m);
 	if (!m->snapshot &&
-	    m->n_tasks + m->n_removed_tasks + m->n_networks + m->n_removed_networks == 0) {
+	    m->n_tasks + m->n_removed_tasks + m->n_networks + m->n_removed_networks +
+			    m->n_registries ==
+		    0) {
 		msg_free(&m->base);
 		s->awake = false;
 		return NULL;

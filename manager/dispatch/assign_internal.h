@@ -22,6 +22,7 @@ struct session {
 	struct omap dirty;         /* (task, 0) */
 	struct omap sent;          /* (task, 0): the agent knows of it; value: its revision id */
 	struct omap revisions;     /* (revision, 0) -> how many sent tasks use it */
+	struct omap logins;        /* (registry, 0): changed, to be sent */
 	struct omap networks;      /* (network, 0) -> struct net_use */
 	struct omap gone_networks; /* (network, 0) */
 };

@@ -87,6 +87,7 @@ static const struct {
 	{PB__KIND__KIND_SERVICE, true, of_service}, {PB__KIND__KIND_TASK, false, of_task},
 	{PB__KIND__KIND_NETWORK, true, NULL},       {PB__KIND__KIND_SECRET, true, NULL},
 	{PB__KIND__KIND_CONFIG, true, NULL},        {PB__KIND__KIND_VOLUME, true, NULL},
+	{PB__KIND__KIND_REGISTRY, true, NULL},
 };
 
 /* ---- rows ---- */

@@ -48,6 +48,7 @@ SPEC_NAME(network, Pb__Network)
 SPEC_NAME(secret, Pb__Secret)
 SPEC_NAME(config, Pb__Config)
 SPEC_NAME(volume, Pb__Volume)
+SPEC_NAME(registry, Pb__Registry)
 
 static uint64_t task_service(const struct store_head *o)
 {
@@ -104,6 +105,7 @@ const struct store_kind store_kinds[STORE_KIND_NR] = {
 					     NULL,
 					     {{generation_stack}}},
 	[PB__KIND__KIND_IMAGE] = {"image", &pb__image__descriptor, NULL},
+	[PB__KIND__KIND_REGISTRY] = {"registry", &pb__registry__descriptor, registry_name},
 };
 
 #define X(KIND, name, type) \

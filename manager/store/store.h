@@ -36,9 +36,10 @@
 	X(REVOCATION, revocation, Pb__Revocation) \
 	X(EVENT, event, Pb__Event)                \
 	X(STACK_GENERATION, stack_generation, Pb__StackGeneration) \
-	X(IMAGE, image, Pb__Image)
+	X(IMAGE, image, Pb__Image)                \
+	X(REGISTRY, registry, Pb__Registry)
 
-#define STORE_KIND_NR (PB__KIND__KIND_IMAGE + 1)
+#define STORE_KIND_NR (PB__KIND__KIND_REGISTRY + 1)
 
 /** What every object begins with (checked against each type at compile time). */
 struct store_head {
@@ -143,7 +144,7 @@ const Pb__Cluster *store_cluster(const struct store *s);
 	X(STACK, stack, Pb__Stack) X(SERVICE, service, Pb__Service)                    \
 		X(REVISION, revision, Pb__Revision) X(TASK, task, Pb__Task)            \
 			X(NETWORK, network, Pb__Network) X(SECRET, secret, Pb__Secret) \
-				X(CONFIG, config, Pb__Config)
+				X(CONFIG, config, Pb__Config) X(REGISTRY, registry, Pb__Registry)
 STORE_GETTERS
 #undef X
 #undef STORE_GETTERS

@@ -50,6 +50,28 @@ static json_t *text(const char *s)
 	return json_string(s != NULL ? s : "");
 }
 
+/* Durations in nanoseconds, as everywhere in Docker's documents; what is not said is left out. */
+static json_t *health_of(const struct img_config *c)
+{
+	const struct {
+		const char *key;
+		uint64_t ms;
+	} times[] = {{"Interval", c->health_interval_ms},
+		     {"Timeout", c->health_timeout_ms},
+		     {"StartPeriod", c->health_start_ms},
+		     {"StartInterval", c->health_start_interval_ms}};
+	json_t *o = json_object();
+
+	json_object_set_new(o, "Test", list(c->health));
+	for (size_t i = 0; i < SW_COUNT(times); i++)
+		if (times[i].ms > 0)
+			json_object_set_new(o, times[i].key,
+					    json_integer((json_int_t)times[i].ms * 1000000));
+	if (c->health_retries > 0)
+		json_object_set_new(o, "Retries", json_integer(c->health_retries));
+	return o;
+}
+
 static json_t *config_of(const struct img_config *c)
 {
 	json_t *o = json_object();
@@ -64,6 +86,8 @@ static json_t *config_of(const struct img_config *c)
 	json_object_set_new(o, "Labels", object(c->labels));
 	if (c->stop_signal != NULL)
 		json_object_set_new(o, "StopSignal", json_string(c->stop_signal));
+	if (c->health != NULL)
+		json_object_set_new(o, "Healthcheck", health_of(c));
 	return o;
 }
 

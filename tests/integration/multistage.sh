@@ -5,6 +5,7 @@ set -uo pipefail
 LAB=${LAB:-tatsea}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 . "$top/deploy/lib/images.sh"
+. "$here/storefront/bases.sh"
 
 build() { # NODE ARGS...
 	local node=$1
@@ -26,87 +27,12 @@ bases() { # NODE
 	for b in node cc small; do build "$1" -q -t "$b" "$work/$b" || return 1; done
 }
 
-base() { # NAME TAR
-	mkdir -p "$work/$1"
-	ln "$2" "$work/$1/rootfs.tar" 2>/dev/null || cp "$2" "$work/$1/rootfs.tar"
-	printf 'FROM scratch\nADD rootfs.tar /\nENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nCMD ["/bin/sh"]\n' >"$work/$1/Dockerfile"
-}
 "$top/deploy/install-deps" build run lab
-bases=$top/build/lab-bases
-check "Debian's packages for a base with npm" debian_tar "$bases/node.tar" npm dash coreutils
-check "and one with a compiler" debian_tar "$bases/cc.tar" gcc libc6-dev make dash coreutils
+check "Debian's packages for the bases" storefront_bases "$work"
 [ $failed = 0 ] || exit 1
-base node "$bases/node.tar"
-base cc "$bases/cc.tar"
-base_root "$work/root"
-tar -C "$work/root" --sort=name --mtime=@0 -cf "$work/small.tar" .
-base small "$work/small.tar"
-
 app=$work/app
-mkdir -p "$app"/react-app/{src,words} "$app/src"
-cat >"$app/react-app/package.json" <<'JSON'
-{
-  "name": "storefront", "version": "1.0.0", "private": true,
-  "scripts": { "build": "node build.js" },
-  "dependencies": { "words": "file:./words" }
-}
-JSON
-echo '{ "name": "words", "version": "1.0.0", "main": "index.js" }' >"$app/react-app/words/package.json"
-echo 'exports.greeting = "welcome to the storefront";' >"$app/react-app/words/index.js"
-cat >"$app/react-app/build.js" <<'JS'
-const fs = require("fs");
-fs.mkdirSync("build/static", { recursive: true });
-fs.writeFileSync("build/index.html", require("words").greeting);
-fs.writeFileSync("build/static/main.js", fs.readFileSync("src/main.js"));
-JS
-echo 'console.log("shop");' >"$app/react-app/src/main.js"
-cat >"$app/src/main.c" <<'C'
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
+cp -a "$here/storefront" "$app"
 
-int answer(void);
-
-int main(int argc, char **argv)
-{
-	char line[100] = "";
-	FILE *f = fopen("/static/index.html", "r");
-
-	if (f == NULL || fgets(line, sizeof line, f) == NULL || argc < 2)
-		return 1;
-	printf("profile %s serves %s, %d\n", argv[1], line, answer());
-	fflush(stdout);
-	for (;;)
-		pause();
-}
-C
-echo 'int answer(void) { return 42; }' >"$app/src/answer.c"
-printf 'server: src/main.c src/answer.c\n\tgcc -O2 -Wall -static -o $@ $^\n' >"$app/Makefile"
-printf 'react-app/node_modules\n*.log\n' >"$app/.dockerignore"
-cat >"$app/Dockerfile" <<'DOCKERFILE'
-FROM node:latest AS storefront
-WORKDIR /usr/src/atsea/app/react-app
-COPY react-app .
-RUN npm install --no-audit --no-fund
-RUN npm run build
-
-FROM cc:latest AS appserver
-WORKDIR /usr/src/atsea
-COPY Makefile .
-RUN make --version
-COPY . .
-RUN make
-
-FROM small
-RUN echo gordon:x:1000:1000::/home/gordon:/bin/sh >> /etc/passwd && mkdir -p /home/gordon && chown 1000:1000 /home/gordon
-WORKDIR /static
-COPY --from=storefront /usr/src/atsea/app/react-app/build/ .
-WORKDIR /app
-COPY --from=appserver /usr/src/atsea/server .
-USER gordon
-ENTRYPOINT ["/app/server"]
-CMD ["postgres"]
-DOCKERFILE
 cat >"$work/stack.yml" <<'YML'
 services:
   app:
