@@ -255,8 +255,10 @@ static int start(struct exec *e, const Pb__ExecStart *r, struct sw_error *err)
 
 	if (c == NULL)
 		return err->code;
-	memcpy(argv, r->command, sizeof *argv * r->n_command);
-	memcpy(env, r->env, sizeof *env * r->n_env);
+	for (size_t i = 0; i < r->n_command; i++)
+		argv[i] = r->command[i];
+	for (size_t i = 0; i < r->n_env; i++)
+		env[i] = r->env[i];
 	rc = make_pipe(plain && r->input, in, err);
 	rc = make_pipe(rc == 0 && plain, out, err) != 0 ? err->code : rc;
 	rc = make_pipe(rc == 0 && plain, error, err) != 0 ? err->code : rc;
