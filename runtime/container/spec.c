@@ -504,7 +504,7 @@ int rt_config_json(const struct rt_plan *p, char **ret, struct sw_error *err)
 
 	if (rc == 0)
 		rc = rt_caps(o.c->cap_add, o.c->n_cap_add, o.c->cap_drop, o.c->n_cap_drop,
-			     o.c->privileged, &caps, err);
+			     o.c->privileged, p->host_caps, &caps, err);
 	if (rc == 0)
 		rc = process(&o, caps, &proc, err);
 	if (rc == 0)
