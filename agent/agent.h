@@ -23,6 +23,7 @@ struct agent_options {
 	unsigned disk_watermark;   /* percent; fuller than that, images that nothing uses go; 0 = never */
 	unsigned peer_port;        /* where layers are given to other nodes; 0 = nowhere */
 	char *const *labels;       /* engine labels, "key=value" */
+	char *const *allow;        /* what containers may do here (proto/grant.h) */
 	char *const *generic;      /* generic resources, "kind=number" or "kind=name" */
 };
 

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/str.h"
 #include "proto/generic.h"
+#include "proto/grant.h"
 #include "proto/msg.h"
 #include "runtime/copy/copy.h"
 
@@ -72,13 +73,22 @@ static int check_generic(char *const *list, struct sw_error *err)
 	return rc;
 }
 
+static int check_allow(char *const *list, struct sw_error *err)
+{
+	int rc = 0;
+
+	for (; rc == 0 && list != NULL && *list != NULL; list++)
+		rc = grant_check(*list, err);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	static struct program p;
 	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
 	char *peer_port = NULL, *watermark = NULL;
-	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL;
+	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL, **allow = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
 		{"state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State"},
@@ -104,6 +114,9 @@ int main(int argc, char **argv)
 		{"label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)"},
 		{"node-generic-resource", SW_OPTION_LIST, &generic, NULL,
 		 "KIND=NUMBER or KIND=NAME that tasks can reserve (several)"},
+		{"allow", SW_OPTION_LIST, &allow, NULL,
+		 "What containers may do here: privileged, devices[=GLOB], pid-host, ipc-host, "
+		 "cgroupns-host, userns-host, unconfined (several)"},
 		{"debug", SW_OPTION_FLAG, &debug, NULL, "Log more"},
 		{0},
 	};
@@ -118,7 +131,7 @@ int main(int argc, char **argv)
 		sw_err("bad options", SW_ERR(&err));
 		return 2;
 	}
-	if (check_generic(generic, &err) != 0) {
+	if (check_generic(generic, &err) != 0 || check_allow(allow, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;
 	}
@@ -148,6 +161,7 @@ int main(int argc, char **argv)
 		.mirrors = mirrors,
 		.insecure = insecure,
 		.labels = labels,
+		.allow = allow,
 		.generic = generic,
 	};
 	uv_loop_init(&p.loop);

@@ -287,6 +287,8 @@ static void say_hello(struct session *s)
 	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
 				      s->a->o.labels, s->a->o.generic, s->a->net);
 	h.description->peer_port = s->a->o.peer_port;
+	for (size_t i = 0; s->a->o.allow != NULL && s->a->o.allow[i] != NULL; i++)
+		msg_add_str(&h.description->allow, &h.description->n_allow, s->a->o.allow[i]);
 	h.seen = s->seen;
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "proto/expand.h"
+#include "proto/grant.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -175,10 +176,29 @@ static void on_looked(struct sw_job *j)
 	task_go(t);
 }
 
+/* The managers place it elsewhere; but what this host allows is this host's to enforce. */
+static bool is_allowed(struct task *t)
+{
+	char *const *allow = agent_of(t)->o.allow;
+	const char *word = grant_missing(t->revision->task->container, allow, sw_strv_len(allow));
+	struct sw_error err;
+
+	if (word == NULL)
+		return true;
+	sw_fail(&err, SW_EDENIED, "this node's agent.conf has no \"allow = %s\"", word);
+	fail(t, &err);
+	return false;
+}
+
 static void begin_pull(struct task *t)
 {
-	struct image_job *ij = sw_new(struct image_job);
+	struct image_job *ij;
 
+	if (!is_allowed(t)) {
+		task_go(t);
+		return;
+	}
+	ij = sw_new(struct image_job);
 	t->busy = true;
 	ij->t = t;
 	ij->name = sw_strdup(image_of(t));

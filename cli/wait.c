@@ -158,9 +158,30 @@ static bool is_rolled_back(const struct wait *w, const Pb__Service *s)
 					PB__UPDATE_STATE__ROLLBACK_COMPLETED);
 }
 
+/* What ended is not made anew by its policy, and nothing else is on its way. */
+static bool has_given_up(const struct wait *w, const Pb__Service *s)
+{
+	const Pb__RestartPolicy *p = s->spec->task != NULL ? s->spec->task->restart : NULL;
+	struct omap_iter it = omap_begin(&w->tasks);
+	size_t ended = 0, coming = 0;
+
+	if (is_job(s) || is_global(s) || p == NULL ||
+	    p->condition != PB__RESTART_CONDITION__RESTART_NONE)
+		return false;
+	for (const Pb__Task *k; (k = omap_next(&it)) != NULL;) {
+		if (k->service_id != s->id)
+			continue;
+		ended += k->revision_id == s->revision_id && task_state_of(k->state)->failed;
+		coming += task_is_live(k) && k->state != PB__TASK_STATE__TASK_RUNNING;
+	}
+	return ended > 0 && coming == 0 && count(w, s).running + ended >= s->spec->replicas &&
+	       !is_converged(w, s) &&
+	       !in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING, PB__UPDATE_STATE__ROLLBACK_RUNNING);
+}
+
 static bool has_failed(const struct wait *w, const Pb__Service *s)
 {
-	return has_paused(s) || is_rolled_back(w, s) ||
+	return has_paused(s) || is_rolled_back(w, s) || has_given_up(w, s) ||
 	       (job_is(s, PB__JOB_STATE__JOB_FAILED) && s->spec->schedule == NULL);
 }
 

@@ -16,6 +16,7 @@
 #include "manager/orch/internal.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -328,7 +329,10 @@ static void complete(struct view *v, const struct tally *t)
 	bool back = is_rolling_back(v->service);
 	Pb__UpdateStatus *u = edit_status(v);
 	const char *what = back ? "rollback" : "update";
-	sw_autofree char *text = t->failed > 0
+	const char *why = back ? sw_after(u->message, "rolling back: ") : NULL;
+	sw_autofree char *text = why != NULL && t->failed == 0
+					 ? sw_asprintf("rollback completed: %s", why)
+				 : t->failed > 0
 					 ? sw_asprintf("%s completed, %zu of %zu new tasks failed",
 						       what, t->failed, t->total)
 					 : sw_asprintf("%s completed", what);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/grant.h"
 #include "proto/msg.h"
 
 #include <inttypes.h>
@@ -73,6 +74,14 @@ void explain_constraints(const struct group *g, const struct node_info *n, struc
 			sw_buf_adds(b, ", the node has none");
 		constraint_fini(&c);
 	}
+}
+
+void explain_grants(const struct group *g, const struct node_info *n, struct sw_buf *b)
+{
+	const Pb__NodeDescription *d = n->node->description;
+	const char *word = grant_missing(g->revision->task->container, d->allow, d->n_allow);
+
+	sw_buf_addf(b, "it has no \"allow = %s\"", word);
 }
 
 void explain_platform(const struct group *g, const struct node_info *n, struct sw_buf *b)

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "proto/generic.h"
+#include "proto/grant.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -157,10 +158,21 @@ static bool encryption_ok(const struct sched *s, const struct group *g, const st
 	return true;
 }
 
+/* What its administrator has to allow. */
+static bool grants_ok(const struct sched *s, const struct group *g, const struct node_info *n)
+{
+	const Pb__NodeDescription *d = n->node->description;
+
+	(void)s;
+	return d == NULL || g->revision == NULL || g->revision->task == NULL ||
+	       grant_missing(g->revision->task->container, d->allow, d->n_allow) == NULL;
+}
+
 const struct filter sched_filters[] = {
 	{ready_ok, "not available for new tasks", true, explain_ready},
 	{encryption_ok, "cannot encrypt the task's network: install wireguard-go", true, NULL},
 	{resources_ok, "insufficient resources %s", false, explain_resources},
+	{grants_ok, "not allowed by the node's agent.conf %s", false, explain_grants},
 	{constraints_ok, "scheduling constraints not satisfied %s", false, explain_constraints},
 	{platform_ok, "unsupported platform %s", false, explain_platform},
 	{ports_ok, "host-mode port already in use %s", false, explain_ports},

@@ -59,6 +59,7 @@ extern const size_t sched_n_filters;
 void explain_ready(const struct group *g, const struct node_info *n, struct sw_buf *b);
 void explain_resources(const struct group *g, const struct node_info *n, struct sw_buf *b);
 void explain_constraints(const struct group *g, const struct node_info *n, struct sw_buf *b);
+void explain_grants(const struct group *g, const struct node_info *n, struct sw_buf *b);
 void explain_platform(const struct group *g, const struct node_info *n, struct sw_buf *b);
 void explain_ports(const struct group *g, const struct node_info *n, struct sw_buf *b);
 void explain_max_replicas(const struct group *g, const struct node_info *n, struct sw_buf *b);

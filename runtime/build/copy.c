@@ -125,7 +125,7 @@ static int finish_entry(const struct bld_copy *c, int at, const char *name, cons
 	const struct timespec ts[2] = {{.tv_sec = c->mtime}, {.tv_sec = c->mtime}};
 	uid_t uid = c->set_owner ? c->uid : st->st_uid;
 	gid_t gid = c->set_owner ? c->gid : st->st_gid;
-	mode_t mode = c->mode >= 0 ? (mode_t)c->mode : st->st_mode & 07777;
+	mode_t mode = bld_mode_apply(&c->mode, st->st_mode, S_ISDIR(st->st_mode));
 
 	if (fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return sw_fail_sys(err, errno, "chown %s", name);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/build/front/ignore.h"
+#include "runtime/build/front/mode.h"
 #include "runtime/build/root.h"
 
 #include <stdatomic.h>
@@ -10,7 +11,7 @@ struct bld_copy {
 	const struct bld_root *from, *to;
 	bool set_owner;
 	uid_t uid, gid; /* where set_owner */
-	int mode;       /* -1 = as it is */
+	struct bld_mode mode;
 	int64_t mtime;
 	const struct bld_ignore *exclude; /* paths relative to the source; may be NULL */
 	const atomic_bool *cancel;
@@ -22,7 +23,7 @@ struct bld_copy {
  */
 int bld_copy_path(const struct bld_copy *c, const char *source, const char *dest,
 		  struct sw_error *err) SW_MUST_CHECK;
-/** Bytes as a file; mode as given when c->mode is -1. */
+/** Bytes as a file of that mode, which c->mode may change. */
 int bld_copy_bytes(const struct bld_copy *c, const void *p, size_t n, mode_t mode, const char *dest,
 		   struct sw_error *err) SW_MUST_CHECK;
 /** The paths that a pattern names in a root, sorted; NULL = none. The caller frees. */

@@ -20,7 +20,8 @@ struct copy {
 	char **sources; /* expanded; NULL = none */
 	char *dest;     /* absolute, with the slash at its end that was written */
 	char *owner;    /* "user:group", NULL = as it is */
-	int mode;
+	struct bld_mode mode;
+	char *mode_text; /* NULL = as it is */
 	bool parents, unpack;
 	struct bld_ignore *exclude;
 	char **urls;     /* among the sources, with content */
@@ -40,6 +41,7 @@ static void copy_fini(struct copy *c)
 	sw_strv_free(c->urls);
 	free(c->dest);
 	free(c->owner);
+	free(c->mode_text);
 	bld_ignore_free(c->exclude);
 	for (size_t k = 0; k < c->n_fetched; k++) {
 		free(c->fetched[k].name);
@@ -124,29 +126,12 @@ static int take_dest(struct step *s, struct copy *c, const char *arg)
 	return 0;
 }
 
-/* "755", "0644"; words like u+x are not taken. */
 static int take_mode(struct step *s, struct copy *c)
 {
 	const char *flag = s->i->flag[BLD_F_CHMOD];
-	sw_autofree char *word = NULL;
-	char *end;
-	long v;
-	int rc;
+	int rc = flag != NULL ? step_word(s, flag, &c->mode_text) : 0;
 
-	c->mode = -1;
-	if (flag == NULL)
-		return 0;
-	rc = step_word(s, flag, &word);
-	if (rc < 0)
-		return rc;
-	v = strtol(word, &end, 8);
-	if (*word == 0 || *end != 0 || v < 0 || v > 07777)
-		return sw_fail(s->err, SW_EINVAL,
-			       "invalid chmod parameter: '%.40s'. it should be octal string and "
-			       "between 0 and 07777",
-			       word);
-	c->mode = (int)v;
-	return 0;
+	return rc == 0 && flag != NULL ? bld_mode_parse(c->mode_text, &c->mode, s->err) : rc;
 }
 
 static int take_excludes(struct step *s, struct copy *c)
@@ -401,14 +386,15 @@ static int copy_work(struct step *s, struct bld_root *root, void *arg)
 
 static int key_of(struct step *s, struct copy *c)
 {
-	char mode[16];
+	char how[16];
 	int rc = 0;
 
 	step_key(s, "kind", bld_kind_name(s->i->kind));
 	step_key(s, "dest", c->dest);
 	step_key(s, "owner", c->owner != NULL ? c->owner : "");
-	snprintf(mode, sizeof mode, "%d %d %d", c->mode, c->parents, c->unpack);
-	step_key(s, "mode", mode);
+	step_key(s, "mode", c->mode_text != NULL ? c->mode_text : "");
+	snprintf(how, sizeof how, "%d %d", c->parents, c->unpack);
+	step_key(s, "how", how);
 	step_key_list(s, "heredocs", c->contents);
 	for (char **p = c->sources; rc == 0 && p != NULL && *p != NULL; p++) {
 		char hex[65];

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "runtime/build/front/glob.h"
 #include "runtime/build/solve_internal.h"
+#include "runtime/container/profile.h"
 #include "runtime/container/driver.h"
 #include "runtime/container/spec.h"
 #include "runtime/image/manifest.h"
@@ -467,7 +468,8 @@ static int write_config(struct run *r, const struct bld_root *root, const char *
 			       .env = r->env,
 			       .mounts = r->binds,
 			       .n_mounts = r->n_binds,
-			       .cgroup_v2 = rt_cgroup_v2()};
+			       .cgroup_v2 = rt_cgroup_v2(),
+			       .host_caps = rt_caps_of_host()};
 	int rc = rt_user_resolve(bld_state_text(s->image, "User"), NULL, passwd, group, &user,
 				 s->err);
 

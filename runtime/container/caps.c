@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 
 /* In the order of their numbers (linux/capability.h). */
 static const struct {
@@ -81,13 +82,43 @@ static bool has_all(char *const *names, size_t n)
 	return false;
 }
 
+/* Asked for by its own name, though this host's root has not got it itself. */
+static int check_had(char *const *add, size_t n_add, uint64_t host, struct sw_error *err)
+{
+	for (size_t i = 0; i < n_add; i++) {
+		bool on[SW_COUNT(caps)] = {false};
+		int rc = apply(&add[i], 1, true, on, err);
+
+		if (rc < 0)
+			return rc;
+		for (size_t c = 0; !has_all(&add[i], 1) && c < SW_COUNT(caps); c++)
+			if (on[c] && (host >> c & 1) == 0)
+				return sw_fail(err, SW_EUNSUPP,
+					       "capability %s: this host has not got it to give",
+					       add[i]);
+	}
+	return 0;
+}
+
+uint64_t rt_caps_of_host(void)
+{
+	uint64_t host = 0;
+
+	for (size_t c = 0; c < SW_COUNT(caps); c++)
+		if (prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1)
+			host |= (uint64_t)1 << c;
+	return host;
+}
+
 int rt_caps(char *const *add, size_t n_add, char *const *drop, size_t n_drop, bool privileged,
-	    json_t **ret, struct sw_error *err)
+	    uint64_t host, json_t **ret, struct sw_error *err)
 {
 	bool on[SW_COUNT(caps)];
 	json_t *list;
-	int rc;
+	int rc = check_had(add, n_add, host, err);
 
+	if (rc < 0)
+		return rc;
 	for (size_t c = 0; c < SW_COUNT(caps); c++)
 		on[c] = caps[c].docker || privileged;
 	/* "drop ALL, add X" means X, and "add ALL, drop X" all but X. */
@@ -106,7 +137,7 @@ int rt_caps(char *const *add, size_t n_add, char *const *drop, size_t n_drop, bo
 	for (size_t c = 0; c < SW_COUNT(caps); c++) {
 		char name[40];
 
-		if (!on[c])
+		if (!on[c] || (host >> c & 1) == 0)
 			continue;
 		snprintf(name, sizeof name, "CAP_%s", caps[c].name);
 		json_array_append_new(list, json_string(name));

@@ -109,6 +109,10 @@ static int spawn_shim(struct op *op, const char *overlay, struct sw_error *err)
 	argv = sw_strv_add(sw_strv_add(argv, size), files);
 	if (c->r.shared_mounts)
 		argv = sw_strv_add(argv, "shared=1");
+	if (op->spec.task->container->tty)
+		argv = sw_strv_add(argv, "tty=1");
+	if (op->spec.task->container->stdin_open)
+		argv = sw_strv_add(argv, "stdin=1");
 	rc = rt_spawn_shim(argv, c->lock_fd, &op->pid, err);
 	sw_strv_free(argv);
 	return rc;

@@ -1,3 +1,4 @@
+#include "runtime/container/profile.h"
 #include "runtime/container/rootfs.h"
 
 #include "base/buf.h"
@@ -315,6 +316,7 @@ static int config(const struct rt_prepare *p, const char *etc, const char *hostn
 			       .mounts = b->v,
 			       .n_mounts = b->n,
 			       .cgroup_v2 = rt_cgroup_v2(),
+			       .host_caps = rt_caps_of_host(),
 			       .swap = has_swap()};
 	int rc = resolve_user(p, &user, err);
 

@@ -228,7 +228,7 @@ static int process(const struct out *o, const json_t *caps, json_t **ret, struct
 	for (size_t i = 0; i < u->n; i++)
 		json_array_append_new(groups, json_integer(u->groups[i]));
 	p = json_pack(
-		"{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:b}", "terminal", 0, "user", "uid",
+		"{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:b}", "terminal", (int)o->c->tty, "user", "uid",
 		(json_int_t)u->uid, "gid", (json_int_t)u->gid, "additionalGids", groups, "args",
 		args, "env", environment(o), "cwd", sw_is_empty(cwd) ? "/" : cwd, "noNewPrivileges",
 		security_has(o, "no-new-privileges") || security_has(o, "no-new-privileges=true"));
@@ -487,8 +487,6 @@ static int check(const struct out *o, struct sw_error *err)
 			return sw_fail(err, SW_EUNSUPP,
 				       "%s mode \"%s\": only host and private are supported",
 				       modes[i].key, modes[i].value);
-	if (o->c->tty)
-		return sw_fail(err, SW_EUNSUPP, "tty: true is not supported in services");
 	for (size_t i = 0; i < o->c->n_mounts; i++)
 		if (o->c->mounts[i]->target[0] != '/')
 			return sw_fail(err, SW_EINVAL, "mount target \"%s\" is not absolute",
@@ -504,7 +502,7 @@ int rt_config_json(const struct rt_plan *p, char **ret, struct sw_error *err)
 
 	if (rc == 0)
 		rc = rt_caps(o.c->cap_add, o.c->n_cap_add, o.c->cap_drop, o.c->n_cap_drop,
-			     o.c->privileged, &caps, err);
+			     o.c->privileged, p->host_caps, &caps, err);
 	if (rc == 0)
 		rc = process(&o, caps, &proc, err);
 	if (rc == 0)

@@ -10,7 +10,9 @@
  *	                             fd 4: a lock that is held while the shim lives
  *	swarm-shim init -- COMMAND…  process 1 of a container with init
  *
- * Keys: dir bundle id runtime root log log_size log_files overlay merged shared.
+ * Keys: dir bundle id runtime root log log_size log_files overlay merged shared tty stdin. With tty=1
+ * the container has a terminal, whose output is logged as stdout; with stdin=1 its input stays open,
+ * and nobody writes to it.
  */
 #include "runtime/shim/shim.h"
 
@@ -33,7 +35,9 @@ enum { STATUS_FD = 3, LOCK_FD = 4, DRAIN_MS = 200, REASON_MAX = 2000 };
 
 struct shim {
 	const char *dir, *bundle, *id, *runtime, *root, *overlay, *merged;
-	bool shared;
+	bool shared, tty, input;
+	int console;     /* where the runtime hands a terminal over; -1 = no more */
+	int held;        /* the other end of the container's open input */
 	struct logfile log;
 	struct stream out, err;
 	int signals;
@@ -120,6 +124,10 @@ static void parse(struct shim *s, char **argv)
 			s->log.max_files = (int)strtol(*argv + 10, NULL, 10);
 		if (strcmp(*argv, "shared=1") == 0)
 			s->shared = true;
+		if (strcmp(*argv, "tty=1") == 0)
+			s->tty = true;
+		if (strcmp(*argv, "stdin=1") == 0)
+			s->input = true;
 	}
 }
 
@@ -137,20 +145,31 @@ static int mount_root(const struct shim *s)
 static int start_create(struct shim *s)
 {
 	char pid_file[4200];
-	int out[2], err[2];
+	int out[2], err[2], in[2] = {-1, -1};
 	pid_t pid;
 
 	snprintf(pid_file, sizeof pid_file, "%s/pid", s->dir);
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
+		return -1;
+	if (s->tty && (s->console = console_listen(s->dir)) < 0)
+		return -1;
+	if (s->input && !s->tty && pipe2(in, O_CLOEXEC) < 0)
 		return -1;
 	pid = fork();
 	if (pid < 0)
 		return -1;
 	if (pid == 0) {
 		const char *argv[] = {s->runtime, "--root",     s->root,  "create", "--bundle",
-				      s->bundle,  "--pid-file", pid_file, s->id,    NULL};
-		int null = open("/dev/null", O_RDONLY);
+				      s->bundle,  "--pid-file", pid_file, s->id,    NULL,
+				      NULL,       NULL};
+		int null = in[0] >= 0 ? in[0] : open("/dev/null", O_RDONLY);
 		sigset_t none;
+
+		if (s->tty && chdir(s->dir) == 0) {
+			argv[8] = "--console-socket";
+			argv[9] = CONSOLE_NAME;
+			argv[10] = s->id;
+		}
 
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
@@ -163,6 +182,9 @@ static int start_create(struct shim *s)
 	}
 	close(out[1]);
 	close(err[1]);
+	if (in[0] >= 0)
+		close(in[0]);
+	s->held = in[1];
 	s->out = (struct stream){.fd = out[0], .name = "stdout"};
 	s->err = (struct stream){.fd = err[0], .name = "stderr"};
 	s->creator = pid;
@@ -192,6 +214,20 @@ static void take(struct shim *s, struct stream *st)
 		return;
 	}
 	log_add(&s->log, st, buf, (size_t)n);
+}
+
+/* From here on the terminal is what the container writes to. */
+static void take_console(struct shim *s)
+{
+	int fd = console_take(s->console);
+
+	close(s->console);
+	s->console = -1;
+	if (fd < 0)
+		return;
+	if (s->out.fd >= 0)
+		close(s->out.fd);
+	s->out.fd = fd;
 }
 
 static int read_pid(const struct shim *s)
@@ -268,9 +304,10 @@ static bool reap(struct shim *s)
 static void watch(struct shim *s)
 {
 	for (;;) {
-		struct pollfd p[3] = {{.fd = s->signals, .events = POLLIN},
+		struct pollfd p[4] = {{.fd = s->signals, .events = POLLIN},
 				      {.fd = s->out.fd, .events = POLLIN},
-				      {.fd = s->err.fd, .events = POLLIN}};
+				      {.fd = s->err.fd, .events = POLLIN},
+				      {.fd = s->console, .events = POLLIN}};
 		int wait = -1;
 
 		if (s->exited) {
@@ -280,8 +317,12 @@ static void watch(struct shim *s)
 				return;
 			wait = (int)left;
 		}
-		if (poll(p, 3, wait) < 0)
+		if (poll(p, 4, wait) < 0)
 			continue;
+		if (p[3].revents != 0) {
+			take_console(s);
+			continue;
+		}
 		if (p[1].revents != 0)
 			take(s, &s->out);
 		if (p[2].revents != 0)
@@ -337,7 +378,7 @@ static int run(struct shim *s)
 
 int main(int argc, char **argv)
 {
-	static struct shim s = {.log = {.max_files = 1}};
+	static struct shim s = {.log = {.max_files = 1}, .console = -1, .held = -1};
 
 	if (argc > 3 && strcmp(argv[1], "init") == 0)
 		return init_main(argv + 3);

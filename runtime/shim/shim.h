@@ -29,6 +29,15 @@ void log_add(struct logfile *l, struct stream *s, const char *p, size_t n);
 /** Writes the line that no newline has ended. */
 void log_flush(struct logfile *l, struct stream *s);
 
+/* ---- console.c: a terminal, made by the runtime and handed over on a socket in the container's folder
+ * (https://github.com/opencontainers/runc/blob/main/docs/terminals.md) ---- */
+
+#define CONSOLE_NAME "console.sock"
+/** Where the runtime is to connect to; -1 and errno. */
+int console_listen(const char *dir);
+/** The terminal's other end, when there is a connection; -1 without one. */
+int console_take(int listener);
+
 /* ---- init.c: process 1 inside a container that asked for one ---- */
 
 /** Runs argv, forwards signals, reaps orphans, ends as argv does. */

@@ -1,5 +1,6 @@
 """A registry that misbehaves: the repository's name says how. Usage: bad_registry.py ADDRESS PORT"""
 
+import collections
 import gzip
 import hashlib
 import http.server
@@ -77,10 +78,14 @@ MANIFESTS = {
     "garbage": b"<html>not a manifest</html>",
     "deep": b"[" * 100000,
     "empty": b"{}",
+    "hurried": manifest_of(tar_of(("h", tarfile.REGTYPE, b"h"))),
+    "flaky": manifest_of(tar_of(("f", tarfile.REGTYPE, bytes(range(256)) * 4000))),
     "nolayers": b'{"schemaVersion":2,"layers":"none"}',
     "huge": b"{" + b" " * (20 << 20) + b"}",
 }
 LYING = json.loads(MANIFESTS["lying"])["layers"][0]["digest"]
+FLAKY = json.loads(MANIFESTS["flaky"])["layers"][0]["digest"]
+SEEN = collections.Counter()  # requests by repository
 SHORT = json.loads(MANIFESTS["short"])["layers"][0]["digest"]
 
 
@@ -107,7 +112,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/v2/":
             return self.answer(200, b"{}")
+        if self.path.startswith("/token"):
+            return self.fail(500, "UNKNOWN", "no tokens today")
         _, _, repo, what, which = self.path.split("/", 4)
+        SEEN[repo] += 1
+        if repo == "locked":
+            return self.fail(401, "UNAUTHORIZED", "log in first", WWW_Authenticate='Basic realm="x"')
+        if repo == "tokens":
+            host, port = self.server.server_address[:2]
+            bearer = f'Bearer realm="http://{host}:{port}/token",service="x"'
+            return self.fail(401, "UNAUTHORIZED", "a token is wanted", WWW_Authenticate=bearer)
+        if repo == "noanswer":  # and says nothing at all
+            self.close_connection = True
+            return None
+        if repo == "seen":  # /v2/seen/REPOSITORY/
+            return self.answer(200, str(SEEN[what]).encode(), "text/plain")
+        if repo == "hurried" and what == "manifests" and SEEN[repo] <= 2:
+            return self.fail(429, "TOOMANYREQUESTS", "slow down", Retry_After="1")
         if repo == "denied":
             return self.fail(403, "DENIED", "requested access is denied: your plan ended")
         if repo == "limited":
@@ -133,6 +154,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             return None
+        if which == FLAKY and "Range" not in self.headers:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[:1000])
+            self.wfile.flush()
+            self.close_connection = True
+            return None
+        if which == FLAKY:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            span = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            return self.answer(206, data[start:], "application/octet-stream", Content_Range=span)
         if repo == "slow":
             time.sleep(2)
         return self.answer(200, data, "application/octet-stream")

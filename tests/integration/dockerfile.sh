@@ -154,11 +154,12 @@ FROM base
 COPY --parents src/./deep/2.txt /x/
 COPY --parents src/deep/*.txt /y/
 D
-gives "linked, with owner and mode" "out=741 7:8 640 1:1" -- "$ctx" <<'D'
+gives "linked, with owner and mode" "out=741 7:8 640 1:1 750 0:0 640 0:0" -- "$ctx" <<'D'
 FROM base
 COPY --link --chown=7:8 --chmod=741 src/1.txt /l/1
 COPY --chown=daemon:daemon --chmod=0640 src/1.txt /l/2
-RUN echo $(stat -c '%a %u:%g' /l/1 /l/2) > /out
+COPY --chmod=u=rwX,g=rX,o= src /l/3
+RUN echo $(stat -c '%a %u:%g' /l/1 /l/2 /l/3/deep /l/3/1.txt) > /out
 D
 gives "of another image, a stage by number, a named context" a/passwd=1 b=numbered c=from-other -- --build-context "more=$work/other" "$ctx" <<'D'
 FROM base

@@ -24,9 +24,13 @@ refused() {
 	ctl n1 service rm "$1" >/dev/null
 }
 
+ctl n1 service create -d --name silent $reg/silent:1 >/dev/null # looked at in the end
+
 echo "== registries"
 refused unknown $reg/nothere:1 "NAME_UNKNOWN|not known to registry"
 refused denied $reg/denied:1 "your plan ended"
+refused locked $reg/locked:1 "401.*log in first"
+refused tokens $reg/tokens:1 "token server.*500"
 refused limited $reg/limited:1 "429|rate limit"
 refused broken $reg/broken:1 "on fire" 30
 refused garbage $reg/garbage:1 "manifest"
@@ -44,6 +48,13 @@ refused down 192.168.77.250:5009/x:1 "refused|connect" 30
 check "nothing was written outside" test ! -e /tmp/swarm-escaped
 check "a link out of the layer ends inside" sh -c "'$lab' ctl n1 service create -d --name link $reg/link:1 >/dev/null; sleep 1; '$lab' ctl n1 service rm link >/dev/null; test ! -e /tmp/swarm-escaped"
 check "a slow registry is waited for" sh -c "'$lab' ctl n1 image pull $reg/slow:1 || '$lab' ctl n1 image pull $reg/slow:1"
+
+check "a rate limit that passes is waited for" ctl n1 image pull $reg/hurried:1
+check "a download that breaks off goes on where it was" ctl n1 image pull $reg/flaky:1
+check "who hangs up gives an error" says "no node has it" ctl n2 image pull $reg/noanswer:1
+check "and is not asked over and over" is 1 nsenter --net="/run/netns/swl-$LAB-reg" curl -s "http://$reg/v2/seen/noanswer/x"
+ctl n1 image tag busybox $reg/denied/mine:1
+check "a push that is not wanted" says "$reg.*(40[35]|501)" not ctl n1 image push $reg/denied/mine:1
 
 echo "== containers"
 ctl n1 service create -d --name nocmd busybox /no/such/command >/dev/null
@@ -95,6 +106,8 @@ ctl n1 service create -d --name late --constraint node.hostname==n2 busybox slee
 check "explain tells it" within 10 says "late-runtime" ctl n1 explain late
 ln -s "$(command -v crun)" "$work/late-runtime"
 check "it is found when it comes" within 20 runs n1 late 1
+
+check "who says nothing is given up" within 60 says "too slow|time" ctl n1 service ps --no-trunc silent
 
 echo "== other work goes on"
 check "the steady service runs" within 10 runs n1 steady 2

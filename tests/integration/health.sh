@@ -101,8 +101,9 @@ check "the same task" is "$task" tasks h_db
 check "no task was made for it" is 1 sh -c "'$lab' ctl n1 service ps h_db --format x | wc -l"
 
 echo "== given up"
-check "a check that fails" ctl n1 service create -d --name bad --restart-condition none --stop-grace-period 1s \
+check "a check that fails, and is not tried again" is 1 status_of ctl n1 service create --name bad --restart-condition none --stop-grace-period 1s \
 	--health-cmd 'echo the word; false' --health-interval 200ms --health-retries 2 busybox sleep 100000
+check "… is said" says 'unhealthy: the word' cat "$work/said"
 check "the task has failed for it" within 15 says '^failed .*unhealthy: the word' history bad
 check "its container is gone" within 5 not has_container bad
 check "a check that hangs" ctl n1 service create -d --name hangs --restart-condition none --stop-grace-period 1s \

@@ -60,7 +60,8 @@ static void an_image_that_is_never_there_rolls_back_at_the_deadline(void **state
 	assert_int_equal(with_image(w, "v1"), 5);
 	run(w, 9000);
 	assert_int_equal(update_state(w), PB__UPDATE_STATE__ROLLBACK_COMPLETED);
-	assert_non_null(strstr(service(w)->update->message, "rollback completed"));
+	assert_non_null(strstr(service(w)->update->message,
+			       "rollback completed: 1 of 5 new tasks failed: not running when"));
 	assert_int_equal(with_image(w, "v1"), 5);
 	assert_null(service(w)->prev_spec);
 	world_free(w);
