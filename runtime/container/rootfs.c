@@ -1,5 +1,5 @@
-#include "runtime/container/profile.h"
 #include "runtime/container/rootfs.h"
+#include "runtime/container/profile.h"
 
 #include "base/buf.h"
 #include "base/fs.h"
@@ -216,13 +216,20 @@ static int volume_mount(const struct rt_prepare *p, const char *overlay, const P
 			size_t i, struct binds *b, struct sw_error *err)
 {
 	sw_autofree char *name = *m->source != 0 ? sw_strdup(m->source) : anonymous_name(p, i);
-	char *path = NULL;
+	char *path = NULL, **options = NULL;
 	int rc;
 
 	if (*m->driver != 0 && !sw_streq(m->driver, "local"))
 		return sw_fail(err, SW_EUNSUPP, "volume %s: driver %s is not supported", name,
 			       m->driver);
-	rc = vol_use(p->volumes, name, p->spec->id, &path, err);
+	for (size_t k = 0; k < m->n_driver_opts; k++) {
+		sw_autofree char *o =
+			sw_asprintf("%s=%s", m->driver_opts[k]->key, m->driver_opts[k]->value);
+
+		options = sw_strv_add(options, o);
+	}
+	rc = vol_use(p->volumes, name, options, p->spec->id, &path, err);
+	sw_strv_free(options);
 	if (rc == 0 && !m->no_copy && *m->subpath == 0 && vol_is_empty(path))
 		rc = fill_volume(p, overlay, path, m->target, err);
 	if (rc == 0 && *m->subpath != 0) {
