@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 enum { ACCOUNTS_MAX = 4 << 20, OPTIONS_MAX = 4000 };
@@ -212,6 +213,15 @@ static char *anonymous_name(const struct rt_prepare *p, size_t i)
 	return sw_asprintf("anon-%s-%zu", p->spec->id, i);
 }
 
+/* A container's mount begins without the flags of what it shows: one that must stay is asked for.
+ */
+static bool shows_read_only(const char *path)
+{
+	struct statvfs fs;
+
+	return statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+}
+
 static int volume_mount(const struct rt_prepare *p, const char *overlay, const Pb__Mount *m,
 			size_t i, struct binds *b, struct sw_error *err)
 {
@@ -244,8 +254,11 @@ static int volume_mount(const struct rt_prepare *p, const char *overlay, const P
 			rc = sw_fail(err, SW_ENOTFOUND, "volume %s has no folder %s", name,
 				     m->subpath);
 	}
-	if (rc == 0)
-		add_bind(b, take_ptr(&path), m->target, m->read_only, NULL);
+	if (rc == 0) {
+		bool read_only = m->read_only || shows_read_only(path);
+
+		add_bind(b, take_ptr(&path), m->target, read_only, NULL);
+	}
 	free(path);
 	return rc;
 }
