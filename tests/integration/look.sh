@@ -89,6 +89,12 @@ check "it is told which" says 'nosuch.* not found' ctl n1 exec s_web.1 nosuch
 check "a task that is not there" says 'no such task: nosuch' ctl n1 exec nosuch true
 check "a slot that is not there" says 'has no task s_web.9' ctl n1 exec s_web.9 true
 check "a user that is not there" says 'user "nosuch" is not in' ctl n1 exec -u nosuch s_web.1 true
+mkdir "$work/home"
+afar() { on n4 env HOME="$work/home" "$(cat "$run/bin")/swarmctl" "$@"; } # an operator on a worker
+check "an operator's file is made" ctl n1 operator issue joe -o "$work/joe.ctx"
+check "and taken" afar context import "$work/joe.ctx"
+check "an operator from afar" is red afar --context joe exec s_web.1 sh -c 'echo $COLOR'
+check "a worker's own host has no way" says "not a manager|context" ctl n4 exec s_web.1 true
 
 echo "== exec with a terminal"
 check "a shell with job control" exits 5 typed 'expect #

@@ -55,7 +55,8 @@ static void on_exit_of(struct rt_container *c, const struct rt_exit *e, void *ct
 }
 
 /* RT_EXEC is a script that runs inside once the container does; RT_EXEC_USER, RT_EXEC_TTY (its
- * terminal's output is shown), RT_EXEC_STOP. The container is killed after its end. */
+ * terminal's output is shown), RT_EXEC_STOP (it is stopped once it has written something, so that its
+ * traps are set). The container is killed after its end. */
 static void on_exec_end(const struct rt_process_end *e, void *ctx)
 {
 	struct sw_error err;
@@ -94,11 +95,18 @@ static void exec_inside(struct rt_container *c)
 				    .err = 2};
 	struct rt_process *p;
 	struct sw_error err;
+	bool stop = getenv("RT_EXEC_STOP") != NULL;
+	int ready[2] = {-1, -1};
+	char byte;
 
+	if (stop && pipe(ready) == 0)
+		s.out = ready[1];
 	if (rt_process_start(c, &s, &ops, c, &p, &err) < 0) {
 		die(&err);
 		(void)!rt_kill(c, SIGKILL, &err);
-	} else if (getenv("RT_EXEC_STOP") != NULL) {
+	} else if (stop) {
+		close(ready[1]);
+		(void)!read(ready[0], &byte, 1);
 		rt_process_stop(p, 100);
 	}
 }

@@ -37,8 +37,8 @@ expect exec_output "uid=7(app) gid=8 yes /home/app" "$(RT_EXEC='echo $(id) $FROM
 expect exec_nobody 'user "nosuch"' "$(RT_EXEC=: RT_EXEC_USER=nosuch rt run e3 bb:1 0 sleep 60)"
 expect exec_missing "exec 127 not started executable file" "$(RT_EXEC=nosuch RT_EXEC_PLAIN=1 rt run e4 bb:1 0 sleep 60)"
 expect exec_terminal "exec 27 started" "$(RT_EXEC='[ -t 1 ] && exec sh' RT_EXEC_USER=app RT_EXEC_TTY=1 rt run e5 bb:1 0 sleep 60)"
-expect exec_stop "exec 129 started" "$(RT_EXEC='sleep 50' RT_EXEC_STOP=1 rt run e6 bb:1 0 sleep 60)"
-expect exec_stop_hard "exec 137 started" "$(RT_EXEC='trap "" HUP; sleep 50; sleep 50' RT_EXEC_STOP=1 rt run e7 bb:1 0 sleep 60)"
+expect exec_stop "exec 129 started" "$(RT_EXEC='echo; sleep 50' RT_EXEC_STOP=1 rt run e6 bb:1 0 sleep 60)"
+expect exec_stop_hard "exec 137 started" "$(RT_EXEC='trap "" HUP; echo; sleep 50; sleep 50' RT_EXEC_STOP=1 rt run e7 bb:1 0 sleep 60)"
 "$bin/rt_driver" "$d/st" "$bin/swarm-shim" crun run k1 bb:1 0 sh -c 'sleep 2; exit 5' > "$d/out" &
 agent=$!
 i=0

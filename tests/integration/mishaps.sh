@@ -1,0 +1,107 @@
+#!/bin/bash
+# What goes wrong in the middle of something: a node in an update, a leader in a deploy, a service's only
+# node, a file that can't be right. Three managers that also run tasks.
+set -uo pipefail
+LAB=${LAB:-mishap}
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+answers() { # NODE: the published port there
+	nsenter --net="/run/netns/swl-$LAB" curl -s -m 3 "http://192.168.77.${1#n}:8080/" | grep -q nginx
+}
+new_ones() { # how many tasks of the web service run with the new variable
+	ctl n1 service ps m_web --no-trunc -q --filter desired-state=running | while read -r t; do
+		ctl n1 task inspect "$t" 2>/dev/null | grep -q '"State": "running"' && echo "$t"
+	done | sort | comm -23 - "$work/old" | wc -l
+}
+update_state() { ctl n1 service inspect m_web | jq -r '.[0].Update.State // empty'; }
+at_least() { [ "$("${@:2}")" -ge "$1" ]; }
+
+cat >"$work/m.yml" <<'YML'
+services:
+  web:
+    image: nginx
+    ports: ["8080:80"]
+    healthcheck: { test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 1s, start_interval: 100ms, start_period: 10s }
+    deploy:
+      replicas: 6
+      update_config: { parallelism: 1, delay: 1s, monitor: 200ms, failure_action: pause }
+YML
+
+start 3 3
+check "deploy" ctl n1 stack deploy -c "$work/m.yml" m
+check "it answers" within 10 answers n1
+
+echo "== a node dies in the middle of an update"
+ctl n1 service ps m_web --no-trunc -q --filter desired-state=running | sort >"$work/old"
+check "the update begins" ctl n1 service update -d -q --env-add N=2 m_web
+check "a task is new" within 20 at_least 1 new_ones
+"$lab" kill n3 all
+check "the service answers meanwhile" within 10 answers n1
+check "the node is seen to be down" within 15 node_is n3 down
+check "the update goes on to its end" within 60 says "completed" update_state
+check "six tasks run" within 20 runs n1 m_web 6
+check "all of them new" within 10 is 6 new_ones
+check "none on the dead node" not says n3 nodes_of m_web
+check "it answers on n1" within 5 answers n1
+check "and on n2" within 5 answers n2
+"$lab" start n3
+check "the node comes back" within 20 node_is n3 ready
+
+echo "== a leader dies in the middle of a deploy"
+{
+	echo services:
+	for i in $(seq 20); do echo "  s$i: { image: busybox, command: sleep 100000 }"; done
+} >"$work/big.yml"
+l=$(leader)
+other=$([ "$l" = n1 ] && echo n2 || echo n1)
+ctl "$other" stack deploy -c "$work/big.yml" big >"$work/deploy" 2>&1 &
+deploy=$!
+within 5 says . ctl "$other" stack ls -q >/dev/null
+"$lab" kill "$l" manager
+wait $deploy
+rc=$?
+check "the command ends well, or says what is unknown (it ended with $rc)" sh -c "[ $rc = 0 ] || grep -qiE 'unknown|again|leader|unavailable' '$work/deploy'"
+n=$(ctl "$other" stack services big -q 2>/dev/null | wc -l)
+check "all of the stack is there, or nothing (there are $n)" sh -c "[ $n = 0 ] || [ $n = 20 ]"
+check "the same deploy again converges" ctl "$other" stack deploy -c "$work/big.yml" big
+check "with every service once" is 20 sh -c "'$lab' ctl $other stack services big -q | wc -l"
+check "a leader is there" within 20 sh -c "[ -n \"\$('$lab' ctl $other node ls --format '{{.ManagerStatus}}' | grep Leader)\" ]"
+check "stack rm" ctl "$other" stack rm big
+
+echo "== a service's only node is cut off"
+check "a service on one node" ctl n1 service create -q --name only --constraint node.hostname==n3 --replicas 2 busybox sleep 100000
+"$lab" cut n3
+check "the node is down" within 15 node_is n3 down
+check "explain says what it waits for" within 10 says 'node.hostname==n3|not available' ctl n1 explain only
+check "others are served" answers n1
+"$lab" heal
+check "it is back when its node is" within 30 runs n1 only 2
+check "and not twice" within 20 is 2 sh -c "'$lab' ctl n1 service ps only -q --filter desired-state=running | wc -l"
+ctl n1 service rm only >/dev/null
+
+echo "== files that can't be right leave what runs alone"
+refused() { # WHAT PATTERN: the file on stdin, as the stack that runs
+	cat >"$work/bad.yml"
+	check "$1" says "$2" ctl n1 stack deploy -c "$work/bad.yml" "${3:-m}"
+}
+before=$(ctl n1 service ps m_web -q --no-trunc --filter desired-state=running | sort)
+refused "two services on one port" "8080" other <<'YML'
+services: { second: { image: nginx, ports: ["8080:80"] } }
+YML
+refused "a network that is not defined" "bad.yml:[0-9]+:[0-9]+:.*nowhere" <<'YML'
+services: { web: { image: nginx, networks: [nowhere] } }
+YML
+refused "a volume that is not defined" "bad.yml:[0-9]+:[0-9]+:.*nowhere" <<'YML'
+services: { web: { image: nginx, volumes: ["nowhere:/x"] } }
+YML
+refused "a secret that is not defined" "bad.yml:[0-9]+:[0-9]+:.*nowhere" <<'YML'
+services: { web: { image: nginx, secrets: [nowhere] } }
+YML
+refused "a config that is not defined" "bad.yml:[0-9]+:[0-9]+:.*nowhere" <<'YML'
+services: { web: { image: nginx, configs: [nowhere] } }
+YML
+check "the other stack was not made" not says other ctl n1 stack ls
+check "the tasks are the same" is "$before" sh -c "'$lab' ctl n1 service ps m_web -q --no-trunc --filter desired-state=running | sort"
+check "and answer" answers n2
+ctl n1 stack rm m >/dev/null
+finish
