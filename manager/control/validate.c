@@ -191,6 +191,11 @@ static int check_mounts(const Pb__ServiceSpec *s, struct sw_error *err)
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: mount target \"%s\" is not an absolute path",
 				       s->name, target);
+		if (*c->mounts[i]->driver != 0 && !sw_streq(c->mounts[i]->driver, "local"))
+			return sw_fail(err, SW_EUNSUPP,
+				       "service %s: volume %s has the driver \"%s\": only local is "
+				       "there (NFS, CIFS, tmpfs and binds are its driver_opts)",
+				       s->name, c->mounts[i]->source, c->mounts[i]->driver);
 		for (size_t k = 0; k < i; k++)
 			if (sw_streq(target, c->mounts[k]->target))
 				return sw_fail(err, SW_EINVAL,

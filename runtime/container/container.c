@@ -136,8 +136,8 @@ static int work_create(struct op *op)
 		p.image = op->image;
 		img_store_pin(rt->images, op->image->id);
 		c->r.image = sw_strdup(op->image->id);
-		c->r.health = rt_health_of(op->spec.task->container->healthcheck,
-					   &op->image->config);
+		c->r.health =
+			rt_health_of(op->spec.task->container->healthcheck, &op->image->config);
 		if (c->r.stop_signal == 0 && op->image->config.stop_signal != NULL)
 			c->r.stop_signal = rt_signal_number(op->image->config.stop_signal);
 		rc = sw_mkdir_p(c->dir, 0700, &op->err);
@@ -647,11 +647,8 @@ static void take_over(struct rt *rt, const char *id)
 		snprintf(c->exit.reason, sizeof c->exit.reason, "%.190s", ignored.msg);
 	if (c->r.image != NULL)
 		img_store_pin(rt->images, c->r.image);
-	for (v = c->r.volumes; v != NULL && *v != NULL; v++) {
-		sw_autofree char *path = NULL;
-
-		(void)!vol_use(rt->volumes, *v, id, &path, &ignored);
-	}
+	for (v = c->r.volumes; v != NULL && *v != NULL; v++)
+		vol_hold(rt->volumes, *v, id);
 	/* The shim holds the lock for as long as it lives. */
 	if (sw_lock_file(lock, &fd, &ignored) == 0) {
 		close(fd);

@@ -1,5 +1,5 @@
-#include "runtime/container/profile.h"
 #include "runtime/container/rootfs.h"
+#include "runtime/container/profile.h"
 
 #include "base/buf.h"
 #include "base/fs.h"
@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 enum { ACCOUNTS_MAX = 4 << 20, OPTIONS_MAX = 4000 };
@@ -212,17 +213,33 @@ static char *anonymous_name(const struct rt_prepare *p, size_t i)
 	return sw_asprintf("anon-%s-%zu", p->spec->id, i);
 }
 
+/* A container's mount begins without the flags of what it shows: one that must stay is asked for.
+ */
+static bool shows_read_only(const char *path)
+{
+	struct statvfs fs;
+
+	return statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+}
+
 static int volume_mount(const struct rt_prepare *p, const char *overlay, const Pb__Mount *m,
 			size_t i, struct binds *b, struct sw_error *err)
 {
 	sw_autofree char *name = *m->source != 0 ? sw_strdup(m->source) : anonymous_name(p, i);
-	char *path = NULL;
+	char *path = NULL, **options = NULL;
 	int rc;
 
 	if (*m->driver != 0 && !sw_streq(m->driver, "local"))
 		return sw_fail(err, SW_EUNSUPP, "volume %s: driver %s is not supported", name,
 			       m->driver);
-	rc = vol_use(p->volumes, name, p->spec->id, &path, err);
+	for (size_t k = 0; k < m->n_driver_opts; k++) {
+		sw_autofree char *o =
+			sw_asprintf("%s=%s", m->driver_opts[k]->key, m->driver_opts[k]->value);
+
+		options = sw_strv_add(options, o);
+	}
+	rc = vol_use(p->volumes, name, options, p->spec->id, &path, err);
+	sw_strv_free(options);
 	if (rc == 0 && !m->no_copy && *m->subpath == 0 && vol_is_empty(path))
 		rc = fill_volume(p, overlay, path, m->target, err);
 	if (rc == 0 && *m->subpath != 0) {
@@ -237,8 +254,11 @@ static int volume_mount(const struct rt_prepare *p, const char *overlay, const P
 			rc = sw_fail(err, SW_ENOTFOUND, "volume %s has no folder %s", name,
 				     m->subpath);
 	}
-	if (rc == 0)
-		add_bind(b, take_ptr(&path), m->target, m->read_only, NULL);
+	if (rc == 0) {
+		bool read_only = m->read_only || shows_read_only(path);
+
+		add_bind(b, take_ptr(&path), m->target, read_only, NULL);
+	}
 	free(path);
 	return rc;
 }

@@ -1,24 +1,29 @@
 #include "runtime/volume/volume.h"
 
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strmap.h"
+#include "runtime/volume/options.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
 struct vol_store {
 	char *dir;
-	pthread_mutex_t lock;
-	struct sw_strmap uses; /* "USER\tNAME" -> itself */
+	pthread_mutex_t lock;     /* never held while a server is waited for */
+	pthread_mutex_t mounting; /* one at a time, so that none is mounted twice */
+	struct sw_strmap uses;    /* "USER\tNAME" -> itself */
 };
 
-enum { DEPTH_MAX = 256 };
+enum { DEPTH_MAX = 256, OPTIONS_MAX = 16384 };
 
 bool vol_name_ok(const char *s)
 {
@@ -39,6 +44,7 @@ int vol_open(const char *dir, struct vol_store **ret, struct sw_error *err)
 	s = sw_new(struct vol_store);
 	s->dir = sw_strdup(dir);
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->mounting, NULL);
 	*ret = s;
 	return 0;
 }
@@ -48,30 +54,169 @@ void vol_close(struct vol_store *s)
 	if (s == NULL)
 		return;
 	sw_strmap_fini(&s->uses, NULL);
+	pthread_mutex_destroy(&s->mounting);
 	pthread_mutex_destroy(&s->lock);
 	free(s->dir);
 	free(s);
 }
 
-int vol_use(struct vol_store *s, const char *name, const char *user, char **ret_path,
-	    struct sw_error *err)
+/* ---- what the driver was told ---- */
+
+static char *joined(char *const *options)
 {
-	sw_autofree char *path = NULL, *key = NULL;
+	struct sw_buf b = SW_BUF_INIT(OPTIONS_MAX);
+	char *text;
+
+	for (; options != NULL && *options != NULL; options++)
+		sw_buf_addf(&b, "%s\n", *options);
+	text = sw_strdup(sw_buf_str(&b));
+	sw_buf_fini(&b);
+	return text;
+}
+
+/* *ret: "type=nfs\n…", or "" for a plain folder. */
+static int options_of(const char *dir, char **ret, struct sw_error *err)
+{
+	sw_autofree char *path = sw_asprintf("%s/options", dir);
+
+	if (sw_path_exists(path))
+		return sw_read_file(path, OPTIONS_MAX, ret, NULL, err);
+	*ret = sw_strdup("");
+	return 0;
+}
+
+/* Another wish for a volume that exists is refused: it would be silently without effect. */
+static int settle_options(const char *dir, const char *name, char *const *options, char **ret,
+			  struct sw_error *err)
+{
+	sw_autofree char *path = sw_asprintf("%s/options", dir), *wanted = joined(options);
+	sw_autofree char *data = sw_asprintf("%s/_data", dir);
+	bool is_new = !sw_path_exists(data);
+	int rc = vol_options_check(options, err);
+
+	if (rc == 0 && is_new && *wanted != 0)
+		rc = sw_mkdir_p(dir, 0755, err);
+	if (rc == 0 && is_new && *wanted != 0)
+		rc = sw_write_file(path, wanted, strlen(wanted), 0600, err);
+	if (rc == 0)
+		rc = sw_mkdir_p(data, 0755, err);
+	if (rc == 0)
+		rc = options_of(dir, ret, err);
+	if (rc == 0 && *wanted != 0 && !sw_streq(wanted, *ret))
+		rc = sw_fail(err, SW_EPRECOND,
+			     "volume %s was made with %s driver options on this node: remove it "
+			     "first, or give the new one another name",
+			     name, **ret != 0 ? "other" : "no");
+	return rc;
+}
+
+/* Of the kernel's list: a bind within one file system shows in nothing else. */
+static bool is_mounted(const char *path)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+	char *line = NULL;
+	size_t n = 0;
+
+	if (f == NULL)
+		return true; /* nothing is mounted twice, and nothing removed */
+	while (!found && getline(&line, &n, f) > 0) {
+		char *save = NULL, *field = strtok_r(line, " ", &save);
+
+		for (int i = 0; field != NULL && i < 4; i++)
+			field = strtok_r(NULL, " ", &save);
+		found = field != NULL && sw_streq(field, path);
+	}
+	free(line);
+	fclose(f);
+	return found;
+}
+
+static int mount_options(const char *name, const char *text, const char *path, struct sw_error *err)
+{
+	char **options;
+	struct sw_error why;
+	int rc;
+
+	if (is_mounted(path))
+		return 0;
+	options = sw_strv_split(text, '\n');
+	for (size_t n = sw_strv_len(options); n > 0 && *options[n - 1] == 0; n--) {
+		free(options[n - 1]);
+		options[n - 1] = NULL;
+	}
+	rc = vol_options_mount(options, path, &why);
+	sw_strv_free(options);
+	return rc != 0 ? sw_fail(err, why.code, "volume %s: %s", name, why.msg) : 0;
+}
+
+/* ---- uses ---- */
+
+static const char *name_in(const char *use)
+{
+	return strchr(use, '\t') + 1;
+}
+
+static const char *user_of(const struct vol_store *s, const char *name)
+{
+	for (size_t i = 0; i < s->uses.n; i++)
+		if (sw_streq(name_in(s->uses.e[i].key), name))
+			return s->uses.e[i].key;
+	return NULL;
+}
+
+/* A busy one goes when the last who has it open does. */
+static void unmount(const struct vol_store *s, const char *name)
+{
+	sw_autofree char *path = sw_asprintf("%s/%s/_data", s->dir, name);
+
+	if (user_of(s, name) == NULL)
+		while (is_mounted(path) && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+			;
+}
+
+static void drop_use(struct vol_store *s, const char *key)
+{
+	sw_autofree char *own = sw_strdup(key);
+
+	sw_strmap_remove(&s->uses, own);
+	unmount(s, name_in(own));
+}
+
+int vol_use(struct vol_store *s, const char *name, char *const *options, const char *user,
+	    char **ret_path, struct sw_error *err)
+{
+	sw_autofree char *dir = NULL, *path = NULL, *key = NULL, *text = NULL;
 	int rc;
 
 	if (!vol_name_ok(name))
 		return sw_fail(err, SW_EINVAL, "volume name \"%s\": letters, digits, _ . - only",
 			       name);
-	path = sw_asprintf("%s/%s/_data", s->dir, name);
+	dir = sw_asprintf("%s/%s", s->dir, name);
+	path = sw_asprintf("%s/_data", dir);
 	key = sw_asprintf("%s\t%s", user, name);
 	pthread_mutex_lock(&s->lock);
-	rc = sw_mkdir_p(path, 0755, err);
+	rc = settle_options(dir, name, options, &text, err);
 	if (rc == 0)
 		sw_strmap_set(&s->uses, key, s);
 	pthread_mutex_unlock(&s->lock);
+	if (rc == 0 && *text != 0) {
+		pthread_mutex_lock(&s->mounting);
+		rc = mount_options(name, text, path, err);
+		pthread_mutex_unlock(&s->mounting);
+	}
 	if (rc == 0)
 		*ret_path = take_ptr(&path);
 	return rc;
+}
+
+void vol_hold(struct vol_store *s, const char *name, const char *user)
+{
+	sw_autofree char *key = sw_asprintf("%s\t%s", user, name);
+
+	pthread_mutex_lock(&s->lock);
+	sw_strmap_set(&s->uses, key, s);
+	pthread_mutex_unlock(&s->lock);
 }
 
 void vol_release(struct vol_store *s, const char *user)
@@ -80,11 +225,8 @@ void vol_release(struct vol_store *s, const char *user)
 
 	pthread_mutex_lock(&s->lock);
 	for (size_t i = s->uses.n; i-- > 0;)
-		if (strncmp(s->uses.e[i].key, user, n) == 0 && s->uses.e[i].key[n] == '\t') {
-			sw_autofree char *key = sw_strdup(s->uses.e[i].key);
-
-			sw_strmap_remove(&s->uses, key);
-		}
+		if (strncmp(s->uses.e[i].key, user, n) == 0 && s->uses.e[i].key[n] == '\t')
+			drop_use(s, s->uses.e[i].key);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -218,22 +360,26 @@ int vol_list(struct vol_store *s, char ***ret, struct sw_error *err)
 
 int vol_remove(struct vol_store *s, const char *name, struct sw_error *err)
 {
-	sw_autofree char *path = NULL;
+	sw_autofree char *path = NULL, *data = NULL;
+	const char *use;
 	int rc = 0;
 
 	if (!vol_name_ok(name))
 		return sw_fail(err, SW_EINVAL, "volume name \"%s\" is not valid", name);
 	path = sw_asprintf("%s/%s", s->dir, name);
+	data = sw_asprintf("%s/_data", path);
 	pthread_mutex_lock(&s->lock);
-	for (size_t i = 0; rc == 0 && i < s->uses.n; i++) {
-		const char *tab = strchr(s->uses.e[i].key, '\t');
-
-		if (sw_streq(tab + 1, name))
-			rc = sw_fail(err, SW_EPRECOND, "volume %s is used by container %.*s", name,
-				     (int)(tab - s->uses.e[i].key), s->uses.e[i].key);
-	}
-	if (rc == 0 && !sw_path_exists(path))
+	use = user_of(s, name);
+	if (use != NULL)
+		rc = sw_fail(err, SW_EPRECOND, "volume %s is used by container %.*s", name,
+			     (int)strcspn(use, "\t"), use);
+	else if (!sw_path_exists(path))
 		rc = sw_fail(err, SW_ENOTFOUND, "no volume %s on this node", name);
+	else
+		unmount(s, name);
+	/* What a mount shows is not ours to remove. */
+	if (rc == 0 && is_mounted(data))
+		rc = sw_fail(err, SW_EPRECOND, "volume %s: %s can't be unmounted", name, data);
 	if (rc == 0)
 		rc = sw_remove_tree(path, err);
 	pthread_mutex_unlock(&s->lock);
