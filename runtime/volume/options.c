@@ -150,8 +150,9 @@ static int do_mount(const struct plan *p, const char *path, const char *data, st
 	if (bind && !S_ISDIR(st.st_mode))
 		return sw_fail(err, SW_EINVAL, "device %s is not a folder", p->device);
 	if (mount(p->device, path, bind ? NULL : p->type, p->flags, bind ? NULL : data) < 0)
-		return sw_fail_sys(err, errno, "mount %s as type %s, options \"%s\"", p->device,
-				   bind ? "bind" : p->type, data);
+		/* Without the options: a password may be among them. */
+		return sw_fail_sys(err, errno, "mount %s as type %s", p->device,
+				   bind ? "bind" : p->type);
 	/* A bind takes its flags in a second step only. */
 	if (bind && (p->flags & ~(unsigned long)(MS_BIND | MS_REC)) != 0 &&
 	    mount(NULL, path, NULL, (p->flags & ~(unsigned long)MS_REC) | MS_REMOUNT, NULL) < 0) {
