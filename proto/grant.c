@@ -87,17 +87,16 @@ const char *grant_missing(const Pb__ContainerSpec *c, char *const *given, size_t
 int grant_check(const char *text, struct sw_error *err)
 {
 	struct sw_buf known = SW_BUF_INIT(512);
-	int rc;
+	bool found = sw_streq(text, devices) || sw_after(text, "devices=/") != NULL;
+	int rc = 0;
 
 	for (size_t i = 0; i < SW_COUNT(grants); i++) {
-		if (sw_streq(text, grants[i].word))
-			return 0;
+		found |= sw_streq(text, grants[i].word);
 		sw_buf_addf(&known, "%s, ", grants[i].word);
 	}
-	if (sw_streq(text, devices) || sw_after(text, "devices=/") != NULL)
-		return 0;
-	rc = sw_fail(err, SW_EINVAL, "allow \"%.80s\": wanted %s%s or devices=/PATTERN", text,
-		     sw_buf_str(&known), devices);
+	if (!found)
+		rc = sw_fail(err, SW_EINVAL, "allow \"%.80s\": wanted %s%s or devices=/PATTERN", text,
+			     sw_buf_str(&known), devices);
 	sw_buf_fini(&known);
 	return rc;
 }
