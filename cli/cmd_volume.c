@@ -82,8 +82,8 @@ static json_t *row_of(const char *name, const struct volume *v)
 {
 	const char *driver = v->spec != NULL && *v->spec->driver != 0 ? v->spec->driver : "local";
 	json_t *row = json_pack("{sssssssssoso}", "ID", name, "Driver", driver, "Name", name,
-				"Dangling", v->users == NULL ? "true" : "false", "Nodes",
-				words(v->nodes), "UsedBy", words(v->users));
+				"Dangling", v->nodes != NULL && v->users == NULL ? "true" : "false",
+				"Nodes", words(v->nodes), "UsedBy", words(v->users));
 
 	json_object_set_new(row, "LabelMap",
 			    v->spec != NULL ? cmd_labels(v->spec->labels, v->spec->n_labels)

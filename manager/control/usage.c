@@ -30,7 +30,7 @@ struct ask {
 	Pb__UsageReply *reply;
 	const struct rpc_method *method; /* of the agents */
 	const ProtobufCMessage *request; /* until all are asked */
-	int64_t wait_ms;
+	uint64_t wait_ms;
 	size_t pending;
 };
 
@@ -100,7 +100,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 }
 
 static void ask_all(struct control *c, struct rpc_stream *s, const struct rpc_method *method,
-		    const ProtobufCMessage *m, int64_t wait_ms)
+		    const ProtobufCMessage *m, uint64_t wait_ms)
 {
 	static const struct rpc_stream_ops ops = {.on_end = on_end};
 	struct ask *a = sw_new(struct ask);

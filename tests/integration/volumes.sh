@@ -116,6 +116,7 @@ check "an undefined volume" says 'undefined volume "nowhere"' ctl n1 stack deplo
 check "the first still run" runs n1 s_web 1
 
 echo "== removed"
+ctl n1 service rm other device option fs gone sub >/dev/null
 check "scaled to none" ctl n1 service scale s_web=0
 check "its tasks are gone" within 20 is "" ctl n1 volume ls --filter name=s_plain --format '{{.UsedBy}}'
 check "a volume that the service asks for stays" says 'volume s_plain is in use by service s_web' ctl n1 volume rm s_plain
@@ -126,7 +127,6 @@ check "prune leaves it while it is used" is "" ctl n1 volume prune
 check "its service goes" ctl n1 service rm nameless
 check "prune removes it" within 20 says "$anon" ctl n1 volume prune
 check "and nothing else" is kept cat "$(data n2 s_plain)/mine"
-ctl n1 service rm other device option fs gone sub >/dev/null
 check "stack rm" ctl n1 stack rm s
 check "a bind is removed" within 20 is s_bound ctl n1 volume rm s_bound
 check "what it showed is not" is deep cat "$work/srv/sub/file"
