@@ -104,6 +104,10 @@ check "an option that is none" no option 'type=volume,source=d2,target=/x,volume
 check "is named too" within 20 rejected option 'driver option "colour=red": the local driver knows'
 check "a file system that is none" no fs 'type=volume,source=d3,target=/x,volume-opt=type=nosuchfs,volume-opt=device=/dev/x'
 check "... with what was tried" within 20 rejected fs 'volume d3: mount /dev/x as type nosuchfs'
+check "a server by its name" no nfs 'type=volume,source=d5,target=/x,volume-opt=type=nfs,volume-opt=device=:/data,"volume-opt=o=addr=localhost,nfsvers=4"'
+check "is resolved for the kernel" within 60 rejected nfs 'volume d5: mount :/data as type nfs, options "addr=(127.0.0.1|::1),nfsvers=4"'
+check "one with a password" no cifs 'type=volume,source=d6,target=/x,volume-opt=type=cifs,volume-opt=device=//localhost/share,"volume-opt=o=username=u,password=hunter2"'
+check "... is not shown" within 60 rejected cifs 'options "username=u,password=\*\*\*,ip=(127.0.0.1|::1)"'
 check "other options for one that exists" no other 'type=volume,source=s_bound,target=/x,volume-opt=type=tmpfs'
 check "are not ignored" within 20 rejected other 'volume s_bound was made with other driver options'
 check "a subpath that is not there" no sub 'type=volume,source=s_plain,target=/x,volume-subpath=nope'
@@ -116,7 +120,7 @@ check "an undefined volume" says 'undefined volume "nowhere"' ctl n1 stack deplo
 check "the first still run" runs n1 s_web 1
 
 echo "== removed"
-ctl n1 service rm other device option fs gone sub >/dev/null
+ctl n1 service rm other device option fs gone sub nfs cifs >/dev/null
 check "scaled to none" ctl n1 service scale s_web=0
 check "its tasks are gone" within 20 is "" ctl n1 volume ls --filter name=s_plain --format '{{.UsedBy}}'
 check "a volume that the service asks for stays" says 'volume s_plain is in use by service s_web' ctl n1 volume rm s_plain
