@@ -140,21 +140,6 @@ static int plan_data(struct plan *p, const char *o, struct sw_error *err)
 	return rc;
 }
 
-/* As an error may show it: a password is nobody's to read. */
-static char *shown(const char *data)
-{
-	char **list = sw_strv_split(data, ','), *text;
-	struct sw_buf b = SW_BUF_INIT(DATA_MAX);
-
-	for (size_t i = 0; list[i] != NULL; i++)
-		sw_buf_addf(&b, "%s%s", i > 0 ? "," : "",
-			    sw_after(list[i], "pass") != NULL ? "password=***" : list[i]);
-	text = sw_strdup(sw_buf_str(&b));
-	sw_buf_fini(&b);
-	sw_strv_free(list);
-	return text;
-}
-
 static int do_mount(const struct plan *p, const char *path, const char *data, struct sw_error *err)
 {
 	bool bind = (p->flags & MS_BIND) != 0;
@@ -164,13 +149,10 @@ static int do_mount(const struct plan *p, const char *path, const char *data, st
 		return sw_fail(err, SW_EINVAL, "device %s does not exist on this node", p->device);
 	if (bind && !S_ISDIR(st.st_mode))
 		return sw_fail(err, SW_EINVAL, "device %s is not a folder", p->device);
-	if (mount(p->device, path, bind ? NULL : p->type, p->flags, bind ? NULL : data) < 0) {
-		int e = errno;
-		sw_autofree char *options = shown(data);
-
-		return sw_fail_sys(err, e, "mount %s as type %s, options \"%s\"", p->device,
-				   bind ? "bind" : p->type, options);
-	}
+	if (mount(p->device, path, bind ? NULL : p->type, p->flags, bind ? NULL : data) < 0)
+		/* Without the options: a password may be among them. */
+		return sw_fail_sys(err, errno, "mount %s as type %s", p->device,
+				   bind ? "bind" : p->type);
 	/* A bind takes its flags in a second step only. */
 	if (bind && (p->flags & ~(unsigned long)(MS_BIND | MS_REC)) != 0 &&
 	    mount(NULL, path, NULL, (p->flags & ~(unsigned long)MS_REC) | MS_REMOUNT, NULL) < 0) {
