@@ -215,6 +215,9 @@ void renew_stop(struct agent *a);
 /* logs.c */
 void logs_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
+/* volumes.c */
+void volumes_on_volumes(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
 /* usage.c */
 void usage_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 

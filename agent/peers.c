@@ -680,6 +680,8 @@ static const struct rpc_method manager_methods[] = {
 	 RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false, logs_on_logs},
 	{"/swarm.v1.Peer/Usage", &pb__usage_request__descriptor, &pb__node_usage__descriptor,
 	 RPC_UNARY, RPC_ROLE_MANAGER, false, usage_on_usage},
+	{"/swarm.v1.Peer/Volumes", &pb__volumes_request__descriptor, &pb__node_usage__descriptor,
+	 RPC_UNARY, RPC_ROLE_MANAGER, false, volumes_on_volumes},
 	{0},
 };
 

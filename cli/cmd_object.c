@@ -1,6 +1,7 @@
 /*
- * What networks, secrets, configs, volumes (and, to look at, services, nodes and tasks) have in common:
- * create, ls, inspect, rm; and events. The command's first word says which kind: one row each.
+ * What networks, secrets, configs, volumes (and, to look at, services, nodes and tasks) have in
+ * common: create, ls, inspect, rm; and events. The command's first word says which kind: one row
+ * each.
  */
 #include "cli/cmd.h"
 
@@ -30,11 +31,10 @@ struct kind {
 };
 
 static const char *const network_headers[] = {"ID", "NETWORK ID", NULL};
-static const char *const volume_headers[] = {"Name", "VOLUME NAME", NULL};
 static const char *const created_headers[] = {"CreatedAt", "CREATED", "UpdatedAt", "UPDATED", NULL};
 
-static const char *const registry_headers[] = {"Name", "REGISTRY", "CreatedAt", "CREATED",
-					       "UpdatedAt", "UPDATED", NULL};
+static const char *const registry_headers[] = {"Name",      "REGISTRY", "CreatedAt", "CREATED",
+					       "UpdatedAt", "UPDATED",  NULL};
 
 static const struct kind kinds[] = {
 	{"network", PB__KIND__KIND_NETWORK, METHOD_NetworkCreate, METHOD_NetworkRemove,
@@ -43,8 +43,8 @@ static const struct kind kinds[] = {
 	 "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers},
 	{"config", PB__KIND__KIND_CONFIG, METHOD_ConfigCreate, METHOD_ConfigRemove,
 	 "table {{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", created_headers},
-	{"volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_VolumeRemove,
-	 "table {{.Driver}}\t{{.Name}}", volume_headers},
+	{"volume", PB__KIND__KIND_VOLUME, METHOD_VolumeCreate, METHOD_NR, NULL,
+	 NULL}, /* cmd_volume.c */
 	{"registry", PB__KIND__KIND_REGISTRY, METHOD_NR, METHOD_RegistryRemove,
 	 "table {{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", registry_headers},
 	{"service", PB__KIND__KIND_SERVICE, METHOD_NR, METHOD_ServiceRemove, NULL, NULL},
@@ -88,15 +88,8 @@ static json_t *row_of(const struct cli *cli, Pb__Kind kind, const ProtobufCMessa
 		labels = cmd_labels(((const Pb__Config *)o)->spec->labels,
 				    ((const Pb__Config *)o)->spec->n_labels);
 		break;
-	case PB__KIND__KIND_REGISTRY:
-		name = ((const Pb__Registry *)o)->spec->name;
-		break;
 	default:
-		name = ((const Pb__Volume *)o)->spec->name;
-		driver = ((const Pb__Volume *)o)->spec->driver;
-		driver = driver[0] != 0 ? driver : "local";
-		labels = cmd_labels(((const Pb__Volume *)o)->spec->labels,
-				    ((const Pb__Volume *)o)->spec->n_labels);
+		name = ((const Pb__Registry *)o)->spec->name;
 	}
 	human_ago(x->created_ms, sw_wall_ms(), created);
 	human_ago(x->updated_ms, sw_wall_ms(), updated);

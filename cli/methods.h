@@ -38,6 +38,7 @@
 	X(Copy, copy_request, copy_reply, RPC_BIDI)                            \
 	X(Forward, forward_request, forward_reply, RPC_BIDI)                   \
 	X(Usage, usage_request, usage_reply, RPC_UNARY)                        \
+	X(Volumes, volumes_request, usage_reply, RPC_UNARY)                    \
 	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY)       \
 	X(OperatorIssue, operator_issue_request, operator_issue_reply, RPC_UNARY)
 

@@ -17,9 +17,9 @@ static void move_of(struct control *c, struct store_tx *tx, const Pb__Service *s
 		const Pb__Task *t = store_task(c->env.store, ids[i]);
 		const struct store_head *node =
 			(const struct store_head *)store_node(c->env.store, t->node_id);
-		sw_autofree char *line = sw_asprintf(
-			"%s.%u (%s) from %s", s->spec->name, t->slot, sw_id(t->id).s,
-			node != NULL ? store_name_of(PB__KIND__KIND_NODE, node) : "?");
+		sw_autofree char *line =
+			sw_asprintf("%s.%u (%s) from %s", s->spec->name, t->slot, sw_id(t->id).s,
+				    node != NULL ? store_name_of(PB__KIND__KIND_NODE, node) : "?");
 
 		msg_add_str(&reply->moves, &reply->n_moves, line);
 		if (!dry)
@@ -31,7 +31,7 @@ CTL_BUILD(rebalance)
 {
 	const Pb__RebalanceRequest *r = (const Pb__RebalanceRequest *)m;
 	Pb__RebalanceReply *out = (Pb__RebalanceReply *)reply;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	const struct store_head *o;
 	int rc;
 

@@ -41,6 +41,12 @@ void ctl_close_agents(struct control *c);
 
 /* usage.c */
 void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_on_volumes(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* objects.c */
+/** SW_EPRECOND while a service asks for the volume of that name. */
+int ctl_refuse_mounted(const struct control *c, const char *volume,
+		       struct sw_error *err) SW_MUST_CHECK;
 
 /* read.c */
 void ctl_on_cluster_get(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

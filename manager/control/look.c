@@ -17,6 +17,8 @@ const struct rpc_method control_look_methods[] = {
 	 RPC_BIDI, OPERATOR, false, on_begin},
 	{"/swarm.v1.Control/Usage", &pb__usage_request__descriptor, &pb__usage_reply__descriptor,
 	 RPC_UNARY, OPERATOR, false, ctl_on_usage},
+	{"/swarm.v1.Control/Volumes", &pb__volumes_request__descriptor,
+	 &pb__usage_reply__descriptor, RPC_UNARY, OPERATOR, false, ctl_on_volumes},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
 	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, false, on_begin},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,

@@ -117,25 +117,32 @@ static bool mounts_volume(const Pb__Revision *r, const char *name)
 	return false;
 }
 
-CTL_BUILD(volume_remove)
+int ctl_refuse_mounted(const struct control *c, const char *volume, struct sw_error *err)
 {
-	const struct store_head *o;
 	struct store_iter it = {0};
-	int rc = store_find_ref(c->env.store, PB__KIND__KIND_VOLUME, ((const Pb__Ref *)m)->ref, &o,
-				err);
 
-	if (rc != 0)
-		return rc;
 	for (const struct store_head *r;
 	     (r = store_next(c->env.store, PB__KIND__KIND_REVISION, &it)) != NULL;) {
-		const char *name = store_name_of(PB__KIND__KIND_VOLUME, o);
 		const Pb__Service *s =
 			store_service(c->env.store, ((const Pb__Revision *)r)->service_id);
 
-		if (mounts_volume((const Pb__Revision *)r, name))
-			return sw_fail(err, SW_EPRECOND, "volume %s is in use by service %s", name,
-				       s != NULL ? s->spec->name : "?");
+		if (mounts_volume((const Pb__Revision *)r, volume))
+			return sw_fail(err, SW_EPRECOND, "volume %s is in use by service %s",
+				       volume, s != NULL ? s->spec->name : "?");
 	}
+	return 0;
+}
+
+CTL_BUILD(volume_remove)
+{
+	const struct store_head *o;
+	int rc = store_find_ref(c->env.store, PB__KIND__KIND_VOLUME, ((const Pb__Ref *)m)->ref, &o,
+				err);
+
+	if (rc == 0)
+		rc = ctl_refuse_mounted(c, store_name_of(PB__KIND__KIND_VOLUME, o), err);
+	if (rc != 0)
+		return rc;
 	((Pb__IdReply *)reply)->id = o->id;
 	store_tx_remove(tx, PB__KIND__KIND_VOLUME, o->id);
 	return 0;

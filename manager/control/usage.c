@@ -1,13 +1,14 @@
 /*
- * Control.Usage: every node's agent is asked at once, and what has come within ASK_MS is the
- * answer; of a node that did not answer it says why.
+ * Control.Usage and Control.Volumes: every node's agent is asked at once, and what has come within
+ * ASK_MS is the answer (REMOVE_MS where there is something to remove); of a node that did not
+ * answer it says why.
  */
 #include "manager/control/internal.h"
 
 #include "proto/look.pb-c.h"
 #include "proto/msg.h"
 
-enum { ASK_MS = 2000 };
+enum { ASK_MS = 2000, REMOVE_MS = 20000 };
 
 static const struct rpc_method usage_method = {
 	.path = "/swarm.v1.Peer/Usage",
@@ -16,10 +17,20 @@ static const struct rpc_method usage_method = {
 	.kind = RPC_UNARY,
 };
 
+static const struct rpc_method volumes_method = {
+	.path = "/swarm.v1.Peer/Volumes",
+	.in = &pb__volumes_request__descriptor,
+	.out = &pb__node_usage__descriptor,
+	.kind = RPC_UNARY,
+};
+
 struct ask {
 	struct control *c;
 	struct rpc_stream *s; /* NULL once the caller has gone */
 	Pb__UsageReply *reply;
+	const struct rpc_method *method; /* of the agents */
+	const ProtobufCMessage *request; /* until all are asked */
+	uint64_t wait_ms;
 	size_t pending;
 };
 
@@ -61,7 +72,6 @@ static void on_usage(const ProtobufCMessage *reply, const struct sw_error *statu
 
 static void ask_node(struct ask *a, const Pb__Node *n)
 {
-	Pb__UsageRequest q = PB__USAGE_REQUEST__INIT;
 	Pb__NodeUsage *u = sw_new(Pb__NodeUsage);
 	struct rpc_channel *agent;
 	struct sw_error err;
@@ -79,7 +89,7 @@ static void ask_node(struct ask *a, const Pb__Node *n)
 	k = sw_new(struct asked);
 	*k = (struct asked){a, a->reply->n_nodes - 1};
 	a->pending++;
-	rpc_unary(agent, &usage_method, &q.base, ASK_MS, on_usage, k);
+	rpc_unary(agent, a->method, a->request, a->wait_ms, on_usage, k);
 }
 
 static void on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
@@ -89,15 +99,17 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 	((struct ask *)arg)->s = NULL;
 }
 
-void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+static void ask_all(struct control *c, struct rpc_stream *s, const struct rpc_method *method,
+		    const ProtobufCMessage *m, uint64_t wait_ms)
 {
 	static const struct rpc_stream_ops ops = {.on_end = on_end};
-	struct control *c = arg;
 	struct ask *a = sw_new(struct ask);
 	struct store_iter it = {0};
 
-	(void)m;
 	a->c = c;
+	a->method = method;
+	a->request = m;
+	a->wait_ms = wait_ms;
 	a->s = s;
 	a->pending = 1; /* ourselves, until all are asked */
 	a->reply = sw_new(Pb__UsageReply);
@@ -108,4 +120,23 @@ void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	     (o = store_next(c->env.store, PB__KIND__KIND_NODE, &it)) != NULL;)
 		ask_node(a, (const Pb__Node *)o);
 	maybe_answer(a);
+}
+
+void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	ask_all(arg, s, &usage_method, m, ASK_MS);
+}
+
+void ctl_on_volumes(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	const Pb__VolumesRequest *r = (const Pb__VolumesRequest *)m;
+	struct control *c = arg;
+	struct sw_error err;
+
+	for (size_t i = 0; i < r->n_remove; i++)
+		if (ctl_refuse_mounted(c, r->remove[i], &err) != 0) {
+			rpc_stream_finish(s, &err);
+			return;
+		}
+	ask_all(c, s, &volumes_method, m, r->n_remove > 0 ? REMOVE_MS : ASK_MS);
 }

@@ -23,6 +23,8 @@ struct vol_store {
 	struct sw_strmap uses;    /* "USER\tNAME" -> itself */
 };
 
+#define GONE ".gone-" /* a removed one, until its files are gone too */
+
 enum { DEPTH_MAX = 256, OPTIONS_MAX = 16384 };
 
 bool vol_name_ok(const char *s)
@@ -34,6 +36,22 @@ bool vol_name_ok(const char *s)
 	return strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
 }
 
+/* What a stop in the middle of a removal has left. */
+static void finish_removals(const char *dir)
+{
+	DIR *d = opendir(dir);
+
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		sw_autofree char *path = sw_asprintf("%s/%s", dir, e->d_name);
+		struct sw_error ignored;
+
+		if (sw_after(e->d_name, GONE) != NULL)
+			(void)!sw_remove_tree(path, &ignored);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 int vol_open(const char *dir, struct vol_store **ret, struct sw_error *err)
 {
 	struct vol_store *s;
@@ -41,6 +59,7 @@ int vol_open(const char *dir, struct vol_store **ret, struct sw_error *err)
 
 	if (rc < 0)
 		return rc;
+	finish_removals(dir);
 	s = sw_new(struct vol_store);
 	s->dir = sw_strdup(dir);
 	pthread_mutex_init(&s->lock, NULL);
@@ -358,9 +377,25 @@ int vol_list(struct vol_store *s, char ***ret, struct sw_error *err)
 	return 0;
 }
 
+char **vol_users(struct vol_store *s, const char *name)
+{
+	char **users = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->uses.n; i++) {
+		const char *use = s->uses.e[i].key;
+		sw_autofree char *user = sw_strndup(use, strcspn(use, "\t"));
+
+		if (sw_streq(name_in(use), name))
+			users = sw_strv_add(users, user);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return users;
+}
+
 int vol_remove(struct vol_store *s, const char *name, struct sw_error *err)
 {
-	sw_autofree char *path = NULL, *data = NULL;
+	sw_autofree char *path = NULL, *data = NULL, *gone = NULL;
 	const char *use;
 	int rc = 0;
 
@@ -368,6 +403,7 @@ int vol_remove(struct vol_store *s, const char *name, struct sw_error *err)
 		return sw_fail(err, SW_EINVAL, "volume name \"%s\" is not valid", name);
 	path = sw_asprintf("%s/%s", s->dir, name);
 	data = sw_asprintf("%s/_data", path);
+	gone = sw_asprintf("%s/" GONE "XXXXXX", s->dir);
 	pthread_mutex_lock(&s->lock);
 	use = user_of(s, name);
 	if (use != NULL)
@@ -380,8 +416,11 @@ int vol_remove(struct vol_store *s, const char *name, struct sw_error *err)
 	/* What a mount shows is not ours to remove. */
 	if (rc == 0 && is_mounted(data))
 		rc = sw_fail(err, SW_EPRECOND, "volume %s: %s can't be unmounted", name, data);
-	if (rc == 0)
-		rc = sw_remove_tree(path, err);
+	if (rc == 0 && mkdtemp(gone) == NULL)
+		rc = sw_fail_sys(err, errno, "create %s", gone);
+	if (rc == 0 && rename(path, gone) < 0)
+		rc = sw_fail_sys(err, errno, "rename %s", path);
 	pthread_mutex_unlock(&s->lock);
-	return rc;
+	/* Much data takes long, and nobody is to wait for it under the lock. */
+	return rc == 0 ? sw_remove_tree(gone, err) : rc;
 }

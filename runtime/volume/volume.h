@@ -34,5 +34,7 @@ int vol_fill(const char *path, const char *from, struct sw_error *err) SW_MUST_C
 
 /** Names, sorted, NULL-terminated; *ret may be NULL for none. */
 int vol_list(struct vol_store *s, char ***ret, struct sw_error *err) SW_MUST_CHECK;
+/** Who uses it; NULL-terminated, or NULL for nobody. */
+char **vol_users(struct vol_store *s, const char *name);
 /** SW_EPRECOND while in use. */
 int vol_remove(struct vol_store *s, const char *name, struct sw_error *err) SW_MUST_CHECK;

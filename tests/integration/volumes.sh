@@ -82,7 +82,11 @@ check "data" writes_in s_web /etc/mine kept
 "$lab" kill n2 agent
 check "the agent starts again" "$lab" start n2
 check "a tmpfs is not mounted twice" is 1 sh -c "grep -c ' $(data n2 s_mem) ' /proc/$(cat "$run/n2/agent.pid" 2>/dev/null || echo self)/mountinfo"
-check "a volume that is used stays" says 'in use by service s_web' ctl n1 volume rm s_plain
+check "volume ls says where and who" is 's_bound n2 s_web.1' ctl n1 volume ls --filter name=s_bound --format '{{.Name}} {{.Nodes}} {{.UsedBy}}'
+check "also of a name that only the node knows" is 's_web-1 n2 s_web.1' ctl n1 volume ls --filter name=s_web-1 --format '{{.Name}} {{.Nodes}} {{.UsedBy}}'
+check "none of them is left alone" is "" ctl n1 volume ls --filter dangling=true -q
+check "a volume that only the node knows stays" says 'volume s_web-1 is used by task s_web.1 on node n2' ctl n1 volume rm s_web-1
+check "a volume that is used stays" says 'volume s_plain is used by task s_web.1 on node n2' ctl n1 volume rm s_plain
 check "stack rm" ctl n1 stack rm s
 check "data is kept" is kept cat "$(data n2 s_plain)/mine"
 check "the bind's too" is ours cat "$work/srv/new"
@@ -100,6 +104,11 @@ check "an option that is none" no option 'type=volume,source=d2,target=/x,volume
 check "is named too" within 20 rejected option 'driver option "colour=red": the local driver knows'
 check "a file system that is none" no fs 'type=volume,source=d3,target=/x,volume-opt=type=nosuchfs,volume-opt=device=/dev/x'
 check "... with what was tried" within 20 rejected fs 'volume d3: mount /dev/x as type nosuchfs'
+check "a server by its name" no nfs 'type=volume,source=d5,target=/x,volume-opt=type=nfs,volume-opt=device=:/data,"volume-opt=o=addr=localhost,nfsvers=4"'
+check "is refused where nothing answers, with what was tried" within 60 rejected nfs 'volume d5: mount :/data as type nfs'
+check "one with a password" no cifs 'type=volume,source=d6,target=/x,volume-opt=type=cifs,volume-opt=device=//localhost/share,"volume-opt=o=username=u,password=hunter2"'
+check "is refused too" within 60 rejected cifs 'volume d6: mount //localhost/share as type cifs'
+check "... and shows it to nobody" not says hunter2 ctl n1 service ps cifs --no-trunc --format '{{.CurrentState}} {{.Error}}'
 check "other options for one that exists" no other 'type=volume,source=s_bound,target=/x,volume-opt=type=tmpfs'
 check "are not ignored" within 20 rejected other 'volume s_bound was made with other driver options'
 check "a subpath that is not there" no sub 'type=volume,source=s_plain,target=/x,volume-subpath=nope'
@@ -110,4 +119,27 @@ services: { web: { image: busybox, volumes: [ "nowhere:/x" ] } }
 YML
 check "an undefined volume" says 'undefined volume "nowhere"' ctl n1 stack deploy -c "$work/bad.yml" b
 check "the first still run" runs n1 s_web 1
+
+echo "== removed"
+ctl n1 service rm other device option fs gone sub nfs cifs >/dev/null
+check "scaled to none" ctl n1 service scale s_web=0
+check "its tasks are gone" within 20 is "" ctl n1 volume ls --filter name=s_plain --format '{{.UsedBy}}'
+check "a volume that the service asks for stays" says 'volume s_plain is in use by service s_web' ctl n1 volume rm s_plain
+check "with its data" is kept cat "$(data n2 s_plain)/mine"
+check "without a name" ctl n1 service create --name nameless --constraint node.hostname==n2 --mount type=volume,target=/x busybox sleep 100000
+anon=$(ctl n1 volume ls --format '{{.Name}}' | grep '^anon-')
+check "prune leaves it while it is used" is "" ctl n1 volume prune
+check "its service goes" ctl n1 service rm nameless
+check "prune removes it" within 20 says "$anon" ctl n1 volume prune
+check "and nothing else" is kept cat "$(data n2 s_plain)/mine"
+check "stack rm" ctl n1 stack rm s
+check "a bind is removed" within 20 is s_bound ctl n1 volume rm s_bound
+check "what it showed is not" is deep cat "$work/srv/sub/file"
+check "one with data" is s_plain ctl n1 volume rm s_plain
+check "... is gone" not test -e "$(data n2 s_plain)"
+check "nor does the cluster know it" is "" ctl n1 volume ls --filter name=s_plain -q
+check "one that is not there" says 's_plain' not ctl n1 volume rm s_plain
+"$lab" kill n2 all
+check "a dead node is named" within 30 says 'node n2 is down' ctl n1 volume ls
+check "and the rest is told" says s_mem ctl n1 volume ls
 finish
