@@ -13,8 +13,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,6 +29,7 @@ struct child {
 	struct agent *a;
 	pid_t pid; /* 0 = not running */
 	int pidfd;
+	int status; /* of the one that ended, as a shell says it; -1 = not ours to know */
 	uv_poll_t poll;
 	bool polling, wanted;
 	bool stopping; /* asked to end; until it has, nothing is started */
@@ -74,7 +77,8 @@ static void ended(struct child *c)
 	} else if (c->wanted) {
 		if (sw_mono_ms() - c->started_ms > STABLE_MS)
 			sw_backoff_reset(&c->backoff);
-		sw_warn("manager ended: starting it again");
+		/* 126: its user can't be taken on; 127: it can't be run */
+		sw_warn("manager ended: starting it again", SW_INT("status", c->status));
 		sw_timer_set(&c->retry, sw_backoff_next(&c->backoff, &c->a->rand));
 	}
 	c->stopping = false;
@@ -99,7 +103,9 @@ static void on_pidfd(uv_poll_t *p, int status, int events)
 	(void)status;
 	(void)events;
 	/* Not our child when it was taken over: then somebody else reaps it. */
-	waitpid(c->pid, &st, WNOHANG);
+	c->status = waitpid(c->pid, &st, WNOHANG) != c->pid ? -1
+		    : WIFEXITED(st)                         ? WEXITSTATUS(st)
+							    : 128 + WTERMSIG(st);
 	c->polling = false;
 	uv_close((uv_handle_t *)p, on_poll_closed);
 }
@@ -120,14 +126,20 @@ static bool watch(struct child *c, pid_t pid)
 
 /* ---- taking over ---- */
 
+/* By its file: the name that the kernel shows is that of a descriptor at first. */
 static bool is_managerd(pid_t pid)
 {
-	sw_autofree char *path = sw_asprintf("/proc/%d/comm", (int)pid);
-	sw_autofree char *comm = NULL;
+	sw_autofree char *path = sw_asprintf("/proc/%d/exe", (int)pid);
+	char exe[PATH_MAX];
+	ssize_t n = readlink(path, exe, sizeof exe - 1);
+	const char *name;
 
-	/* comm holds 15 characters */
-	return sw_read_file(path, 64, &comm, NULL, NULL) == 0 &&
-	       strncmp(comm, "swarm-managerd", 14) == 0;
+	if (n <= 0)
+		return false;
+	exe[n] = 0;
+	name = strrchr(exe, '/');
+	/* An upgrade may have replaced it: then " (deleted)" follows. */
+	return name != NULL && sw_after(name, "/swarm-managerd") != NULL;
 }
 
 static bool take_over(struct child *c)
@@ -197,9 +209,14 @@ static char **arguments(struct child *c)
 static pid_t spawn(struct child *c, char **argv)
 {
 	const struct agent *a = c->a;
+	/* Opened by root: the manager's user may not be able to go where it lies, as into a home.
+	 */
+	sw_autoclose int program = open(argv[0], O_PATH | O_CLOEXEC);
 	sigset_t none;
 	pid_t pid;
 
+	if (program < 0)
+		return -1;
 	sigemptyset(&none);
 	pid = fork();
 	if (pid != 0)
@@ -211,7 +228,7 @@ static pid_t spawn(struct child *c, char **argv)
 				    setresuid(a->manager_uid, a->manager_uid, a->manager_uid) < 0))
 		_exit(126);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	execv(argv[0], argv);
+	fexecve(program, argv, environ);
 	_exit(127);
 }
 
@@ -245,7 +262,8 @@ static void start(struct child *c)
 	sw_strv_free(argv);
 	c->started_ms = sw_mono_ms();
 	if (pid < 0 || !watch(c, pid)) {
-		sw_err("manager can't be started", SW_STR("program", c->a->o.managerd));
+		sw_err("manager can't be started", SW_STR("program", c->a->o.managerd),
+		       SW_STR("error", strerror(errno)));
 		sw_timer_set(&c->retry, sw_backoff_next(&c->backoff, &c->a->rand));
 		return;
 	}

@@ -7,6 +7,7 @@
 #include "base/str.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 
 struct program {
 	uv_loop_t loop;
@@ -91,6 +92,8 @@ int main(int argc, char **argv)
 	};
 	struct sw_error err = {0};
 
+	/* Run by a descriptor, it would show that one's number. */
+	prctl(PR_SET_NAME, "swarm-managerd");
 	if (sw_options_parse("swarm-managerd", options, argc, argv, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;

@@ -3,6 +3,12 @@
 set -uo pipefail
 LAB=${LAB:-ilaptop}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+# From a folder that only root can enter, as a home is; the manager's user is not root.
+. "$top/deploy/lib/common.sh"
+mkdir -m 700 "$work/programs"
+cp "$(build_programs)"/swarm* "$work/programs/"
+export SWARM_BIN=$work/programs
 start 2 1
 
 mkdir "$work/home" "$work/bin"
