@@ -7,6 +7,9 @@ registry= hugetlb=
 cleanup() {
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	umount "$d/st/run/files" 2>/dev/null || true
+	for c in /sys/fs/cgroup/*/swarm-rt-test /sys/fs/cgroup/swarm-rt-test; do
+		[ ! -d "$c" ] || find "$c" -depth -type d -exec rmdir {} + 2>/dev/null || true
+	done
 	[ -z "$hugetlb" ] || umount /sys/fs/cgroup/hugetlb || true
 	rm -rf --one-file-system "$d"
 }
