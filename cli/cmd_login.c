@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/registry_auth.h"
-#include "proto/image_host.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -17,16 +16,12 @@ enum { MAX_SECRET = 12 * 1024 };
 /* What an argument names: a host, or a URL of one. */
 static char *host_of(const struct cli *cli)
 {
-	const char *s = cli->n_args > 0 ? cli->args[0] : "docker.io";
-	sw_autofree char *image = NULL;
+	const char *s = cli->n_args > 0 ? cli->args[0] : "docker.io", *scheme = strstr(s, "://");
+	sw_autofree char *host = NULL;
 
-	for (const char *p; (p = strstr(s, "://")) != NULL;)
-		s = p + 3;
-	image = sw_asprintf("%.*s/x", (int)strcspn(s, "/"), s);
-	/* A name without a dot or port is meant as it is: image_host would take it for a user's. */
-	if (strpbrk(image, ".:") == NULL)
-		return sw_strndup(s, strcspn(s, "/"));
-	return image_host(image);
+	s = scheme != NULL ? scheme + 3 : s;
+	host = sw_strndup(s, strcspn(s, "/"));
+	return sw_streq(host, "index.docker.io") ? sw_strdup("docker.io") : take_ptr(&host);
 }
 
 /* One line, without what ends it. */
@@ -86,14 +81,9 @@ static void wipe(char *s)
 	free(s);
 }
 
-static char *any_image_of(const char *host)
-{
-	return sw_asprintf("%s/image", host);
-}
-
 CMD(login)
 {
-	sw_autofree char *host = host_of(cli), *image = any_image_of(host);
+	sw_autofree char *host = host_of(cli);
 	char *user, *password, *plain = NULL, *auth = NULL;
 	int rc = ask(cli, &user, &password, err);
 
@@ -103,7 +93,7 @@ CMD(login)
 		rc = registry_auth_keep(host, auth, err);
 	}
 	if (rc == 0 && cli_flag(cli, "cluster"))
-		rc = registry_auth_share(cli, &image, 1, err);
+		rc = registry_auth_share_host(cli, host, err);
 	if (rc == 0)
 		printf("Credentials of %s are kept; the registry is asked when they are first "
 		       "used\n",

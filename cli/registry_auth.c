@@ -222,16 +222,20 @@ int registry_auth_keep(const char *host, const char *auth, struct sw_error *err)
 
 /* ---- for the cluster ---- */
 
-static int share(struct client *c, const char *host, struct sw_error *err)
+int registry_auth_share_host(struct cli *cli, const char *host, struct sw_error *err)
 {
 	Pb__RegistrySetRequest q = PB__REGISTRY_SET_REQUEST__INIT;
 	Pb__RegistrySpec spec = PB__REGISTRY_SPEC__INIT;
 	sw_autofree char *auth = registry_auth_of(host);
 	Pb__IdReply *r = NULL;
+	struct client *c;
 	int rc;
 
 	if (auth == NULL)
 		return 0;
+	rc = cli_client(cli, &c, err);
+	if (rc != 0)
+		return rc;
 	spec.name = (char *)host;
 	spec.auth = auth;
 	q.spec = &spec;
@@ -244,8 +248,7 @@ static int share(struct client *c, const char *host, struct sw_error *err)
 int registry_auth_share(struct cli *cli, char *const *images, size_t n, struct sw_error *err)
 {
 	char **hosts = NULL;
-	struct client *c;
-	int rc = cli_client(cli, &c, err);
+	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		sw_autofree char *host = image_host(images[i]);
@@ -254,7 +257,7 @@ int registry_auth_share(struct cli *cli, char *const *images, size_t n, struct s
 			hosts = sw_strv_add(hosts, host);
 	}
 	for (size_t i = 0; rc == 0 && hosts != NULL && hosts[i] != NULL; i++)
-		rc = share(c, hosts[i], err);
+		rc = registry_auth_share_host(cli, hosts[i], err);
 	sw_strv_free(hosts);
 	return rc;
 }

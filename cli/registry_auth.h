@@ -15,6 +15,7 @@ char *registry_auth_of(const char *host);
 /** Keeps them in config.json, readable by this user only; auth NULL: forgets them. */
 int registry_auth_keep(const char *host, const char *auth, struct sw_error *err) SW_MUST_CHECK;
 
-/** Gives the cluster what there is for the registries of these images. */
+/** Gives the cluster what there is for the host, or for the registries of these images. */
+int registry_auth_share_host(struct cli *cli, const char *host, struct sw_error *err) SW_MUST_CHECK;
 int registry_auth_share(struct cli *cli, char *const *images, size_t n,
 			struct sw_error *err) SW_MUST_CHECK;
