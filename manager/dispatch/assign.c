@@ -150,8 +150,6 @@ uint64_t assign_next_node(const struct assign *a, uint64_t after)
 
 /* ---- events ---- */
 
-static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new);
-
 static void task_of_session(struct assign *a, uint64_t node, const Pb__Task *old,
 			    const Pb__Task *new)
 {
@@ -179,6 +177,31 @@ static void task_changed(struct assign *a, const Pb__Task *old, const Pb__Task *
 		task_of_session(a, new->node_id,
 				old != NULL && old->node_id == new->node_id ? old : NULL, new);
 	views_task(a, old, new);
+}
+
+static bool pulls_from(const Pb__Revision *r, const char *host)
+{
+	const Pb__ContainerSpec *c = r != NULL && r->task != NULL ? r->task->container : NULL;
+	sw_autofree char *own = c != NULL ? image_host(c->image) : NULL;
+
+	return own != NULL && sw_streq(own, host);
+}
+
+/* New credentials go to who pulls from there; those that were removed, to everybody. */
+static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new)
+{
+	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;) {
+		struct session *s = session_of(a, node);
+		struct omap_iter it = omap_begin(&s->revisions);
+		bool told = new == NULL;
+
+		while (!told && omap_next(&it) != NULL)
+			told = pulls_from(store_revision(a->store, it.key.a), new->spec->name);
+		if (told) {
+			omap_set(&s->logins, one(id), s);
+			session_wake(s);
+		}
+	}
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
@@ -268,14 +291,6 @@ static void add_files(struct session *s, Pb__Assignments *m, const Pb__Container
 	}
 }
 
-static bool pulls_from(const Pb__Revision *r, const char *host)
-{
-	const Pb__ContainerSpec *c = r != NULL && r->task != NULL ? r->task->container : NULL;
-	sw_autofree char *own = c != NULL ? image_host(c->image) : NULL;
-
-	return own != NULL && sw_streq(own, host);
-}
-
 static void add_login(struct session *s, const Pb__Revision *r)
 {
 	struct store_iter it = {0};
@@ -284,23 +299,6 @@ static void add_login(struct session *s, const Pb__Revision *r)
 	     (o = store_next(s->owner->store, PB__KIND__KIND_REGISTRY, &it)) != NULL;)
 		if (pulls_from(r, ((const Pb__Registry *)o)->spec->name))
 			omap_set(&s->logins, one(o->id), s);
-}
-
-/* New credentials go to who pulls from there; those that were removed, to everybody. */
-static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new)
-{
-	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;) {
-		struct session *s = session_of(a, node);
-		struct omap_iter it = omap_begin(&s->revisions);
-		bool told = new == NULL;
-
-		while (!told && omap_next(&it) != NULL)
-			told = pulls_from(store_revision(a->store, it.key.a), new->spec->name);
-		if (told) {
-			omap_set(&s->logins, one(id), s);
-			session_wake(s);
-		}
-	}
 }
 
 static void take_logins(struct session *s, Pb__Assignments *m)

@@ -190,6 +190,23 @@ static void one_that_is_full(void **state)
 		"wanted, 1024 of 1024 MiB free)");
 }
 
+static void one_that_does_not_allow_it(void **state)
+{
+	struct world *w = *state;
+
+	w->task->container->privileged = true;
+	says(w, "not allowed by the node's agent.conf (it has no \"allow = privileged\")");
+}
+
+static void one_that_allows_it(void **state)
+{
+	struct world *w = *state;
+
+	w->task->container->privileged = true;
+	msg_add_str(&w->node->description->allow, &w->node->description->n_allow, "privileged");
+	says(w, "fits");
+}
+
 static void one_with_another_label(void **state)
 {
 	struct world *w = *state;
@@ -262,6 +279,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_that_is_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_without_a_runtime, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_that_is_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_that_does_not_allow_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_that_allows_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_with_another_label, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_without_the_label, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_of_another_platform, setup, teardown),
