@@ -124,24 +124,24 @@ static bool send_belonging(const struct session *s)
 	return rpc_stream_send(s->stream, &m.base);
 }
 
+/* One at a time: what changes while a message waits comes as its latest state in the next one. That
+ * is asked for when this one has gone, since nothing wakes again before (assign_on_wake). */
 static void send_assignments(struct session *s)
 {
-	Pb__Assignments *a;
+	Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
 
-	while (rpc_stream_queued(s->stream) == 0 &&
-	       (a = assign_next(s->d->assign, s->node)) != NULL) {
-		Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
-		bool ok;
-
-		m.assignments = a;
-		ok = rpc_stream_send(s->stream, &m.base);
-		msg_free(&a->base);
-		if (!ok) {
-			/* What was taken is lost to the agent: it starts over. */
-			assign_attach(s->d->assign, s->node, 0);
-			return;
-		}
+	if (rpc_stream_queued(s->stream) > 0) {
+		rpc_stream_tell_empty(s->stream);
+		return;
 	}
+	m.assignments = assign_next(s->d->assign, s->node);
+	if (m.assignments == NULL)
+		return;
+	/* What was taken and not queued is lost to the agent: it starts over. */
+	if (!rpc_stream_send(s->stream, &m.base))
+		assign_attach(s->d->assign, s->node, 0);
+	msg_free(&m.assignments->base);
+	rpc_stream_tell_empty(s->stream);
 }
 
 static void session_write(struct session *s)

@@ -55,7 +55,8 @@ struct rpc_stream_ops {
 	void (*on_message)(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 	/** The other side has sent its last message. */
 	void (*on_half_close)(struct rpc_stream *s, void *arg);
-	/** The queue has room again after rpc_stream_send said it was full. */
+	/** The queue has room again after rpc_stream_send said it was full, or is empty after
+	 *  rpc_stream_tell_empty. */
 	void (*on_writable)(struct rpc_stream *s, void *arg);
 	/**
 	 * Exactly once, last. Client: the status of the call (code 0 = OK). Server: why it is over
@@ -102,6 +103,8 @@ bool rpc_stream_send(struct rpc_stream *s, const ProtobufCMessage *m) SW_MUST_CH
 bool rpc_stream_send_packed(struct rpc_stream *s, const void *p, size_t n) SW_MUST_CHECK;
 /** Bytes that wait in the queue. */
 size_t rpc_stream_queued(const struct rpc_stream *s);
+/** on_writable comes, once, when nothing waits in the queue any more; on a later turn if nothing does. */
+void rpc_stream_tell_empty(struct rpc_stream *s);
 /** Client: no more messages from us. */
 void rpc_stream_half_close(struct rpc_stream *s);
 /** Client: give up; on_end follows with SW_ECANCELED. Server: reset the stream. */
