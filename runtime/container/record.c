@@ -119,11 +119,11 @@ int rt_record_save(const char *dir, const struct rt_record *r, struct sw_error *
 {
 	sw_autofree char *path = sw_asprintf("%s/container.json", dir);
 	json_t *j = json_pack("{s:s*, s:s*, s:o, s:o, s:i, s:I, s:b, s:I, s:i, s:o*}", "image",
-			      r->image, "boot_id", r->boot_id, "labels", list(r->labels), "volumes", list(r->volumes), "stop_signal",
-			      r->stop_signal, "grace_ms", (json_int_t)r->grace_ms, "shared_mounts",
-			      r->shared_mounts, "log_max_size", (json_int_t)r->log_max_size,
-			      "log_max_files", r->log_max_files, "health",
-			      rt_health_save(&r->health));
+			      r->image, "boot_id", r->boot_id, "labels", list(r->labels), "volumes",
+			      list(r->volumes), "stop_signal", r->stop_signal, "grace_ms",
+			      (json_int_t)r->grace_ms, "shared_mounts", r->shared_mounts,
+			      "log_max_size", (json_int_t)r->log_max_size, "log_max_files",
+			      r->log_max_files, "health", rt_health_save(&r->health));
 	sw_autofree char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	json_decref(j);

@@ -1,4 +1,5 @@
-/** What a container's folder says: container.json, memory, pid, shim.pid, exit. All small and blocking. */
+/** What a container's folder says: container.json, memory, pid, shim.pid, exit. All small and
+ * blocking. */
 #pragma once
 
 #include "runtime/container/container.h"
