@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { AGAIN_MS = 10000, START_MS = 5000, START_POLL_MS = 50 };
+enum { AGAIN_MS = 10000, START_MS = 1000, START_POLL_MS = 50 };
 enum { CALL_MS = 30000, CONNECT_MS = 4000, PROBE_MS = 6000, MAX_OBJECTS = 4 << 20 };
 
 struct client {

@@ -349,6 +349,8 @@ static bool is_held(const Pb__Task *t)
 	       t->state == PB__TASK_STATE__TASK_RUNNING;
 }
 
+/* A task that had ended before it was told of is named, so that what is left of it stays, but uses
+ * no revision: an agent that does not know it keeps nothing for it. */
 static void add_task(struct session *s, Pb__Assignments *m, const Pb__Task *t)
 {
 	const struct store *st = s->owner->store;
@@ -369,10 +371,14 @@ static void add_task(struct session *s, Pb__Assignments *m, const Pb__Task *t)
 	if (node != NULL && node->description != NULL)
 		msg_set_str(&ta->node_hostname, node->description->hostname);
 	msg_add(&m->tasks, &m->n_tasks, ta);
-	if (omap_get(&s->sent, one(t->id)) == NULL) {
-		omap_set(&s->sent, one(t->id), (void *)(uintptr_t)t->revision_id);
-		revision_use(s, m, t->revision_id);
+	if (omap_get(&s->sent, one(t->id)) != NULL)
+		return;
+	if (task_is_dead(t)) {
+		omap_set(&s->sent, one(t->id), s);
+		return;
 	}
+	omap_set(&s->sent, one(t->id), (void *)(uintptr_t)t->revision_id);
+	revision_use(s, m, t->revision_id);
 }
 
 void add_id(uint64_t **vec, size_t *n, uint64_t id)
@@ -387,7 +393,8 @@ static void drop_task(struct session *s, Pb__Assignments *m, uint64_t id)
 
 	if (revision == NULL)
 		return;
-	revision_unuse(s, (uint64_t)(uintptr_t)revision);
+	if (revision != s)
+		revision_unuse(s, (uint64_t)(uintptr_t)revision);
 	add_id(&m->removed_tasks, &m->n_removed_tasks, id);
 }
 

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { PULLS = 1, OTHER, SERVICE, REVISION, TASK, REGISTRY };
+enum { PULLS = 1, OTHER, SERVICE, REVISION, TASK, NEXT, REGISTRY };
 
 struct world {
 	struct store *store;
@@ -175,6 +175,46 @@ static void and_are_taken_back(void **state)
 	is_told(w, PULLS, "-");
 }
 
+/* An agent keeps nothing for a task that had ended before it heard of it, so that counts as no use
+ * of the revision: the next task of it comes with it. */
+static void an_ended_task_brings_no_revision(void **state)
+{
+	struct world *w = *state;
+	struct store_tx *tx = store_tx_new(w->store, 1);
+	Pb__Task *t = store_tx_edit(tx, PB__KIND__KIND_TASK, TASK);
+	Pb__Assignments *m;
+
+	t->state = PB__TASK_STATE__TASK_FAILED;
+	t->desired = PB__TASK_STATE__TASK_SHUTDOWN;
+	commit(w, tx);
+	assign_attach(w->assign, PULLS, 0);
+	m = assign_next(w->assign, PULLS);
+	assert_int_equal(m->n_tasks, 1); /* its container, if there is one, stays */
+	assert_int_equal(m->n_revisions, 0);
+	msg_free(&m->base);
+
+	tx = store_tx_new(w->store, 1);
+	t = msg_clone_of(Pb__Task, store_task(w->store, TASK));
+	t->id = NEXT;
+	t->state = PB__TASK_STATE__TASK_ASSIGNED;
+	t->desired = PB__TASK_STATE__TASK_RUNNING;
+	store_tx_create(tx, PB__KIND__KIND_TASK, t);
+	commit(w, tx);
+	m = assign_next(w->assign, PULLS);
+	assert_int_equal(m->n_revisions, 1);
+	msg_free(&m->base);
+
+	/* The end of the first one takes nothing from the second. */
+	tx = store_tx_new(w->store, 1);
+	store_tx_remove(tx, PB__KIND__KIND_TASK, TASK);
+	commit(w, tx);
+	m = assign_next(w->assign, PULLS);
+	assert_int_equal(m->n_removed_tasks, 1);
+	msg_free(&m->base);
+	log_in(w, "one");
+	is_told(w, PULLS, "one");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +222,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_it_has_seen_is_no_hindrance, setup, teardown),
 		cmocka_unit_test_setup_teardown(credentials_go_to_who_pulls, setup, teardown),
 		cmocka_unit_test_setup_teardown(and_are_taken_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_ended_task_brings_no_revision, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

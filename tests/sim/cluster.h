@@ -1,0 +1,158 @@
+/** Whole clusters on virtual time: what there is, and the seams between the files that make it up.
+ *
+ * cluster_sim.c     the run: a cluster is founded, faults come, faults end
+ * cluster_manager.c managers with the real consensus core, store, passes and assignments
+ * cluster_agent.c   agents that pull slowly, crash and come back
+ * cluster_client.c  what operators do
+ * cluster_calm.c    what operators do while no host fails, when budgets are to be kept exactly
+ * cluster_check.c   what must always hold, and what must hold at the end */
+#pragma once
+
+#include "base/list.h"
+#include "base/omap.h"
+#include "manager/consensus/core.h"
+#include "manager/dispatch/assign.h"
+#include "manager/leader/leader.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_work.h"
+
+enum {
+	MANAGERS = 3,
+	AGENTS = 8,
+	FAULT_MS = 30000,
+	HEAL_MS = 60000,
+	MAX_INDEX = 60000,
+	MAX_SERVICES = 12,
+	REPORT_MS = 300,
+	WALL = 1000000, /* virtual wall clock at 0 */
+};
+
+struct pending { /* a proposal of this manager */
+	struct sw_list link;
+	uint64_t index, term;
+	void (*done)(void *arg, int rc);
+	void *arg;
+};
+
+struct manager {
+	struct world *w;
+	int at;
+	struct cons_core *core; /* NULL = down */
+	struct sim_disk *disk;
+	struct store *store;
+	struct store_watcher watcher;
+	struct leader *leader;
+	struct assign *assign;
+	struct sw_list pending;
+	bool leading, was_leading, taking;
+	uint8_t *snap;
+	size_t snap_n;
+};
+
+struct container { /* as an agent sees a task */
+	uint64_t id;
+	Pb__TaskState state, desired;
+	uint64_t next_ms;          /* when it moves on */
+	bool named;                /* by the last snapshot */
+	bool bad, job, slow, sick; /* what its image does (sim_work.h) */
+	uint64_t checked_ms;       /* when its health check has found out */
+};
+
+struct seen_endpoint { /* of another's task, as this node's kernel shows it */
+	bool ready;
+};
+
+struct pending_ack {
+	struct sw_list link;
+	uint64_t at, network, version;
+	struct omap endpoints; /* (task, 0) -> struct seen_endpoint: the changes */
+	bool snapshot;
+};
+
+struct agent {
+	struct world *w;
+	uint64_t node; /* id, from 1 */
+	int manager;   /* attached to, or -1 */
+	uint64_t attach_ms, report_ms;
+	struct omap tasks;
+	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
+	struct sw_list acks; /* views on their way into the kernel */
+	uint64_t seen;       /* version of the last assignments */
+	uint64_t blind_ms;   /* when some manager last held this node for not ready */
+	bool down, cut;
+};
+
+struct service { /* what the clients were told */
+	uint64_t id;
+	char name[32];
+	uint64_t replicas;            /* last acknowledged */
+	bool acked, removing, unsure; /* unsure: an answer was "maybe" */
+	bool was_bad;                 /* nothing of it ran when the calm began */
+	uint64_t least;               /* tasks that must run all the time while it is calm */
+};
+
+struct world {
+	struct sim sim;
+	struct sim_net net;
+	struct manager m[MANAGERS];
+	struct agent a[AGENTS];
+	struct service s[MAX_SERVICES];
+	size_t n_services;
+	uint64_t work[2];     /* a job, a scheduled one */
+	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
+	uint64_t digests[MAX_INDEX];
+	uint64_t applied, drained;
+	bool healing;
+	char bad[600];
+};
+
+static inline int64_t wall(const struct world *w)
+{
+	return (int64_t)w->sim.now + WALL;
+}
+
+static inline struct omap_key one(uint64_t a)
+{
+	return (struct omap_key){a, 0};
+}
+
+/** The first thing that is wrong is kept, with two numbers that say where; the run ends. */
+void world_fail(struct world *w, const char *what, uint64_t a, uint64_t b);
+void world_run(struct world *w, uint64_t ms, bool faults);
+/** Faults over: all that was acknowledged holds after a while. Then the calm (cluster_calm.c). */
+void world_heal(struct world *w);
+
+void manager_boot(struct manager *m);
+void manager_crash(struct manager *m);
+void manager_tick(struct manager *m);
+/** false = refused, `done` is not called. Otherwise it is, once: 0, SW_EUNKNOWN or why not. */
+bool manager_propose(struct manager *m, const struct store_tx *tx, void (*done)(void *arg, int rc),
+		     void *arg);
+/** For sim_net and sim_disk: `arg` is the world, the manager. */
+void manager_deliver(void *arg, int from, int to, const uint8_t *p, size_t n);
+void manager_written(void *arg, uint64_t seq);
+struct manager *leader_of(struct world *w);
+
+void agent_tick(struct agent *a);
+/** The host died: its containers with it. */
+void agent_die(struct agent *a);
+
+void clients_tick(struct world *w);
+/** A proposal's end, for manager_propose: `arg` is the service. */
+void client_done(void *arg, int rc);
+void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc, const char *image);
+const char *any_image(struct world *w);
+/** One that fails, says the image; it is to go back then. */
+bool is_hopeless(const char *image);
+
+/** A store watcher's on_change; `arg` is the manager. */
+void check_change(void *arg, const struct store_change *c, uint64_t index);
+void check_store(struct manager *m);
+void check_stop_order(const struct agent *a, const Pb__Task *t);
+void check_drop(const struct agent *a, const struct container *c);
+void check_end(struct world *w);
+bool is_updating(const Pb__Service *s);
+bool is_bad(const struct store *st, const Pb__Service *s);
+/** How many containers run for a service. */
+uint64_t running_of(struct world *w, const struct store *st, uint64_t service);
