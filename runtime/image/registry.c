@@ -197,14 +197,14 @@ static int use_certs(struct img_registry *r, const char *url, struct sw_error *e
 	return 0;
 }
 
-/* A failure of TLS says where certificates belong. */
+/* A failure of TLS says where certificates belong; asking again would not help. */
 static int no_answer(const struct call *c, const char *message, struct sw_error *err)
 {
 	const struct img_registry *r = c->r;
 
 	if (strcasestr(message, "certificate") == NULL || r->cert_dirs == NULL)
 		return sw_fail(err, SW_EUNAVAIL, "registry %s: %s", c->url, message);
-	return sw_fail(err, SW_EUNAVAIL,
+	return sw_fail(err, SW_EAUTH,
 		       "registry %s: %s; a CA of its own belongs in %s/%s/ca.crt, a certificate "
 		       "to show in client.cert and client.key there",
 		       c->url, message, r->cert_dirs[0], r->certs_host);
