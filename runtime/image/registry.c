@@ -2,6 +2,7 @@
 
 #include "base/backoff.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -90,6 +91,14 @@ void img_registry_call_fini(struct call *c)
 	free(c->got_range);
 }
 
+/* Seconds to a date of HTTP; 0 = it is past, or none. */
+static int64_t until(const char *date)
+{
+	int64_t at = curl_getdate(date, NULL), now = sw_wall_ms() / 1000;
+
+	return at > now && at - now < INT32_MAX ? at - now : 0;
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
 	static const char *const names[] = {
@@ -106,8 +115,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 			continue;
 		while (*v == ' ')
 			v++;
-		if (i == 2 && sw_parse_u64(v, RETRY_AFTER_MAX_S, &s))
-			c->retry_after = (int64_t)s;
+		if (i == 2)
+			c->retry_after = sw_parse_u64(v, INT32_MAX, &s) ? (int64_t)s : until(v);
 		if (i != 2) {
 			char **const all[] = {&c->type, &c->challenge, NULL, &c->location,
 					      &c->got_range};
@@ -168,8 +177,8 @@ static char *host_of(const char *url)
 	return at != NULL ? sw_strndup(at + 1, n - (size_t)(at + 1 - from)) : sw_strndup(from, n);
 }
 
-/* Of the host that is asked. A token server that has none of its own is asked with the registry's, as
- * by Docker. */
+/* Of the host that is asked. A token server that has none of its own is asked with the registry's,
+ * as by Docker. */
 static int use_certs(struct img_registry *r, const char *url, struct sw_error *err)
 {
 	sw_autofree char *host = host_of(url), *base = host_of(r->urls[r->last]);
@@ -424,9 +433,9 @@ void img_registry_pause(const struct img_registry *r, uint64_t ms)
 	}
 }
 
-/* All URLs in order, up to ATTEMPTS times while a retry can help. A manifest is the first thing asked:
- * when nobody answers at all, that is said at once, since others may have the image. In the middle of
- * a pull a registry that is gone may be starting again. */
+/* All URLs in order, up to ATTEMPTS times while a retry can help. A manifest is the first thing
+ * asked: when nobody answers at all, that is said at once, since others may have the image. In the
+ * middle of a pull a registry that is gone may be starting again. */
 static int fetch(struct call *c, const char *kind, const char *what, const char *accept,
 		 struct sw_error *err)
 {
@@ -459,9 +468,10 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 		if (!again)
 			return rc;
 		if (attempt + 1 < ATTEMPTS)
-			img_registry_pause(r, c->retry_after > 0
-						      ? (uint64_t)c->retry_after * 1000
-						      : sw_backoff_next(&backoff, &r->rand));
+			img_registry_pause(r,
+					   c->retry_after > 0 && c->retry_after <= RETRY_AFTER_MAX_S
+						   ? (uint64_t)c->retry_after * 1000
+						   : sw_backoff_next(&backoff, &r->rand));
 	}
 	return rc;
 }

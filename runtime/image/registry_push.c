@@ -1,15 +1,17 @@
 /* Sending to a registry: blobs in pieces, mounted where they are there already, and manifests. Only
- * the registry itself is asked, never a mirror. */
-#include "base/backoff.h"
+ * the registry itself is asked, never a mirror. A registry that limits is waited for, with the
+ * patience of patience.h: for each call, and for each piece of a blob. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "runtime/image/manifest.h"
+#include "runtime/image/patience.h"
 #include "runtime/image/registry_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-enum { ATTEMPTS = 5, PIECE = 8 << 20, BODY_MAX = 1 << 20 };
+enum { PIECE = 8 << 20, BODY_MAX = 1 << 20 };
 
 void img_registry_for_push(struct img_registry *r, const char *mount_from)
 {
@@ -27,6 +29,7 @@ static int call_once(struct call *c, const char *path, struct sw_error *err)
 	int rc = SW_EUNAVAIL;
 	size_t from = r->last >= r->own ? r->last : r->own;
 
+	c->retry_after = 0;
 	for (size_t i = from; i < r->n_urls; i++) {
 		sw_autofree char *url =
 			strstr(path, "://") != NULL ? sw_strdup(path)
@@ -42,21 +45,38 @@ static int call_once(struct call *c, const char *path, struct sw_error *err)
 	return rc;
 }
 
-static int call_again(struct call *c, const char *path, struct sw_error *err)
+/* Waits after a failure of `c`. 0 = it is time to try again, else the failure. */
+static int wait_again(const struct call *c, struct img_patience *p, int rc, struct sw_error *err)
 {
-	struct sw_backoff backoff = {.first_ms = 250, .max_ms = 8000};
-	int rc = 0;
+	int64_t ms = img_patience_wait(p, sw_mono_ms(), c->retry_after, &c->r->rand);
 
-	for (int k = 0; k < ATTEMPTS; k++) {
-		c->retry_after = 0;
-		rc = call_once(c, path, err);
-		if (rc == 0 || !sw_code_retry(rc))
+	if (p->asked_too_long)
+		return sw_wrap(err, "it asks to come back in %lld s, too late for this push",
+			       (long long)c->retry_after);
+	if (ms < 0)
+		return rc;
+	img_registry_pause(c->r, (uint64_t)ms);
+	if (c->r->cancel != NULL && atomic_load(c->r->cancel))
+		return sw_fail(err, SW_ECANCELED, "cancelled");
+	return 0;
+}
+
+/* *ret_failures: how often it was tried in vain. */
+static int call_again(struct call *c, const char *path, unsigned *ret_failures,
+		      struct sw_error *err)
+{
+	struct img_patience p;
+
+	img_patience_begin(&p, sw_mono_ms());
+	for (*ret_failures = 0;; ++*ret_failures) {
+		int rc = call_once(c, path, err);
+
+		if (rc == 0 || !img_patience_helps(c->status, rc))
 			return rc;
-		img_registry_pause(c->r, c->retry_after > 0
-						 ? (uint64_t)c->retry_after * 1000
-						 : sw_backoff_next(&backoff, &c->r->rand));
+		rc = wait_again(c, &p, rc, err);
+		if (rc < 0)
+			return rc;
 	}
-	return rc;
 }
 
 bool img_registry_has_blob(struct img_registry *r, const char *digest)
@@ -64,7 +84,8 @@ bool img_registry_has_blob(struct img_registry *r, const char *digest)
 	sw_autofree char *path = sw_asprintf("blobs/%s", digest);
 	struct call c = {.r = r, .method = "HEAD", .body = SW_BUF_INIT(BODY_MAX)};
 	struct sw_error ignored;
-	bool has = call_again(&c, path, &ignored) == 0;
+	unsigned failures;
+	bool has = call_again(&c, path, &failures, &ignored) == 0;
 
 	img_registry_call_fini(&c);
 	return has;
@@ -76,8 +97,9 @@ bool img_registry_mount(struct img_registry *r, const char *digest)
 					     r->mount_from != NULL ? r->mount_from : "");
 	struct call c = {.r = r, .method = "POST", .body = SW_BUF_INIT(BODY_MAX)};
 	struct sw_error ignored;
-	bool mounted =
-		r->mount_from != NULL && call_once(&c, path, &ignored) == 0 && c.status == 201;
+	unsigned failures;
+	bool mounted = r->mount_from != NULL && call_again(&c, path, &failures, &ignored) == 0 &&
+		       c.status == 201;
 
 	img_registry_call_fini(&c);
 	return mounted;
@@ -116,13 +138,15 @@ struct upload {
 	uint64_t size, at;
 	char *where; /* the URL that the registry gave last */
 	char *piece;
+	struct img_patience patience;
 };
 
 /* Asks how far the upload is; after a failure. */
 static int look(struct upload *u, struct sw_error *err)
 {
 	struct call c = {.r = u->r, .body = SW_BUF_INIT(BODY_MAX)};
-	int rc = call_again(&c, u->where, err);
+	unsigned failures;
+	int rc = call_again(&c, u->where, &failures, err);
 	int64_t at = rc == 0 ? next_byte(&c) : -1;
 
 	if (rc == 0 && at >= 0 && (uint64_t)at <= u->size)
@@ -135,6 +159,7 @@ static int look(struct upload *u, struct sw_error *err)
 	return rc;
 }
 
+/* One piece; after a failure that may pass: waits, and asks how far it is. */
 static int send_piece(struct upload *u, struct sw_error *err)
 {
 	size_t n = u->size - u->at < PIECE ? (size_t)(u->size - u->at) : PIECE;
@@ -153,10 +178,15 @@ static int send_piece(struct upload *u, struct sw_error *err)
 		rc = call_once(&c, u->where, err);
 	if (rc == 0) {
 		u->at += n;
+		img_patience_begin(&u->patience, sw_mono_ms());
 		if (c.location != NULL) {
 			free(u->where);
 			u->where = take_ptr(&c.location);
 		}
+	} else if (sw_code_retry(rc)) { /* also when it wants another piece than this one */
+		rc = wait_again(&c, &u->patience, rc, err);
+		if (rc == 0)
+			rc = look(u, err);
 	}
 	img_registry_call_fini(&c);
 	return rc;
@@ -167,8 +197,12 @@ static int finish_upload(struct upload *u, const char *digest, struct sw_error *
 	sw_autofree char *url = sw_asprintf("%s%cdigest=%s", u->where,
 					    strchr(u->where, '?') != NULL ? '&' : '?', digest);
 	struct call c = {.r = u->r, .method = "PUT", .body = SW_BUF_INIT(BODY_MAX)};
-	int rc = call_once(&c, url, err);
+	unsigned failures;
+	int rc = call_again(&c, url, &failures, err);
 
+	/* Its answer may have been lost, and the upload is no more. */
+	if (rc < 0 && rc != SW_ECANCELED && failures > 0 && img_registry_has_blob(u->r, digest))
+		rc = 0;
 	img_registry_call_fini(&c);
 	return rc;
 }
@@ -177,9 +211,9 @@ int img_registry_send_blob(struct img_registry *r, const char *digest, int fd, u
 			   struct sw_error *err)
 {
 	struct call c = {.r = r, .method = "POST", .body = SW_BUF_INIT(BODY_MAX)};
-	struct sw_backoff backoff = {.first_ms = 250, .max_ms = 8000};
 	struct upload u = {.r = r, .fd = fd, .size = size};
-	int rc = call_again(&c, "blobs/uploads/", err), failures = 0;
+	unsigned failures;
+	int rc = call_again(&c, "blobs/uploads/", &failures, err);
 
 	if (rc == 0 && c.location == NULL)
 		rc = sw_fail(err, SW_EIO, "registry %s gave no place for an upload",
@@ -187,17 +221,9 @@ int img_registry_send_blob(struct img_registry *r, const char *digest, int fd, u
 	u.where = take_ptr(&c.location);
 	img_registry_call_fini(&c);
 	u.piece = sw_alloc(PIECE);
-	while (rc == 0 && u.at < size) {
+	img_patience_begin(&u.patience, sw_mono_ms());
+	while (rc == 0 && u.at < size)
 		rc = send_piece(&u, err);
-		if (rc == 0) {
-			failures = 0;
-			continue;
-		}
-		if (++failures == ATTEMPTS || !sw_code_retry(rc))
-			break;
-		img_registry_pause(r, sw_backoff_next(&backoff, &r->rand));
-		rc = look(&u, err);
-	}
 	if (rc == 0)
 		rc = finish_upload(&u, digest, err);
 	free(u.where);
@@ -215,7 +241,8 @@ int img_registry_send_manifest(struct img_registry *r, const char *which, const 
 			 .data_n = n,
 			 .content_type = media_type,
 			 .body = SW_BUF_INIT(BODY_MAX)};
-	int rc = call_again(&c, path, err);
+	unsigned failures;
+	int rc = call_again(&c, path, &failures, err);
 
 	img_registry_call_fini(&c);
 	return rc;
