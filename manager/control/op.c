@@ -1,8 +1,8 @@
 /*
  * Running writes: build a transaction on the state of now, propose it, answer. A conflict builds
  * again; SW_EUNAVAIL from build waits for the next change. A write that must not cross others
- * (alone.c) waits until those under way have ended, and holds up those that come. Every op ends with
- * its stream.
+ * (alone.c) waits until those under way have ended, and holds up those that come. Every op ends
+ * with its stream.
  */
 #include "manager/control/internal.h"
 
