@@ -1,6 +1,6 @@
 /*
- * After each pull and build, and every few minutes: is the file system of the images fuller than
- * the watermark? Then, until it is below by SLACK: the build cache down to nothing, then images,
+ * After each pull and build, and every few minutes: what pulls and builds that were cut off left goes
+ * after a day. Is the file system of the images fuller than the watermark? Then that goes at once, and, until it is below by SLACK: the build cache down to nothing, then images,
  * the oldest first, but for those that a container uses or that some revision of a service, the
  * current or one to roll back to, names. An image with a name that no registry has goes only where
  * another node keeps it. The managers know the revisions and the nodes; while none answers, no
@@ -18,13 +18,19 @@
 
 #include <sys/statvfs.h>
 
-enum { FIRST_MS = 30000, EVERY_MS = 300000, ASK_MS = 10000, SLACK = 5 /* percent */ };
+enum {
+	FIRST_MS = 30000,
+	EVERY_MS = 300000,
+	ASK_MS = 10000,
+	SLACK = 5, /* percent */
+};
 
 struct collect {
 	struct agent *a;
 	struct sw_timer timer;
 	struct sw_job job;
 	bool busy, closing;
+	bool full; /* the disk is fuller than the watermark */
 	struct sw_strmap keep;  /* names, also in full */
 	struct sw_strmap spare; /* ids of the cluster's own that another node keeps */
 	bool keep_known;
@@ -109,6 +115,10 @@ static void work(struct sw_job *j)
 
 	c->err = (struct sw_error){0};
 	c->images = c->steps = 0;
+	if (img_store_tidy(c->a->images, c->full ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS,
+			   &c->err) != 0 ||
+	    !c->full)
+		return;
 	drop_builds(c);
 	if (c->keep_known && fullness(c->a) > low_mark(c->a))
 		drop_images(c);
@@ -120,10 +130,14 @@ static void done(struct sw_job *j)
 	struct collect *c = container_of(j, struct collect, job);
 
 	c->busy = false;
-	sw_warn("disk was fuller than the watermark", SW_INT("percent", c->before),
-		SW_INT("watermark", c->a->o.disk_watermark), SW_INT("images removed", c->images),
-		SW_INT("build steps removed", c->steps), SW_INT("percent now", c->after),
-		SW_STR("error", c->err.msg));
+	if (c->full)
+		sw_warn("disk was fuller than the watermark", SW_INT("percent", c->before),
+			SW_INT("watermark", c->a->o.disk_watermark),
+			SW_INT("images removed", c->images),
+			SW_INT("build steps removed", c->steps), SW_INT("percent now", c->after),
+			SW_STR("error", c->err.msg));
+	else if (c->err.code != 0)
+		sw_warn("unfinished images not removed", SW_ERR(&c->err));
 	if (!c->closing)
 		sw_timer_set(&c->timer, EVERY_MS);
 }
@@ -170,11 +184,12 @@ void collect_now(struct collect *c)
 	if (c->busy || c->closing)
 		return;
 	c->before = fullness(c->a);
-	if (c->a->o.disk_watermark == 0 || c->before <= c->a->o.disk_watermark) {
-		sw_timer_set(&c->timer, EVERY_MS);
+	c->full = c->a->o.disk_watermark != 0 && c->before > c->a->o.disk_watermark;
+	c->busy = true;
+	if (!c->full) {
+		sw_job_start(&c->job, c->a->loop, &c->a->closer, work, done);
 		return;
 	}
-	c->busy = true;
 	sw_closer_hold(&c->a->closer);
 	if (manager != NULL) {
 		rpc_unary(manager, &keep_method, &q.base, ASK_MS, on_keep, c);

@@ -392,7 +392,7 @@ static void on_volume_remove(struct rpc_stream *s, const ProtobufCMessage *m, vo
 #define ROW(name, in_, out_, kind, fn)                                                        \
 	{                                                                                     \
 		"/swarm.v1.Local/" name, &pb__##in_##__descriptor, &pb__##out_##__descriptor, \
-			kind, RPC_ROLE_LOCAL, false, fn                                       \
+			kind, RPC_ROLE_LOCAL, RPC_ANY_MANAGER, fn                             \
 	}
 
 const struct rpc_method local_methods[] = {

@@ -668,34 +668,34 @@ static void on_layer_asked(struct rpc_stream *s, const ProtobufCMessage *m, void
 
 static const struct rpc_method peer_methods[] = {
 	{"/swarm.v1.Peer/Image", &pb__peer_image_request__descriptor, &pb__peer_image__descriptor,
-	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false, on_image},
+	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, RPC_ANY_MANAGER, on_image},
 	{"/swarm.v1.Peer/Layer", &pb__peer_layer_request__descriptor, &pb__peer_data__descriptor,
-	 RPC_SERVER_STREAM, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false, on_layer_asked},
+	 RPC_SERVER_STREAM, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, RPC_ANY_MANAGER, on_layer_asked},
 	{0},
 };
 
 /* What managers ask for themselves. The argument is the agent. */
 static const struct rpc_method manager_methods[] = {
 	{"/swarm.v1.Peer/Logs", &pb__task_logs_request__descriptor, &pb__log_line__descriptor,
-	 RPC_SERVER_STREAM, RPC_ROLE_MANAGER, false, logs_on_logs},
+	 RPC_SERVER_STREAM, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, logs_on_logs},
 	{"/swarm.v1.Peer/Usage", &pb__usage_request__descriptor, &pb__node_usage__descriptor,
-	 RPC_UNARY, RPC_ROLE_MANAGER, false, usage_on_usage},
+	 RPC_UNARY, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, usage_on_usage},
 	{"/swarm.v1.Peer/Volumes", &pb__volumes_request__descriptor, &pb__node_usage__descriptor,
-	 RPC_UNARY, RPC_ROLE_MANAGER, false, volumes_on_volumes},
+	 RPC_UNARY, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, volumes_on_volumes},
 	{0},
 };
 
 /* What a manager passes on for an operator. The argument is the agent. */
 static const struct rpc_method operator_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
-	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, exec_on_exec},
+	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER, exec_on_exec},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
-	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER,
 	 forward_on_forward},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
-	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false, copy_on_copy},
+	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER, copy_on_copy},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
-	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER,
 	 build_on_build},
 	{0},
 };

@@ -1,6 +1,8 @@
 /* Channels to the managers and the agent, and the loop that waits for their answers. */
 #include "cli/client.h"
 
+#include "base/backoff.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/context.h"
@@ -13,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+enum { AGAIN_MS = 10000, START_MS = 1000, START_POLL_MS = 50 };
 enum { CALL_MS = 30000, CONNECT_MS = 4000, PROBE_MS = 6000, MAX_OBJECTS = 4 << 20 };
 
 struct client {
@@ -129,12 +132,13 @@ static int open_local(struct client *c, struct sw_error *err)
 }
 
 /* This host has no manager: say why, and where there is one. */
-static int no_manager(struct client *c, const char *path, struct sw_error *err)
+static int no_manager(struct client *c, const char *path, bool *ret_starting, struct sw_error *err)
 {
 	Pb__InfoRequest q = PB__INFO_REQUEST__INIT;
 	Pb__InfoReply *r = NULL;
 	int rc = open_local(c, err);
 
+	*ret_starting = false;
 	if (rc == 0)
 		rc = client_call(c, METHOD_Info, &q.base, &r, err);
 	if (rc != 0)
@@ -143,10 +147,11 @@ static int no_manager(struct client *c, const char *path, struct sw_error *err)
 			"neither a manager nor an agent answers in %s: is swarm-agentd running "
 			"on this host? From elsewhere, use a context (swarmctl context --help)",
 			c->run_dir);
+	*ret_starting = r->in_cluster && r->role == PB__NODE_ROLE__MANAGER;
 	if (!r->in_cluster)
 		sw_fail(err, SW_EPRECOND,
 			"this node is not in a cluster: run swarmctl init or swarmctl join first");
-	else if (r->role == PB__NODE_ROLE__MANAGER)
+	else if (*ret_starting)
 		sw_fail(err, SW_EUNAVAIL,
 			"the manager of this node does not answer at %s: it may be starting", path);
 	else
@@ -157,15 +162,23 @@ static int no_manager(struct client *c, const char *path, struct sw_error *err)
 	return err->code;
 }
 
+/* A manager that has ended is started again by its agent, which takes a moment. */
 static int open_manager(struct client *c, struct sw_error *err)
 {
 	sw_autofree char *path = sw_asprintf("%s/manager.sock", c->run_dir);
+	uint64_t until = sw_mono_ms() + START_MS;
+	bool starting;
 
-	if (open_unix(c, path, &c->control, err) == 0)
-		return 0;
-	if (err->sys == EACCES)
-		return sw_fail(err, SW_EDENIED, "%s: permission denied: run it as root", path);
-	return no_manager(c, path, err);
+	while (open_unix(c, path, &c->control, err) != 0) {
+		if (err->sys == EACCES)
+			return sw_fail(err, SW_EDENIED, "%s: permission denied: run it as root",
+				       path);
+		no_manager(c, path, &starting, err);
+		if (!starting || sw_mono_ms() >= until)
+			return err->code;
+		usleep(START_POLL_MS * 1000);
+	}
+	return 0;
 }
 
 /* ---- one call ---- */
@@ -351,6 +364,51 @@ int client_open(struct client *c, struct rpc_channel **ret, uv_loop_t **ret_loop
 	return rc;
 }
 
+/*
+ * Managers come and go: an election, a manager that is started anew. What surely was not done, and
+ * what may be done twice, is asked again for some seconds, from a laptop also of another manager.
+ */
+static bool may_ask_again(enum cli_method m, const struct sw_error *err)
+{
+	if (m >= METHOD_CONTROL_NR)
+		return false;
+	if (cli_methods[m].lead == RPC_LEADER_AGAIN)
+		return err->code == SW_EUNAVAIL || err->code == SW_EUNKNOWN ||
+		       err->code == SW_ENOTLEADER;
+	return err->code == SW_ENOTLEADER;
+}
+
+struct again {
+	uint64_t until;
+	struct sw_backoff backoff;
+};
+
+static bool ask_again(struct client *c, enum cli_method m, struct again *a, struct sw_error *err)
+{
+	struct sw_error none;
+	struct sw_rand r;
+
+	if (!may_ask_again(m, err) || c->control == NULL || c->interrupted)
+		return false;
+	if (a->until == 0)
+		*a = (struct again){.until = sw_mono_ms() + AGAIN_MS,
+				    .backoff = {.first_ms = 50, .max_ms = 1000}};
+	if (sw_mono_ms() >= a->until)
+		return false;
+	sw_rand_init(&r, sw_rand_seed());
+	usleep((useconds_t)sw_backoff_next(&a->backoff, &r) * 1000);
+	if (c->remote) {
+		struct rpc_channel *old = c->control;
+
+		c->control = NULL;
+		if (open_remote(c, &none) == 0)
+			rpc_channel_close(old, NULL, NULL);
+		else
+			c->control = old;
+	}
+	return true;
+}
+
 int client_stream(struct client *c, enum cli_method m, const ProtobufCMessage *request,
 		  const struct client_stream_ops *ops, void *arg, struct sw_error *err)
 {
@@ -366,8 +424,14 @@ int client_call(struct client *c, enum cli_method m, const ProtobufCMessage *req
 {
 	const struct client_stream_ops ops = {.on_message = keep_reply, .deadline_ms = CALL_MS};
 	ProtobufCMessage *reply = NULL;
-	int rc = client_stream(c, m, request, &ops, &reply, err);
+	struct again again = {0};
+	int rc;
 
+	do {
+		msg_free(reply);
+		reply = NULL;
+		rc = client_stream(c, m, request, &ops, &reply, err);
+	} while (rc != 0 && ask_again(c, m, &again, err));
 	if (rc == 0 && reply == NULL)
 		rc = sw_fail(err, SW_EINTERNAL, "%s: answered with nothing", cli_methods[m].path);
 	if (rc == 0)
@@ -440,8 +504,15 @@ int client_list(struct client *c, const Pb__ListRequest *request, struct objects
 	static const struct client_stream_ops ops = {.on_message = collect_page,
 						     .deadline_ms = CALL_MS};
 	struct collect k = {.d = client_kind(request->kind)};
-	int rc = client_stream(c, METHOD_List, &request->base, &ops, &k, err);
+	struct again again = {0};
+	int rc;
 
+	do {
+		objects_fini(&k.o);
+		k.cap = 0;
+		k.bad = false;
+		rc = client_stream(c, METHOD_List, &request->base, &ops, &k, err);
+	} while (rc != 0 && ask_again(c, METHOD_List, &again, err));
 	if (rc == 0 && k.bad)
 		rc = sw_fail(err, SW_ECORRUPT,
 			     "the list from the manager can't be read: is it of another version?");

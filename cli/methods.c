@@ -5,11 +5,14 @@
 #include "proto/local.pb-c.h"
 
 const struct rpc_method cli_methods[METHOD_NR] = {
-#define X(name, in_, out_, kind_)                              \
+#define ONCE  RPC_LEADER
+#define AGAIN RPC_LEADER_AGAIN
+#define X(name, in_, out_, kind_, lead_)                       \
 	[METHOD_##name] = {.path = "/swarm.v1.Control/" #name, \
 			   .in = &pb__##in_##__descriptor,     \
 			   .out = &pb__##out_##__descriptor,   \
-			   .kind = kind_},
+			   .kind = kind_,                      \
+			   .lead = lead_},
 	CONTROL_METHODS(X)
 #undef X
 #define X(name, in_, out_, kind_)                            \

@@ -295,6 +295,8 @@ static void fsm_on_role(void *arg, bool leading, uint64_t leader_id)
 	m->leading = leading;
 	if (m->closer.closing)
 		return;
+	if (m->server != NULL)
+		rpc_server_leader_changed(m->server);
 	if (m->dispatch != NULL && leader_id != 0)
 		dispatch_report_again(m->dispatch);
 	if (leading) {

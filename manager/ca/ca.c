@@ -244,8 +244,8 @@ enum { ANY = RPC_ROLE_NONE | RPC_ROLE_WORKER | RPC_ROLE_MANAGER };
 
 const struct rpc_method ca_methods[] = {
 	{"/swarm.v1.Ca/Root", &pb__root_request__descriptor, &pb__root_reply__descriptor, RPC_UNARY,
-	 ANY, false, on_root},
+	 ANY, RPC_ANY_MANAGER, on_root},
 	{"/swarm.v1.Ca/Issue", &pb__issue_request__descriptor, &pb__issue_reply__descriptor,
-	 RPC_UNARY, ANY, true, on_issue},
+	 RPC_UNARY, ANY, RPC_LEADER, on_issue},
 	{0},
 };

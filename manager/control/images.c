@@ -217,15 +217,15 @@ static void on_build(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 
 const struct rpc_method control_image_methods[] = {
 	{"/swarm.v1.Images/Report", &pb__image_report__descriptor,
-	 &pb__image_report_reply__descriptor, RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true,
-	 on_report},
+	 &pb__image_report_reply__descriptor, RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER,
+	 RPC_LEADER_AGAIN, on_report},
 	{"/swarm.v1.Images/Find", &pb__image_find__descriptor, &pb__image_find_reply__descriptor,
-	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true, on_find},
+	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, RPC_LEADER_AGAIN, on_find},
 	{"/swarm.v1.Images/Keep", &pb__image_keep__descriptor, &pb__image_keep_reply__descriptor,
-	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, true, on_keep},
+	 RPC_UNARY, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, RPC_LEADER_AGAIN, on_keep},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
-	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, false,
-	 on_build},
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL,
+	 RPC_ANY_MANAGER, on_build},
 	{0},
 };
 

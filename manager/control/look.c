@@ -14,15 +14,15 @@ static void on_begin(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 
 const struct rpc_method control_look_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
-	 RPC_BIDI, OPERATOR, false, on_begin},
+	 RPC_BIDI, OPERATOR, RPC_ANY_MANAGER, on_begin},
 	{"/swarm.v1.Control/Usage", &pb__usage_request__descriptor, &pb__usage_reply__descriptor,
-	 RPC_UNARY, OPERATOR, false, ctl_on_usage},
+	 RPC_UNARY, OPERATOR, RPC_ANY_MANAGER, ctl_on_usage},
 	{"/swarm.v1.Control/Volumes", &pb__volumes_request__descriptor,
-	 &pb__usage_reply__descriptor, RPC_UNARY, OPERATOR, false, ctl_on_volumes},
+	 &pb__usage_reply__descriptor, RPC_UNARY, OPERATOR, RPC_ANY_MANAGER, ctl_on_volumes},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
-	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, false, on_begin},
+	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, RPC_ANY_MANAGER, on_begin},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
-	 RPC_BIDI, OPERATOR, false, on_begin},
+	 RPC_BIDI, OPERATOR, RPC_ANY_MANAGER, on_begin},
 	{0},
 };
 

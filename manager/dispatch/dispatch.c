@@ -447,8 +447,8 @@ static void on_session(struct rpc_stream *stream, const ProtobufCMessage *m, voi
 
 const struct rpc_method dispatch_methods[] = {
 	{"/swarm.v1.Dispatch/Session", &pb__agent_message__descriptor,
-	 &pb__manager_message__descriptor, RPC_BIDI, RPC_ROLE_WORKER | RPC_ROLE_MANAGER, false,
-	 on_session},
+	 &pb__manager_message__descriptor, RPC_BIDI, RPC_ROLE_WORKER | RPC_ROLE_MANAGER,
+	 RPC_ANY_MANAGER, on_session},
 	{0},
 };
 

@@ -1,11 +1,19 @@
 /*
- * A follower passes a leader's call on: messages go through as bytes, both ways, whatever the kind
- * of call. One side's full queue pauses the other. The caller's deadline, status and cancel pass
- * too; so does who he is, as metadata that only a manager is believed.
+ * A call is passed on: messages go through as bytes, both ways, whatever the kind of call. One
+ * side's full queue pauses the other. The caller's deadline, status and cancel pass too; so does
+ *who he is, as metadata that only a manager is believed.
+ *
+ * A call for the leader also waits for one, and is passed on again when the leader surely did not
+ * begin it, or when asking twice is as good as once:
+ *
+ *	waiting -> passed on -> (an answer) -> over
+ *	   ^            |
+ *	   +------------+ the leader was lost before it answered
  */
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/msg.h"
 #include "proto/rpc/internal.h"
 
 #include <stdio.h>
@@ -52,16 +60,40 @@ struct rpc_peer *forward_caller(const struct rpc_stream *s)
 	return p;
 }
 
+/* A leader is elected within a second. A call waits for several elections, and looks this often. */
+enum { LEADER_WAIT_MS = 5000, LOOK_MS = 50, LAST_WORD_MS = 100 };
+
 struct forward {
 	struct rpc_stream *in;  /* from the caller; NULL after its end */
-	struct rpc_stream *out; /* to the leader; NULL after its end */
+	struct rpc_stream *out; /* NULL while it waits, and after its end */
+	bool half_closed;       /* the caller has said all */
+	bool answered;          /* something has come back: it can't be passed on again */
+
+	/* To the leader, and not to a server that was named. */
+	struct sw_list link; /* server->forwards */
+	struct rpc_server *server;
+	struct rpc_channel *to;
+	uint8_t *request; /* the one message of such a call; NULL: not here yet */
+	size_t n_request;
+	uint64_t until;      /* it waits so long */
+	struct sw_error why; /* it waits */
 };
 
 static void maybe_free(struct forward *f)
 {
-	if (f->in == NULL && f->out == NULL)
-		free(f);
+	if (f->in != NULL || f->out != NULL)
+		return;
+	sw_list_remove(&f->link);
+	free(f->request);
+	free(f);
 }
+
+static void finish(struct forward *f, const struct sw_error *status)
+{
+	rpc_stream_finish(f->in, status);
+}
+
+/* ---- the caller's side ---- */
 
 static void pass(struct rpc_stream *from, struct rpc_stream *to, const void *p, size_t n)
 {
@@ -75,15 +107,19 @@ static void pass(struct rpc_stream *from, struct rpc_stream *to, const void *p, 
 static void in_on_raw(struct rpc_stream *s, const void *p, size_t n, void *arg)
 {
 	struct forward *f = arg;
+	struct sw_error e;
 
+	if (f->server != NULL && f->request != NULL) {
+		sw_fail(&e, SW_EINVAL, "%s takes one message, and a second came", s->method->path);
+		finish(f, &e);
+		return;
+	}
+	if (f->server != NULL) {
+		f->request = sw_alloc(n + 1);
+		f->n_request = n;
+		memcpy(f->request, p, n);
+	}
 	pass(s, f->out, p, n);
-}
-
-static void out_on_raw(struct rpc_stream *s, const void *p, size_t n, void *arg)
-{
-	struct forward *f = arg;
-
-	pass(s, f->in, p, n);
 }
 
 static void in_on_half_close(struct rpc_stream *s, void *arg)
@@ -91,6 +127,7 @@ static void in_on_half_close(struct rpc_stream *s, void *arg)
 	struct forward *f = arg;
 
 	(void)s;
+	f->half_closed = true;
 	if (f->out != NULL)
 		rpc_stream_half_close(f->out);
 }
@@ -104,15 +141,6 @@ static void in_on_writable(struct rpc_stream *s, void *arg)
 		rpc_stream_pause(f->out, false);
 }
 
-static void out_on_writable(struct rpc_stream *s, void *arg)
-{
-	struct forward *f = arg;
-
-	(void)s;
-	if (f->in != NULL)
-		rpc_stream_pause(f->in, false);
-}
-
 static void in_on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
 {
 	struct forward *f = arg;
@@ -124,66 +152,214 @@ static void in_on_end(struct rpc_stream *s, const struct sw_error *status, void 
 	maybe_free(f);
 }
 
-static void out_on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
-{
-	struct forward *f = arg;
-	struct sw_error e;
-
-	(void)s;
-	f->out = NULL;
-	/* The caller has not cancelled, or `in` would be gone: our channel to the leader was
-	 * closed. */
-	if (status->code == SW_ECANCELED) {
-		sw_fail(&e, SW_EUNAVAIL, "the leader has changed meanwhile: %s", status->msg);
-		status = &e;
-	}
-	if (f->in != NULL)
-		rpc_stream_finish(f->in, status);
-	maybe_free(f);
-}
-
 static const struct rpc_stream_ops in_ops = {
 	.on_half_close = in_on_half_close,
 	.on_writable = in_on_writable,
 	.on_end = in_on_end,
 };
 
+/* ---- the other side ---- */
+
+static void out_on_raw(struct rpc_stream *s, const void *p, size_t n, void *arg)
+{
+	struct forward *f = arg;
+
+	f->answered = true;
+	pass(s, f->in, p, n);
+}
+
+static void out_on_writable(struct rpc_stream *s, void *arg)
+{
+	struct forward *f = arg;
+
+	(void)s;
+	if (f->in != NULL)
+		rpc_stream_pause(f->in, false);
+}
+
+/* Whether the other end has said itself how the call ended. */
+static bool is_verdict(const struct rpc_stream *out, const struct sw_error *status)
+{
+	return out->got_trailers || status->code == 0 || status->code == SW_ETIMEOUT ||
+	       status->code == SW_EREVOKED;
+}
+
+static bool is_unbegun(const struct rpc_stream *out, const struct sw_error *status)
+{
+	if (is_verdict(out, status))
+		return status->code == SW_ENOTLEADER;
+	return out->id == 0 || out->refused;
+}
+
+static void out_on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)
+{
+	struct forward *f = arg;
+	bool again = is_unbegun(s, status) || s->method->lead == RPC_LEADER_AGAIN;
+	struct sw_error e, unknown;
+
+	f->out = NULL;
+	if (f->in == NULL) {
+		maybe_free(f);
+		return;
+	}
+	if (status->code == SW_ECANCELED && !s->got_trailers) {
+		sw_fail(&e, SW_EUNAVAIL,
+			f->server != NULL ? "the leader has changed" : "the connection was closed");
+		status = &e;
+	}
+	if (f->server == NULL || (is_verdict(s, status) && status->code != SW_ENOTLEADER)) {
+		finish(f, status);
+	} else if (again && !f->answered) {
+		f->why = *status;
+		rpc_stream_pause(f->in, false);
+		sw_timer_set(&f->server->look, LOOK_MS);
+	} else if (again) {
+		finish(f, status);
+	} else {
+		sw_fail(&unknown, SW_EUNKNOWN,
+			"the leader was lost while this was under way (%s): it may or may not have "
+			"been done; look, and try again if not",
+			status->msg);
+		finish(f, &unknown);
+	}
+}
+
 static const struct rpc_stream_ops out_ops = {
 	.on_writable = out_on_writable,
 	.on_end = out_on_end,
 };
 
-void forward_start(struct rpc_stream *s, struct rpc_channel *leader)
+static struct rpc_peer *copy_peer(const struct rpc_peer *p)
 {
-	const struct rpc_peer *caller = rpc_stream_peer(s);
-	uint64_t now = uv_now(s->hub->loop), left = 0;
-	struct forward *f = sw_new(struct forward);
 	struct rpc_peer *as = sw_alloc(sizeof *as + 65);
+
+	*as = *p;
+	snprintf((char *)(as + 1), 65, "%s", p->name);
+	as->name = (const char *)(as + 1);
+	return as;
+}
+
+static void pass_on(struct forward *f, struct rpc_channel *to)
+{
+	struct rpc_stream *s = f->in;
+	uint64_t now = uv_now(s->hub->loop), left = 0;
 
 	if (s->deadline != 0)
 		left = s->deadline > now ? s->deadline - now : 1;
-	*as = *caller;
-	snprintf((char *)(as + 1), 65, "%s", caller->name);
-	as->name = (const char *)(as + 1);
+	f->to = to;
+	f->out = channel_call(to, s->method, left, copy_peer(rpc_stream_peer(s)), &out_ops, f);
+	f->out->on_raw = out_on_raw;
+	f->out->fail_fast = true;
+	if (f->request != NULL)
+		stream_force_send(f->out, f->request, f->n_request);
+	if (f->half_closed)
+		rpc_stream_half_close(f->out);
+}
+
+static struct forward *take(struct rpc_stream *s)
+{
+	struct forward *f = sw_new(struct forward);
+
 	f->in = s;
 	rpc_stream_set_ops(s, &in_ops, f);
 	s->on_raw = in_on_raw;
 	s->handled = true;
-	f->out = channel_call(leader, s->method, left, as, &out_ops, f);
-	f->out->on_raw = out_on_raw;
-	f->out->fail_fast = true;
+	return f;
 }
 
 void rpc_forward(struct rpc_stream *s, struct rpc_channel *to, const ProtobufCMessage *first)
 {
 	size_t n = first != NULL ? protobuf_c_message_get_packed_size(first) : 0;
 	sw_autofree uint8_t *packed = sw_alloc(n + 1);
-	struct forward *f;
+	struct forward *f = take(s);
 
-	forward_start(s, to);
-	f = s->arg;
+	pass_on(f, to);
 	if (first == NULL)
 		return;
 	protobuf_c_message_pack(first, packed);
 	stream_force_send(f->out, packed, n);
+}
+
+/* ---- to the leader ---- */
+
+/* It is us: the call goes on as if it had come now. */
+static void take_over(struct forward *f)
+{
+	struct rpc_stream *s = f->in;
+	struct sw_error e;
+
+	if (f->request != NULL)
+		s->request = msg_unpack(s->method->in, f->request, f->n_request);
+	if (f->request != NULL && s->request == NULL) {
+		sw_fail(&e, SW_EINVAL, "%s: the bytes are not its message", s->method->path);
+		finish(f, &e);
+		return;
+	}
+	rpc_stream_set_ops(s, NULL, NULL);
+	s->on_raw = NULL;
+	s->handled = false;
+	stream_ready(s);
+	f->in = NULL;
+	maybe_free(f);
+}
+
+static void look(struct forward *f)
+{
+	struct rpc_server *server = f->server;
+	struct sw_error e = {0};
+	struct rpc_channel *leader = server->o.leader(server->o.arg, &e);
+	bool leading = leader == NULL && e.code == 0, late;
+
+	if (f->in == NULL || f->in->finished || f->in->over)
+		return;
+	if (f->out != NULL) {
+		/* Who does not lead any more can be cut off, and silent for a long time. */
+		if (leading || (leader != NULL && leader != f->to))
+			rpc_stream_cancel(f->out);
+		return;
+	}
+	late = f->why.code != 0 && uv_now(server->hub.loop) >= f->until;
+	if (leading) {
+		take_over(f);
+	} else if (leader != NULL && !late) {
+		pass_on(f, leader);
+	} else if (late) {
+		finish(f, &f->why);
+	} else {
+		f->why = e;
+		sw_timer_set(&server->look, LOOK_MS);
+	}
+}
+
+void forward_to_leader(struct rpc_stream *s)
+{
+	uint64_t now = uv_now(s->hub->loop);
+	struct forward *f = take(s);
+
+	f->server = s->server;
+	f->until = now + LEADER_WAIT_MS;
+	/* The reason is told before the caller's deadline ends the call without one. */
+	if (s->deadline != 0 && s->deadline < f->until + LAST_WORD_MS)
+		f->until = s->deadline > now + LAST_WORD_MS ? s->deadline - LAST_WORD_MS : now;
+	sw_list_append(&s->server->forwards, &f->link);
+	look(f);
+}
+
+void forward_look(struct rpc_server *s)
+{
+	sw_list_each_safe (l, &s->forwards)
+		look(sw_list_entry(l, struct forward, link));
+}
+
+void forward_give_up(struct rpc_server *s)
+{
+	struct sw_error e;
+
+	sw_fail(&e, SW_EUNAVAIL, "this manager is stopping: ask another");
+	sw_list_each_safe (l, &s->forwards) {
+		struct forward *f = sw_list_entry(l, struct forward, link);
+
+		if (f->out == NULL && f->in != NULL)
+			finish(f, &e);
+	}
 }

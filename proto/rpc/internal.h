@@ -184,6 +184,7 @@ struct rpc_stream {
 	bool told;     /* on_end is done; a server's owner without on_end has yet to finish */
 	bool answered; /* the owner has finished or cancelled it */
 	bool fail_fast;
+	bool refused; /* client: by the other end's HTTP/2, before it began */
 
 	struct sw_error *status; /* how it ended; NULL = OK */
 	struct sw_error *finish; /* server: what to put in the trailers; NULL = OK */
@@ -251,6 +252,8 @@ struct rpc_server {
 	struct rpc_server_options o;
 	struct sw_strmap methods; /* path -> struct entry */
 	struct sw_list conns, listeners, watchers;
+	struct sw_list forwards; /* calls for the leader, when that is not us */
+	struct sw_timer look;    /* at who leads */
 	size_t n_conns;
 	bool serving, closing, closed_hub;
 	struct sw_timer grace;
@@ -269,7 +272,12 @@ void health_changed(struct rpc_server *s);
 
 /* ---- forward.c ---- */
 
-void forward_start(struct rpc_stream *s, struct rpc_channel *leader);
+/** Takes over a call with one message, for the leader: passes it on, or waits for a leader first. */
+void forward_to_leader(struct rpc_stream *s);
+/** Another leader, or none, may be known now. */
+void forward_look(struct rpc_server *s);
+/** Ends what waits for a leader: the server closes. */
+void forward_give_up(struct rpc_server *s);
 /** The caller on whose behalf a manager forwards; NULL when there is none. */
 struct rpc_peer *forward_caller(const struct rpc_stream *s);
 const char *role_name(enum rpc_role r);

@@ -65,6 +65,16 @@ struct rpc_stream_ops {
 };
 
 /**
+ * Whether a call is the leader's. Then a follower passes it on, and waits some seconds for a leader to
+ * be elected. For UNARY and SERVER_STREAM.
+ */
+enum rpc_lead {
+	RPC_ANY_MANAGER,
+	RPC_LEADER,       /* with SW_EUNKNOWN at the end when the leader is lost meanwhile */
+	RPC_LEADER_AGAIN, /* asking twice is as good as once: then the next leader is asked */
+};
+
+/**
  * A method of ours. A server handler is called when the request headers are accepted: for UNARY and
  * SERVER_STREAM with the one request message; for the others with NULL, and it should set ops.
  * It answers now or later with rpc_stream_send / rpc_stream_finish. Who answers later sets ops with
@@ -76,7 +86,7 @@ struct rpc_method {
 	const ProtobufCMessageDescriptor *in, *out;
 	enum rpc_kind kind;
 	unsigned roles;   /* who may call it */
-	bool leader_only; /* a follower passes the call on to the leader (rpc_forward) */
+	enum rpc_lead lead;
 	void (*handle)(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 };
 
@@ -130,8 +140,9 @@ struct rpc_server_options {
 	void *arg;                      /* of `leader` and `admit` */
 	size_t max_message;             /* 0 = 4 MiB */
 	unsigned max_connections;       /* 0 = 4096 */
-	/** A row with leader_only: the channel to the leader to pass the call on, NULL when we
-	 * lead; with *ret_err set when there is no leader. May be NULL: no forwarding. */
+	/** A row that is the leader's: the channel to the leader to pass the call on, NULL when we
+	 * lead; with *ret_err set when there is no leader. Asked again and again while calls wait.
+	 * May be NULL: no forwarding. */
 	struct rpc_channel *(*leader)(void *arg, struct sw_error *ret_err);
 	/** Refuse this peer (revoked, other cluster), or take it for less than its certificate says by
 	 *  lowering its role. May be NULL. */
@@ -148,6 +159,8 @@ int rpc_server_listen_unix(struct rpc_server *s, const char *path, unsigned mode
 			   struct sw_error *err) SW_MUST_CHECK;
 /** The port of the first TLS listener, where "address:0" has left the choice to the kernel. */
 int rpc_server_port(const struct rpc_server *s);
+/** Another leads now, or nobody: calls that wait, or that the old one has not answered, go on. */
+void rpc_server_leader_changed(struct rpc_server *s);
 void rpc_server_set_serving(struct rpc_server *s, bool serving); /* health */
 /** Closes the connections of a node that was removed, with SW_EREVOKED at the other end. */
 void rpc_server_disconnect(struct rpc_server *s, uint64_t node_id);

@@ -32,6 +32,7 @@ static void add_table(struct rpc_server *s, const struct rpc_method *m, void *ar
 	for (; m->path != NULL; m++) {
 		struct entry *e = sw_new(struct entry);
 
+		SW_ASSERT(m->lead == RPC_ANY_MANAGER || m->kind == RPC_UNARY || m->kind == RPC_SERVER_STREAM);
 		*e = (struct entry){.method = m, .arg = arg};
 		free(sw_strmap_set(&s->methods, m->path, e));
 	}
@@ -46,6 +47,7 @@ static void server_after(struct hub *h)
 		return;
 	s->closed_hub = true;
 	sw_timer_close(&s->grace);
+	sw_timer_close(&s->look);
 	hub_close(h);
 }
 
@@ -58,6 +60,17 @@ static void server_on_grace(struct sw_timer *t)
 	sw_list_each_safe (l, &s->conns)
 		conn_fail(sw_list_entry(l, struct conn, link), &e);
 	hub_poke(&s->hub);
+}
+
+static void server_on_look(struct sw_timer *t)
+{
+	forward_look(container_of(t, struct rpc_server, look));
+}
+
+void rpc_server_leader_changed(struct rpc_server *s)
+{
+	if (!s->closing && !sw_list_empty(&s->forwards))
+		sw_timer_set(&s->look, 0);
 }
 
 struct rpc_server *rpc_server_new(uv_loop_t *loop, const struct rpc_server_options *o)
@@ -73,8 +86,10 @@ struct rpc_server *rpc_server_new(uv_loop_t *loop, const struct rpc_server_optio
 	sw_list_init(&s->conns);
 	sw_list_init(&s->listeners);
 	sw_list_init(&s->watchers);
+	sw_list_init(&s->forwards);
 	hub_init(&s->hub, loop, &s->closer, server_after);
 	sw_timer_init(&s->grace, loop, &s->closer, server_on_grace);
+	sw_timer_init(&s->look, loop, &s->closer, server_on_look);
 	add_table(s, health_methods, s);
 	for (const struct rpc_table *t = o->tables; t != NULL && t->methods != NULL; t++)
 		add_table(s, t->methods, t->arg);
@@ -128,6 +143,7 @@ void rpc_server_close(struct rpc_server *s, uint64_t grace_ms, void (*cb)(void *
 	/* Watchers of the health service would hold the connections open for ever. */
 	sw_list_each_safe (l, &s->watchers)
 		rpc_stream_finish(sw_list_entry(l, struct rpc_stream, aux), NULL);
+	forward_give_up(s);
 	sw_timer_set(&s->grace, grace_ms);
 	sw_closer_close(&s->closer, server_on_closed);
 	hub_poke(&s->hub);
@@ -430,22 +446,17 @@ void server_call(struct rpc_stream *s, const ProtobufCMessage *m)
 static bool lead_elsewhere(struct rpc_stream *s)
 {
 	struct rpc_server *server = s->server;
-	struct rpc_channel *leader;
 	struct sw_error e = {0};
 
-	if (!s->method->leader_only || server->o.leader == NULL)
+	if (s->method->lead == RPC_ANY_MANAGER || server->o.leader == NULL)
 		return false;
-	leader = server->o.leader(server->o.arg, &e);
-	if (leader == NULL && e.code == 0)
+	if (server->o.leader(server->o.arg, &e) == NULL && e.code == 0)
 		return false;
-	if (leader == NULL) {
-		rpc_stream_finish(s, &e);
-	} else if (s->as != NULL || rpc_stream_metadata(s, "swarm-forwarded") != NULL) {
-		/* Two managers that disagree on who leads must not play ping-pong. */
+	/* Two managers that disagree on who leads must not play ping-pong. */
+	if (s->as != NULL || rpc_stream_metadata(s, "swarm-forwarded") != NULL)
 		refuse(s, SW_ENOTLEADER, "this manager does not lead any more; try again");
-	} else {
-		forward_start(s, leader);
-	}
+	else
+		forward_to_leader(s);
 	return true;
 }
 

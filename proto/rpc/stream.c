@@ -514,6 +514,7 @@ void stream_on_closed(struct rpc_stream *s, uint32_t h2_error)
 		stream_ready(s);
 	} else {
 		status_of_h2(h2_error, &e);
+		s->refused = h2_error == NGHTTP2_REFUSED_STREAM;
 		stream_end(s, &e, NGHTTP2_NO_ERROR);
 	}
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "runtime/image/manifest.h"
+#include "runtime/image/part.h"
 #include "runtime/image/unpack.h"
 
 #include <curl/curl.h>
@@ -74,6 +75,9 @@ struct fetch { /* where a layer comes from */
 	struct img_registry *registry;
 	const struct img_desc *desc;
 	const char *peer, *diff_id;
+	struct img_unpack *unpack;
+	struct img_part *part; /* what came is kept there too; NULL = it is not */
+	bool resumed;
 };
 
 void img_found_fini(struct img_found *f)
@@ -142,9 +146,39 @@ static int unpack_from(struct img_pull *l, const char *diff_id, const char *dige
 	return img_store_add_layer(l->p->store, diff_id, tmp, res.size, err);
 }
 
+static int replay(void *ctx, const void *p, size_t n, struct sw_error *err)
+{
+	struct fetch *f = ctx;
+
+	if (atomic_load(&f->l->stop))
+		return sw_fail(err, SW_ECANCELED, "cancelled");
+	return img_unpack_add(f->unpack, p, n, err);
+}
+
+static int to_unpack_and_part(void *ctx, const void *p, size_t n, struct sw_error *err)
+{
+	struct fetch *f = ctx;
+
+	img_part_add(f->part, p, n);
+	return img_unpack_add(f->unpack, p, n, err);
+}
+
+/* From where an earlier pull was cut off. The unpacker gets all of it: its folder was lost, and the
+ * digest is of the whole. */
 static int fetch_registry(struct fetch *f, struct img_unpack *u, struct sw_error *err)
 {
-	return img_registry_blob(f->registry, f->desc->digest, f->desc->size, to_unpack, u, err);
+	int64_t size = f->desc->size, from;
+	int rc;
+
+	f->unpack = u;
+	f->part = img_part_open(img_store_dir(f->l->p->store), f->desc->digest, size);
+	from = img_part_size(f->part);
+	f->resumed = from > 0;
+	rc = img_part_replay(f->part, replay, f, err);
+	if (rc == 0 && (from == 0 || from < size))
+		rc = img_registry_blob(f->registry, f->desc->digest, from, size, to_unpack_and_part,
+				       f, err);
+	return rc;
 }
 
 static int fetch_peer(struct fetch *f, struct img_unpack *u, struct sw_error *err)
@@ -175,9 +209,16 @@ static int get_from_peers(struct img_pull *l, size_t i, struct sw_error *err)
 static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t i,
 			     struct sw_error *err)
 {
-	struct fetch f = {.l = l, .registry = r, .desc = &l->m.layers[i]};
+	for (;;) {
+		struct fetch f = {.l = l, .registry = r, .desc = &l->m.layers[i]};
+		int rc = unpack_from(l, l->config.diff_ids[i], f.desc->digest, fetch_registry, &f,
+				     err);
 
-	return unpack_from(l, l->config.diff_ids[i], f.desc->digest, fetch_registry, &f, err);
+		img_part_end(f.part, rc == SW_EUNAVAIL || rc == SW_ECANCELED);
+		/* What was kept may be what is wrong, after a loss of power say. */
+		if (rc != SW_ECORRUPT || !f.resumed)
+			return rc;
+	}
 }
 
 static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
@@ -283,7 +324,7 @@ static int get_config(struct img_pull *l, struct img_registry *r, struct sw_buf 
 				     d->digest);
 	}
 	if (rc == 0)
-		rc = img_registry_blob(r, l->m.config.digest, l->m.config.size, to_buf, b, err);
+		rc = img_registry_blob(r, l->m.config.digest, 0, l->m.config.size, to_buf, b, err);
 	if (rc == 0 && !sw_streq(sw_sha256_hex(sw_buf_str(b), b->len, hex),
 				 l->m.config.digest + strlen("sha256:")))
 		rc = sw_fail(err, SW_ECORRUPT, "config %s has the content of sha256:%s",

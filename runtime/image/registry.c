@@ -131,7 +131,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 		p += drop;
 		len -= drop;
 	}
-	if (len > 0)
+	if (c->size > 0 && (int64_t)len > c->size - c->got)
+		c->sink_rc = sw_fail(&c->sink_err, SW_ECORRUPT,
+				     "%s gives more than the %lld bytes expected", c->url,
+				     (long long)c->size);
+	else if (len > 0)
 		c->sink_rc = c->sink(c->ctx, p, len, &c->sink_err);
 	if (c->sink_rc < 0)
 		return 0;
@@ -422,10 +426,15 @@ int img_registry_manifest(struct img_registry *r, const char *which, char **ret,
 	return rc;
 }
 
-int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, img_sink sink,
-		      void *ctx, struct sw_error *err)
+int img_registry_blob(struct img_registry *r, const char *digest, int64_t from, int64_t size,
+		      img_sink sink, void *ctx, struct sw_error *err)
 {
-	struct call c = {.r = r, .sink = sink, .ctx = ctx, .body = SW_BUF_INIT(1 << 20)};
+	struct call c = {.r = r,
+			 .sink = sink,
+			 .ctx = ctx,
+			 .got = from,
+			 .size = size,
+			 .body = SW_BUF_INIT(1 << 20)};
 	int rc = fetch(&c, "blobs", digest, NULL, err);
 
 	if (rc == 0 && size >= 0 && c.got != size)

@@ -28,9 +28,10 @@ void img_registry_free(struct img_registry *r);
 /** Manifest or index by tag or digest; checked when it is a digest. Caller frees. */
 int img_registry_manifest(struct img_registry *r, const char *which, char **ret, size_t *ret_n,
 			  char **ret_type, struct sw_error *err) SW_MUST_CHECK;
-/** Streams a blob; what was cut off is resumed. The caller checks the digest. */
-int img_registry_blob(struct img_registry *r, const char *digest, int64_t size, img_sink sink,
-		      void *ctx, struct sw_error *err) SW_MUST_CHECK;
+/** Streams a blob from byte `from` on; what was cut off is resumed. The caller checks the digest.
+ *  SW_ECORRUPT when it is not of `size` (-1 = not known). */
+int img_registry_blob(struct img_registry *r, const char *digest, int64_t from, int64_t size,
+		      img_sink sink, void *ctx, struct sw_error *err) SW_MUST_CHECK;
 
 /* ---- sending ---- */
 

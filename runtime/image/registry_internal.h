@@ -39,6 +39,7 @@ struct call {
 	struct sw_buf body; /* of answers that are no success, and of documents */
 	char *type, *challenge;
 	int64_t retry_after, got;
+	int64_t size; /* of the blob that is wanted; 0 = not known */
 	long status;
 	int sink_rc;
 	struct sw_error sink_err;

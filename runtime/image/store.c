@@ -8,6 +8,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "base/strmap.h"
+#include "runtime/image/part.h"
 #include "runtime/image/reference.h"
 #include "runtime/image/split.h"
 #include "runtime/image/store_db.h"
@@ -100,6 +101,8 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 	sw_autofree char *tmp = sw_asprintf("%s/tmp", dir);
 	sw_autofree char *db = sw_asprintf("%s/images.db", dir);
 	sw_autofree char *lock = sw_asprintf("%s/lock", dir);
+	sw_autofree char *boot = NULL;
+	size_t n;
 	int rc;
 
 	s->dir = sw_strdup(dir);
@@ -120,9 +123,13 @@ int img_store_open(const char *dir, struct img_store **ret, struct sw_error *err
 	if (rc == 0)
 		rc = img_db_open(db, &s->db, err);
 	if (rc == 0)
-		rc = img_db_sweep(s->db, layers, err);
+		rc = sw_read_file("/proc/sys/kernel/random/boot_id", 100, &boot, &n, err);
+	if (rc == 0)
+		rc = img_db_sweep(s->db, layers, boot, err);
 	if (rc == 0)
 		rc = sweep_splits(dir, err);
+	if (rc == 0)
+		rc = img_store_tidy(s, sw_wall_ms() - IMG_UNFINISHED_KEEP_MS, err);
 	img_reserve_take(dir);
 	if (rc < 0) {
 		img_store_close(s);
@@ -249,9 +256,17 @@ int img_store_tag(struct img_store *s, const char *id, const char *name, struct 
 	return rc;
 }
 
+/* When it came: renaming sets it, and nothing later does while no image has the layer. */
+static bool is_older(const char *path, int64_t before_ms)
+{
+	struct stat st;
+
+	return stat(path, &st) != 0 || (int64_t)st.st_ctim.tv_sec * 1000 < before_ms;
+}
+
 /* Layers that no image and no step of a build has any more. The rows go first: a crash in between
  * leaves folders that the sweep removes. */
-static int drop_unused(struct img_store *s, struct sw_error *err)
+static int drop_unused(struct img_store *s, int64_t before_ms, struct sw_error *err)
 {
 	char **layers = NULL, **diff_ids = NULL;
 	int rc = img_db_unused_layers(s->db, &layers, &diff_ids, err);
@@ -259,10 +274,10 @@ static int drop_unused(struct img_store *s, struct sw_error *err)
 	for (size_t i = 0; rc == 0 && layers != NULL && layers[i] != NULL; i++) {
 		sw_autofree char *path = NULL, *trash = NULL, *split = NULL;
 
-		if (sw_strmap_has(&s->holds, diff_ids[i]))
+		path = sw_asprintf("%s/l/%s", s->dir, layers[i]);
+		if (sw_strmap_has(&s->holds, diff_ids[i]) || !is_older(path, before_ms))
 			continue;
 		rc = img_db_drop_layer(s->db, layers[i], err);
-		path = sw_asprintf("%s/l/%s", s->dir, layers[i]);
 		split = sw_asprintf("%s/s/%s", s->dir, layers[i]);
 		trash = sw_asprintf("%s/tmp/old-%s", s->dir, layers[i]);
 		if (rc == 0) {
@@ -284,7 +299,7 @@ static int remove_image(struct img_store *s, const char *id, struct sw_error *er
 		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
 	rc = img_db_drop_image(s->db, id, err);
 	atomic_fetch_add(&s->changes, 1);
-	return rc == 0 ? drop_unused(s, err) : rc;
+	return rc == 0 ? drop_unused(s, INT64_MAX, err) : rc;
 }
 
 int img_store_remove(struct img_store *s, const char *name, struct sw_error *err)
@@ -325,6 +340,9 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 		gone += rc == 0;
 		bytes += v[i]->size;
 	}
+	if (rc == 0)
+		rc = drop_unused(s, INT64_MAX, err);
+	img_parts_drop(s->dir, INT64_MAX);
 	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < n; i++)
@@ -334,6 +352,17 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 		*ret_n = gone;
 		*ret_bytes = bytes;
 	}
+	return rc;
+}
+
+int img_store_tidy(struct img_store *s, int64_t before_ms, struct sw_error *err)
+{
+	int rc;
+
+	img_parts_drop(s->dir, before_ms);
+	pthread_mutex_lock(&s->lock);
+	rc = drop_unused(s, before_ms, err);
+	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
 
@@ -509,6 +538,7 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 	sw_autofree char *digest = NULL;
 	struct img_config c = {0};
 	sw_autoclose int fd = -1;
+	int64_t synced;
 	int rc = img_config_parse(config, config_n, &c, err);
 
 	if (rc < 0)
@@ -516,6 +546,9 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 	digest = manifest == NULL
 			 ? sw_strdup("")
 			 : sw_asprintf("sha256:%s", sw_sha256_hex(manifest, manifest_n, hex));
+	pthread_mutex_lock(&s->lock);
+	synced = img_db_last_layer(s->db);
+	pthread_mutex_unlock(&s->lock);
 	/* The files of the layers must be on the disk before a row says that they are. */
 	fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || syncfs(fd) < 0)
@@ -523,7 +556,7 @@ int img_store_add_image(struct img_store *s, const void *config, size_t config_n
 	pthread_mutex_lock(&s->lock);
 	if (rc == 0)
 		rc = img_db_add_image(s->db, id, digest, config, config_n, manifest, manifest_n,
-				      c.diff_ids, names, err);
+				      c.diff_ids, names, synced, err);
 	pthread_mutex_unlock(&s->lock);
 	img_config_fini(&c);
 	atomic_fetch_add(&s->changes, 1);
@@ -579,8 +612,8 @@ int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_b
 	pthread_mutex_lock(&s->lock);
 	img_reserve_give(s->dir);
 	rc = img_db_step_prune(s->db, before_ms, keep_bytes, ret_n, err);
-	if (rc == 0)
-		rc = drop_unused(s, err);
+	if (rc == 0 && *ret_n > 0) /* else what is unused is of a pull that was cut off */
+		rc = drop_unused(s, INT64_MAX, err);
 	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	return rc;

@@ -3,7 +3,8 @@
  *
  * Every function may be called from any thread; all block on the disk. A crash leaves either the
  * whole image or nothing: folders are renamed into place before their row is committed, and what no
- * row names is swept at open. Format: docs/formats/image-store.md.
+ * row names is swept at open. Layers of an image that was not finished stay for a day, for the next
+ * pull or build. Format: docs/formats/image-store.md.
  */
 #pragma once
 
@@ -51,6 +52,11 @@ int img_store_remove(struct img_store *s, const char *name, struct sw_error *err
 /** Removes images that nothing uses and (unless `all`) that have no name. Returns how many. */
 int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_bytes,
 		    struct sw_error *err) SW_MUST_CHECK;
+
+enum { IMG_UNFINISHED_KEEP_MS = 24 * 3600 * 1000 };
+
+/** Removes what pulls and builds that were cut off have left, if it is older. */
+int img_store_tidy(struct img_store *s, int64_t before_ms, struct sw_error *err) SW_MUST_CHECK;
 
 /** In memory only: who uses an image says so again after a restart. */
 void img_store_pin(struct img_store *s, const char *id);

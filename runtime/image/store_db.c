@@ -35,7 +35,10 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS steps("
 	" key TEXT PRIMARY KEY, layer INTEGER REFERENCES layers(n), used_ms INTEGER NOT NULL)"
 	" WITHOUT ROWID;"
-	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);";
+	"CREATE INDEX IF NOT EXISTS by_step_layer ON steps(layer);"
+	"CREATE TABLE IF NOT EXISTS life("
+	" one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, synced INTEGER NOT NULL);"
+	"INSERT OR IGNORE INTO life VALUES(1, '', 0);";
 
 #define UNUSED_LAYERS                                                              \
 	"SELECT n FROM layers WHERE n NOT IN (SELECT layer FROM image_layers) AND" \
@@ -197,9 +200,40 @@ static char *short_name(int64_t n)
 	return sw_strdup(s + i);
 }
 
-int img_db_sweep(struct img_db *db, const char *layers, struct sw_error *err)
+/* A number, or -1. */
+static int64_t number(sqlite3_stmt *st)
 {
-	int rc = exec(db, "DELETE FROM layers WHERE n IN (" UNUSED_LAYERS ")", err);
+	int64_t n = st != NULL && sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : -1;
+
+	sqlite3_finalize(st);
+	return n;
+}
+
+static int forget_unsynced(struct img_db *db, const char *boot, struct sw_error *err)
+{
+	int rc;
+
+	if (number(query(db, "SELECT boot = ? FROM life", "s", boot)) == 1)
+		return 0;
+	rc = exec(db, "BEGIN IMMEDIATE", err);
+	if (rc < 0)
+		return rc;
+	rc = exec(db, "DELETE FROM steps WHERE layer > (SELECT synced FROM life)", err);
+	if (rc == 0)
+		rc = exec(db, "DELETE FROM layers WHERE n IN (" UNUSED_LAYERS ")", err);
+	if (rc == 0)
+		rc = run(db, query(db, "UPDATE life SET boot = ?", "s", boot), err);
+	return commit(db, rc, err);
+}
+
+int64_t img_db_last_layer(struct img_db *db)
+{
+	return number(query(db, "SELECT coalesce(max(n), 0) FROM layers", ""));
+}
+
+int img_db_sweep(struct img_db *db, const char *layers, const char *boot, struct sw_error *err)
+{
+	int rc = forget_unsynced(db, boot, err);
 	DIR *d = rc == 0 ? opendir(layers) : NULL;
 
 	if (rc == 0 && d == NULL)
@@ -421,7 +455,8 @@ int img_db_drop_layer(struct img_db *db, const char *name, struct sw_error *err)
 
 int img_db_add_image(struct img_db *db, const char *id, const char *digest, const void *config,
 		     size_t config_n, const void *manifest, size_t manifest_n,
-		     char *const *diff_ids, char *const *names, struct sw_error *err)
+		     char *const *diff_ids, char *const *names, int64_t synced,
+		     struct sw_error *err)
 {
 	int rc = exec(db, "BEGIN IMMEDIATE", err);
 
@@ -445,6 +480,9 @@ int img_db_add_image(struct img_db *db, const char *id, const char *digest, cons
 			 err);
 	for (size_t i = 0; rc == 0 && names != NULL && names[i] != NULL; i++)
 		rc = img_db_set_name(db, names[i], id, err);
+	if (rc == 0)
+		rc = run(db, query(db, "UPDATE life SET synced = ?1 WHERE synced < ?1", "i", synced),
+			 err);
 	return commit(db, rc, err);
 }
 

@@ -7,8 +7,15 @@ struct img_db;
 
 int img_db_open(const char *path, struct img_db **ret, struct sw_error *err) SW_MUST_CHECK;
 void img_db_close(struct img_db *db);
-/** Drops layers that no image has, then folders in `layers` that no row names. */
-int img_db_sweep(struct img_db *db, const char *layers, struct sw_error *err) SW_MUST_CHECK;
+/**
+ * Drops folders in `layers` that no row names. When the host has been down since the last time (`boot`
+ * is another), first what it may have lost with its memory: layers, and steps with them, that were
+ * added since the last image.
+ */
+int img_db_sweep(struct img_db *db, const char *layers, const char *boot,
+		 struct sw_error *err) SW_MUST_CHECK;
+/** The newest layer's number, for img_db_add_image: what was there before a sync. */
+int64_t img_db_last_layer(struct img_db *db);
 
 int img_db_name(struct img_db *db, const char *full, char **ret_id, struct sw_error *err);
 int img_db_id_prefix(struct img_db *db, const char *hex, char **ret_id, struct sw_error *err);
@@ -32,7 +39,8 @@ int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64
 int img_db_drop_layer(struct img_db *db, const char *short_name, struct sw_error *err);
 int img_db_add_image(struct img_db *db, const char *id, const char *digest, const void *config,
 		     size_t config_n, const void *manifest, size_t manifest_n,
-		     char *const *diff_ids, char *const *names, struct sw_error *err);
+		     char *const *diff_ids, char *const *names, int64_t synced,
+		     struct sw_error *err);
 int img_db_documents(struct img_db *db, const char *id, char **ret_config, size_t *ret_config_n,
 		     char **ret_manifest, size_t *ret_manifest_n, struct sw_error *err);
 int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, struct sw_error *err);

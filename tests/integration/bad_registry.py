@@ -83,6 +83,24 @@ MANIFESTS = {
     "nolayers": b'{"schemaVersion":2,"layers":"none"}',
     "huge": b"{" + b" " * (20 << 20) + b"}",
 }
+def manifest_of_both(one, two):
+    """An image with the layers of two others."""
+    parts = [json.loads(m) for m in (one, two)]
+    configs = [json.loads(GOOD[p["config"]["digest"]]) for p in parts]
+    configs[0]["rootfs"]["diff_ids"] += configs[1]["rootfs"]["diff_ids"]
+    config = json.dumps(configs[0]).encode()
+    parts[0]["config"] |= {"digest": keep(config), "size": len(config)}
+    parts[0]["layers"] += parts[1]["layers"]
+    return json.dumps(parts[0]).encode()
+
+
+RESUMED = "trickle", "deaf", "pair"  # blobs that stop half way until a Range is asked for; deaf ignores it
+for name in RESUMED:
+    noise = b"".join(hashlib.sha256(b"%s %d" % (name.encode(), i)).digest() for i in range(1 << 18))
+    MANIFESTS[name] = manifest_of(tar_of(("noise", tarfile.REGTYPE, noise)))
+MANIFESTS["pair"] = manifest_of_both(MANIFESTS["good"], MANIFESTS["pair"])
+HALF = 4 << 20
+SENT = collections.Counter()  # bytes of blobs by repository
 LYING = json.loads(MANIFESTS["lying"])["layers"][0]["digest"]
 FLAKY = json.loads(MANIFESTS["flaky"])["layers"][0]["digest"]
 SEEN = collections.Counter()  # requests by repository
@@ -127,6 +145,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         if repo == "seen":  # /v2/seen/REPOSITORY/
             return self.answer(200, str(SEEN[what]).encode(), "text/plain")
+        if repo == "sent":  # /v2/sent/REPOSITORY/
+            return self.answer(200, str(SENT[what]).encode(), "text/plain")
+        if repo == "reset":
+            SENT[what] = 0
+            return self.answer(200, b"")
+        if repo == "size":  # of its layer
+            size = json.loads(MANIFESTS[what])["layers"][0]["size"]
+            return self.answer(200, str(size).encode(), "text/plain")
         if repo == "hurried" and what == "manifests" and SEEN[repo] <= 2:
             return self.fail(429, "TOOMANYREQUESTS", "slow down", Retry_After="1")
         if repo == "denied":
@@ -166,9 +192,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             span = f"bytes {start}-{len(data) - 1}/{len(data)}"
             return self.answer(206, data[start:], "application/octet-stream", Content_Range=span)
+        if repo in RESUMED and len(data) > HALF:
+            return self.trickle(repo, data)
         if repo == "slow":
             time.sleep(2)
         return self.answer(200, data, "application/octet-stream")
+
+    def trickle(self, repo, data):
+        start, wanted = 0, self.headers.get("Range")
+        whole = wanted is None
+        if wanted and repo != "deaf":
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        end = HALF if whole and SENT[repo] < HALF else len(data)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[start:end])
+        SENT[repo] += end - start
+        if end < len(data):
+            time.sleep(3600)
 
     do_HEAD = do_GET
 

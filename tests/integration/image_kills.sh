@@ -108,6 +108,7 @@ for ((i = 0; i < kills; i++)); do
 done
 
 echo "== after all of them"
+check "what was cut off can be pruned" ctl n2 image prune
 check "the store has what it says" within 5 is "" left_in_store
 forget "$registry/kill/app:1" >/dev/null 2>&1
 check "a pull works" within 20 pull "$registry/kill/app:1"
@@ -119,6 +120,6 @@ check "no secret is on the disk" not grep -rqa secret-4711 "$store" "$run/n2/age
 check "the store has what it says, again" is "" left_in_store
 forget "$registry/kill/app:1" >/dev/null 2>&1
 rm -rf "$store/pool" # contents of contexts, kept for the next build
-check "and is empty when all is forgotten" within 5 is "" sh -c "ls '$store/l' '$store/s' '$store/tmp' | grep -v ':\$' | grep ."
+check "and is empty when all is forgotten" within 5 is "" sh -c "ls '$store/l' '$store/s' '$store/tmp' '$store/part' 2>/dev/null | grep -v ':\$' | grep ."
 
 finish

@@ -56,7 +56,8 @@ struct world {
 	size_t bytes;
 	unsigned ups, downs;
 	struct rpc_channel *leader;
-	bool no_leader, refuse_all;
+	bool no_leader, leading, refuse_all;
+	unsigned looks;
 };
 
 static void on_limit(struct sw_timer *t)
@@ -245,6 +246,17 @@ static void do_slow(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	rpc_stream_set_ops(s, &end_ops, w);
 }
 
+/* The first call gets no answer. */
+static void do_second(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	struct world *w = arg;
+
+	if (w->calls == 0)
+		do_slow(s, m, arg);
+	else
+		do_unary(s, m, arg);
+}
+
 static void do_slow_deaf(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct world *w = arg;
@@ -300,7 +312,8 @@ static void do_flood(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	}
 #define MEMBERS (RPC_ROLE_WORKER | RPC_ROLE_MANAGER | RPC_ROLE_LOCAL | RPC_ROLE_OPERATOR)
 
-enum { UNARY, ERROR, SLOW, DEAF, BIDI, COUNT, FLOODS, MANAGER, OPEN, LED, LED_BIDI, LED_SLOW, NR };
+enum { UNARY, ERROR, SLOW, DEAF, BIDI, COUNT, FLOODS, MANAGER, OPEN,
+       LED, LED_SLOW, LED_AGAIN, PASSED_ON, NR };
 
 static const struct rpc_method methods[] = {
 	[UNARY] = ROW("Unary", RPC_UNARY, MEMBERS, do_unary),
@@ -313,14 +326,16 @@ static const struct rpc_method methods[] = {
 	[MANAGER] = ROW("Manager", RPC_UNARY, RPC_ROLE_MANAGER, do_unary),
 	[OPEN] = ROW("Open", RPC_UNARY, MEMBERS | RPC_ROLE_NONE, do_unary),
 	[LED] = ROW("Led", RPC_UNARY, MEMBERS, do_unary),
-	[LED_BIDI] = ROW("LedBidi", RPC_BIDI, MEMBERS, do_bidi),
 	[LED_SLOW] = ROW("LedSlow", RPC_UNARY, MEMBERS, do_slow),
+	[LED_AGAIN] = ROW("LedAgain", RPC_UNARY, MEMBERS, do_second),
+	[PASSED_ON] = ROW("PassedOn", RPC_BIDI, MEMBERS, do_bidi),
 	[NR] = {0},
 };
 
 static const struct rpc_method unknown = ROW("Nothing", RPC_UNARY, MEMBERS, do_unary);
 
-static struct rpc_method led[NR + 1]; /* as above, with leader_only where the name says so */
+/* As above, of a follower: which are the leader's where the name says so. */
+static struct rpc_method led[NR + 1];
 
 static int admit(void *arg, struct rpc_peer *peer, struct sw_error *err)
 {
@@ -336,9 +351,10 @@ static struct rpc_channel *find_leader(void *arg, struct sw_error *ret_err)
 {
 	struct world *w = arg;
 
+	w->looks++;
 	if (w->no_leader)
 		sw_fail(ret_err, SW_EUNAVAIL, "no leader now");
-	return w->no_leader ? NULL : w->leader;
+	return w->no_leader || w->leading ? NULL : w->leader;
 }
 
 static void listen_on(struct world *w, struct rpc_server *s, const char *address)
@@ -826,6 +842,11 @@ static void many_quick_cancels_cost_no_connection(void **state)
 	assert_int_equal(w->downs, 0);
 }
 
+static void pass_on(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	rpc_forward(s, ((struct world *)arg)->leader, m);
+}
+
 /* Two servers: `second` follows, w->server leads. The caller talks to `second`. */
 static struct world *with_a_follower(void **state, const char *ou)
 {
@@ -837,8 +858,10 @@ static struct world *with_a_follower(void **state, const char *ou)
 
 	for (int i = 0; i < NR; i++) {
 		led[i] = methods[i];
-		led[i].leader_only = i >= LED;
+		led[i].lead = i >= LED && i < PASSED_ON ? RPC_LEADER : RPC_ANY_MANAGER;
 	}
+	led[LED_AGAIN].lead = RPC_LEADER_AGAIN;
+	led[PASSED_ON].handle = pass_on;
 	start_server(w);
 	tls = tls_of(w, PKI_OU_MANAGER, "cluster1", DAY_MS);
 	to_leader.address = w->address;
@@ -864,7 +887,7 @@ static void a_follower_forwards(void **state)
 	assert_string_equal(w->caller, "alice");
 
 	w->bytes = 0;
-	s = rpc_call(w->channel, &methods[LED_BIDI], 5000, &cli_ops, w);
+	s = rpc_call(w->channel, &methods[PASSED_ON], 5000, &cli_ops, w);
 	for (unsigned i = 1; i <= 20; i++) {
 		assert_true(send_request(s, 100000));
 		run_until(w, &w->messages, i);
@@ -885,14 +908,100 @@ static void a_follower_without_leader_says_so(void **state)
 	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
 
 	w->no_leader = true;
-	call_and_wait(w, &methods[LED]);
+	call(w, &methods[LED], "hello", 300);
+	run_until(w, &w->ends, 1);
 	assert_int_equal(w->end.code, SW_EUNAVAIL);
 	assert_string_equal(w->end.msg, "no leader now");
 	w->no_leader = false;
 	rpc_server_close(w->server, 0, NULL, NULL);
 	w->server = NULL;
-	call_and_wait(w, &methods[LED]);
+	call(w, &methods[LED], "hello", 300);
+	run_until(w, &w->ends, 2);
 	assert_int_equal(w->end.code, SW_EUNAVAIL);
+}
+
+static void a_call_waits_for_a_leader(void **state)
+{
+	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
+	struct rpc_stream *s;
+
+	w->no_leader = true;
+	call(w, &methods[LED], "hello", 5000);
+	run_until(w, &w->looks, 3);
+	w->no_leader = false;
+	rpc_server_leader_changed(w->second);
+	run_until(w, &w->ends, 1);
+	assert_int_equal(w->end.code, 0);
+	assert_int_equal(w->bytes, 5);
+	assert_string_equal(w->caller, "alice");
+
+	/* The one who is elected is the one who was asked. */
+	w->no_leader = true;
+	w->looks = 0;
+	call(w, &methods[LED], "hello", 5000);
+	run_until(w, &w->looks, 3);
+	w->no_leader = false;
+	w->leading = true;
+	rpc_server_leader_changed(w->second);
+	run_until(w, &w->ends, 2);
+	assert_int_equal(w->end.code, 0);
+	assert_int_equal(w->calls, 2);
+
+	/* Who waits hears of the end, and a caller may go before. */
+	w->no_leader = true;
+	w->looks = 0;
+	s = rpc_call(w->channel, &methods[LED], 5000, &cli_ops, w);
+	assert_true(send_request(s, 10));
+	call(w, &methods[LED], "hello", 5000);
+	run_until(w, &w->looks, 5);
+	rpc_stream_cancel(s);
+	rpc_server_close(w->second, 1000, NULL, NULL);
+	w->second = NULL;
+	run_until(w, &w->ends, 4);
+	assert_int_equal(w->end.code, SW_EUNAVAIL);
+	assert_int_equal(w->calls, 2);
+}
+
+static void a_lost_leader_leaves_a_write_unknown(void **state)
+{
+	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
+
+	call(w, &methods[LED_SLOW], "hello", 5000);
+	run_until(w, &w->calls, 1);
+	rpc_server_close(w->server, 0, NULL, NULL);
+	w->server = NULL;
+	run_until(w, &w->ends, 1);
+	assert_int_equal(w->end.code, SW_EUNKNOWN);
+	assert_int_equal(w->calls, 1);
+}
+
+static void what_may_be_asked_twice_is(void **state)
+{
+	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
+
+	call(w, &methods[LED_AGAIN], "hello", 5000);
+	run_until(w, &w->calls, 1);
+	rpc_server_close(w->server, 0, NULL, NULL);
+	w->server = NULL;
+	w->leading = true;
+	run_until(w, &w->ends, 1);
+	assert_int_equal(w->end.code, 0);
+	assert_int_equal(w->calls, 2);
+	assert_int_equal(w->bytes, 5);
+}
+
+/* The old leader is there, and silent: it was cut off from the others. */
+static void a_deposed_leader_is_not_waited_for(void **state)
+{
+	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
+
+	call(w, &methods[LED_AGAIN], "hello", 60000);
+	run_until(w, &w->calls, 1);
+	w->leading = true;
+	rpc_server_leader_changed(w->second);
+	run_until(w, &w->ends, 1);
+	assert_int_equal(w->end.code, 0);
+	assert_int_equal(w->calls, 2);
 }
 
 /* The follower takes itself for led by itself: the mark stops the call at the second visit. */
@@ -906,7 +1015,8 @@ static void forwarding_does_not_loop(void **state)
 	o.tls = tls;
 	w->leader = rpc_channel_new(&w->loop, &o);
 	rpc_tls_unref(tls);
-	call_and_wait(w, &methods[LED]);
+	call(w, &methods[LED], "hello", 300);
+	run_until(w, &w->ends, 1);
 	assert_int_equal(w->end.code, SW_ENOTLEADER);
 }
 
@@ -1074,6 +1184,10 @@ int main(void)
 		T(many_quick_cancels_cost_no_connection),
 		T(a_follower_forwards),
 		T(a_follower_without_leader_says_so),
+		T(a_call_waits_for_a_leader),
+		T(a_lost_leader_leaves_a_write_unknown),
+		T(what_may_be_asked_twice_is),
+		T(a_deposed_leader_is_not_waited_for),
 		T(forwarding_does_not_loop),
 		T(health_checks_and_watches),
 		cmocka_unit_test(no_message_contains_itself),
