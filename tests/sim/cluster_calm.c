@@ -185,7 +185,7 @@ static void rewrite(struct world *w)
 	}
 	if (l != NULL)
 		files_change(l, f);
-	watch_budgets(w, 30000);
+	watch_budgets(w, 60000);
 	l = leader_of(w);
 	for (size_t i = 0; l != NULL && w->bad[0] == 0 && i < w->n_services; i++) {
 		const Pb__Service *s = store_service(l->store, w->s[i].id);
@@ -265,7 +265,7 @@ static void be_calm(struct world *w)
 	if (w->bad[0] == 0)
 		check_end(w);
 	update_all(w, WORK_SICK);
-	watch_budgets(w, 20000);
+	watch_budgets(w, 60000);
 	if (w->bad[0] == 0)
 		check_rolled_back(w);
 	drain_two(w);

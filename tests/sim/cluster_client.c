@@ -41,6 +41,10 @@ bool client_propose(struct manager *m, const struct store_tx *tx, void (*done)(v
 	bool alone = ctl_goes_alone(tx);
 	struct write *x;
 
+	if (store_tx_is_empty(tx)) {
+		done(arg, 0);
+		return true;
+	}
 	if (m->alone || (alone && m->writes > 0))
 		return false;
 	x = sw_new(struct write);
