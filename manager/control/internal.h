@@ -11,7 +11,9 @@ struct control {
 	struct store_watcher watcher;
 	struct sw_closer closer;
 	struct sw_later later;  /* retries what waits */
-	struct sw_list waiting; /* ops that wait for the state to change */
+	struct sw_list waiting; /* ops that wait for the state to change, or for their turn */
+	size_t proposed;        /* ops whose proposal is under way */
+	const void *alone;      /* the op that the others wait for (alone.c) */
 	struct sw_list watches;
 	struct sw_strmap agents; /* address -> struct rpc_channel */
 	void (*closed)(void *);
@@ -33,6 +35,10 @@ struct ctl_write {
 void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMessage *request,
 		     const struct ctl_write *w);
 uint64_t ctl_new_id(struct control *c);
+
+/* alone.c */
+/** The write must not cross others: it takes away what a service may name. */
+bool ctl_goes_alone(const struct store_tx *tx);
 
 /* images.c */
 /** The way to a node's agent; the node has an address and a port. */

@@ -1,6 +1,8 @@
 /*
  * Running writes: build a transaction on the state of now, propose it, answer. A conflict builds
- * again; SW_EUNAVAIL from build waits for the next change. Every op ends with its stream.
+ * again; SW_EUNAVAIL from build waits for the next change. A write that must not cross others
+ * (alone.c) waits until those under way have ended, and holds up those that come. Every op ends
+ * with its stream.
  */
 #include "manager/control/internal.h"
 
@@ -21,11 +23,23 @@ struct op {
 	bool proposed;
 };
 
+/* Whoever waits for its turn looks again. */
+static void end_turn(struct op *op)
+{
+	struct control *c = op->c;
+
+	if (c->alone == op)
+		c->alone = NULL;
+	if (!sw_list_empty(&c->waiting) && !c->closer.closing)
+		sw_later_call(&c->later);
+}
+
 static void op_free(struct op *op)
 {
 	struct control *c = op->c;
 
 	sw_list_remove(&op->link);
+	end_turn(op);
 	msg_free(op->request);
 	msg_free(op->reply);
 	free(op);
@@ -53,11 +67,19 @@ static void on_proposed(void *arg, int rc, const struct sw_error *err)
 	struct op *op = arg;
 
 	op->proposed = false;
+	op->c->proposed--;
+	end_turn(op);
 	if (rc == SW_ECONFLICT && op->tries < MAX_TRIES && op->stream != NULL) {
 		attempt(op);
 		return;
 	}
 	finish(op, rc != 0 ? err : NULL);
+}
+
+static void wait_on(struct op *op)
+{
+	if (!sw_list_linked(&op->link))
+		sw_list_append(&op->c->waiting, &op->link);
 }
 
 static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
@@ -71,23 +93,33 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
 static void attempt(struct op *op)
 {
 	struct control *c = op->c;
-	struct store_tx *tx =
-		store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
+	struct store_tx *tx;
 	struct sw_error err = {0};
+	bool alone;
 	int rc;
 
+	if (c->alone != NULL && c->alone != op) {
+		wait_on(op);
+		return;
+	}
+	tx = store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
 	op->tries++;
 	msg_free(op->reply);
 	op->reply = new_message(op->write->method->out);
 	rc = op->write->build(c, tx, op->request, op->reply, &err);
-	if (rc == SW_EUNAVAIL && !c->closer.closing) {
+	alone = rc == 0 && ctl_goes_alone(tx);
+	if (alone)
+		c->alone = op;
+	else if (c->alone == op)
+		end_turn(op); /* meanwhile it has come to mean something else */
+	if ((rc == SW_EUNAVAIL || (alone && c->proposed > 0)) && !c->closer.closing) {
 		op->tries--;
-		if (!sw_list_linked(&op->link))
-			sw_list_append(&c->waiting, &op->link);
+		wait_on(op);
 	} else if (rc != 0 || store_tx_is_empty(tx)) {
 		finish(op, rc != 0 ? &err : NULL);
 	} else {
 		op->proposed = true;
+		c->proposed++;
 		events_note(tx, c->env.proposer.rand);
 		c->env.proposer.propose(c->env.proposer.arg, tx, on_proposed, op);
 	}

@@ -119,6 +119,15 @@ void orch_on_change(struct orch *o, const struct store_change *c)
 		if (c->new == NULL)
 			mark_stacks(o);
 		return;
+	case PB__KIND__KIND_SECRET:
+		/* Retired, maybe, with nobody who uses it and whose end would be told. */
+		if (c->new != NULL)
+			mark_stack(o, ((const Pb__Secret *)c->new)->stack_id);
+		return;
+	case PB__KIND__KIND_CONFIG:
+		if (c->new != NULL)
+			mark_stack(o, ((const Pb__Config *)c->new)->stack_id);
+		return;
 	case PB__KIND__KIND_STACK:
 		if (c->new != NULL)
 			mark_stack(o, c->id);

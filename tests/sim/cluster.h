@@ -4,6 +4,7 @@
  * cluster_manager.c managers with the real consensus core, store, passes and assignments
  * cluster_agent.c   agents that pull slowly, crash and come back
  * cluster_client.c  what operators do
+ * cluster_files.c   secrets and configs: their versions, at the operators, managers and agents
  * cluster_calm.c    what operators do while no host fails, when budgets are to be kept exactly
  * cluster_check.c   what must always hold, and what must hold at the end */
 #pragma once
@@ -11,11 +12,14 @@
 #include "base/list.h"
 #include "base/omap.h"
 #include "manager/consensus/core.h"
+#include "manager/control/internal.h"
 #include "manager/dispatch/assign.h"
 #include "manager/leader/leader.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_work.h"
+
+#define NETWORK "net"
 
 enum {
 	MANAGERS = 3,
@@ -24,6 +28,7 @@ enum {
 	HEAL_MS = 60000,
 	MAX_INDEX = 60000,
 	MAX_SERVICES = 12,
+	FILES = 4, /* secrets and configs by turns */
 	REPORT_MS = 300,
 	WALL = 1000000, /* virtual wall clock at 0 */
 };
@@ -46,16 +51,19 @@ struct manager {
 	struct assign *assign;
 	struct sw_list pending;
 	bool leading, was_leading, taking;
+	size_t writes; /* of operators, under way */
+	bool alone;    /* one of them is */
 	uint8_t *snap;
 	size_t snap_n;
 };
 
 struct container { /* as an agent sees a task */
-	uint64_t id;
+	uint64_t id, revision;
 	Pb__TaskState state, desired;
 	uint64_t next_ms;          /* when it moves on */
 	bool named;                /* by the last snapshot */
 	bool bad, job, slow, sick; /* what its image does (sim_work.h) */
+	uint64_t ill_ms;           /* since when its health check fails, 0: it does not */
 	uint64_t checked_ms;       /* when its health check has found out */
 };
 
@@ -76,6 +84,8 @@ struct agent {
 	int manager;   /* attached to, or -1 */
 	uint64_t attach_ms, report_ms;
 	struct omap tasks;
+	struct omap revisions; /* (id, 0) -> Pb__Revision, as it was told */
+	struct omap files;     /* (id, 0) -> content, of secrets and configs alike */
 	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
 	struct sw_list acks; /* views on their way into the kernel */
 	uint64_t seen;       /* version of the last assignments */
@@ -90,6 +100,14 @@ struct service { /* what the clients were told */
 	bool acked, removing, unsure; /* unsure: an answer was "maybe" */
 	bool was_bad;                 /* nothing of it ran when the calm began */
 	uint64_t least;               /* tasks that must run all the time while it is calm */
+	uint64_t tasks;               /* which ones are its own, as one number */
+};
+
+struct file { /* a secret or config, by its name */
+	Pb__Kind kind;
+	char name[16];
+	uint64_t id; /* the version that was acknowledged last */
+	bool unsure;
 };
 
 struct world {
@@ -99,6 +117,9 @@ struct world {
 	struct agent a[AGENTS];
 	struct service s[MAX_SERVICES];
 	size_t n_services;
+	struct file f[FILES];
+	uint64_t contents;    /* how many were ever written: the content of a version */
+	struct omap versions; /* (id of a secret or config, 0) -> its content, as pointer */
 	uint64_t work[2];     /* a job, a scheduled one */
 	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
 	uint64_t digests[MAX_INDEX];
@@ -139,12 +160,34 @@ void agent_tick(struct agent *a);
 void agent_die(struct agent *a);
 
 void clients_tick(struct world *w);
+/** A manager's way to build what operators ask for. */
+struct control control_of(struct manager *m);
 /** A proposal's end, for manager_propose: `arg` is the service. */
 void client_done(void *arg, int rc);
-void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc, const char *image);
+/** Like manager_propose, in the order that the API keeps; refused when it must wait for others. */
+bool client_propose(struct manager *m, const struct store_tx *tx, void (*done)(void *arg, int rc),
+		    void *arg);
+/** A new version of the service, with this image. */
+void begin_update(struct manager *m, struct store_tx *tx, uint64_t service, const char *image);
 const char *any_image(struct world *w);
 /** One that fails, says the image; it is to go back then. */
 bool is_hopeless(const char *image);
+
+void files_create(struct manager *m, struct store_tx *tx);
+/** New content for one of them: all that use it roll, and nobody else. */
+void files_change(struct manager *m, struct file *f);
+/** Some of them, by name. */
+void files_use(struct world *w, Pb__ContainerSpec *c);
+/** What an agent is told, and what it keeps: that of its tasks. */
+void files_take(struct agent *a, const Pb__Assignments *m);
+void files_prune(struct agent *a);
+void files_forget(struct agent *a);
+/** A container is started: with the version that its revision names. */
+void files_check_start(const struct agent *a, const struct container *c);
+void files_check_change(struct manager *m, const struct store_change *c);
+/** The service names it, in the state of this manager. */
+bool files_is_used(const struct manager *m, const struct file *f, uint64_t service);
+void files_check_end(struct manager *m);
 
 /** A store watcher's on_change; `arg` is the manager. */
 void check_change(void *arg, const struct store_change *c, uint64_t index);
@@ -154,5 +197,5 @@ void check_drop(const struct agent *a, const struct container *c);
 void check_end(struct world *w);
 bool is_updating(const Pb__Service *s);
 bool is_bad(const struct store *st, const Pb__Service *s);
-/** How many containers run for a service. */
+/** How many containers run for a service, and are well. */
 uint64_t running_of(struct world *w, const struct store *st, uint64_t service);

@@ -20,7 +20,10 @@ static void report(struct agent *a, const struct container *c)
 		return;
 	s.task_id = c->id;
 	s.state = c->state;
-	if (c->slow || c->sick)
+	s.down = c->ill_ms != 0 && c->state == PB__TASK_STATE__TASK_RUNNING;
+	if (s.down)
+		s.health = PB__TASK_HEALTH__HEALTH_UNHEALTHY;
+	else if (c->slow || c->sick)
 		s.health = c->state == PB__TASK_STATE__TASK_RUNNING
 				   ? PB__TASK_HEALTH__HEALTH_HEALTHY
 			   : c->state == PB__TASK_STATE__TASK_STARTING
@@ -40,6 +43,8 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 
 	if (c->desired > PB__TASK_STATE__TASK_RUNNING)
 		return PB__TASK_STATE__TASK_SHUTDOWN;
+	if (c->ill_ms != 0 && a->w->sim.now >= c->ill_ms + WORK_ILL_MS)
+		return PB__TASK_STATE__TASK_FAILED;
 	if (c->bad && c->state == PB__TASK_STATE__TASK_STARTING)
 		return PB__TASK_STATE__TASK_FAILED;
 	if ((c->slow || c->sick) && c->state == PB__TASK_STATE__TASK_STARTING) {
@@ -61,8 +66,9 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 
 static void note_image(const struct agent *a, struct container *c, const Pb__Task *t)
 {
-	const Pb__Revision *r = store_revision(a->w->m[a->manager].store, t->revision_id);
+	const Pb__Revision *r = omap_get(&a->revisions, one(t->revision_id));
 
+	c->revision = t->revision_id;
 	c->bad = r != NULL && strcmp(r->task->container->image, WORK_BAD) == 0;
 	c->job = r != NULL && strcmp(r->task->container->image, WORK_JOB) == 0;
 	c->slow = r != NULL && strcmp(r->task->container->image, WORK_SLOW) == 0;
@@ -177,6 +183,7 @@ static void take(struct agent *a, const Pb__Assignments *m)
 
 	for (struct container *c; (c = omap_next(&it)) != NULL;)
 		c->named = !m->snapshot;
+	files_take(a, m);
 	for (size_t i = 0; i < m->n_tasks; i++)
 		take_task(a, m->tasks[i]->task);
 	for (size_t i = 0; i < m->n_removed_tasks; i++)
@@ -187,6 +194,7 @@ static void take(struct agent *a, const Pb__Assignments *m)
 		a->seen = m->version;
 	if (m->snapshot)
 		drop_unnamed(a);
+	files_prune(a);
 	/* There is one network: an agent without a task on it forgets it. */
 	if (m->n_removed_networks > 0 || (m->snapshot && m->n_networks == 0)) {
 		drop_acks(a);
@@ -246,6 +254,8 @@ void agent_tick(struct agent *a)
 		if (w->sim.now >= c->next_ms && task_state_of(c->state)->live) {
 			c->state = next_state(a, c);
 			if (c->state != was && c->state == PB__TASK_STATE__TASK_STARTING)
+				files_check_start(a, c);
+			if (c->state != was && c->state == PB__TASK_STATE__TASK_STARTING)
 				c->checked_ms =
 					w->sim.now +
 					(c->sick   ? WORK_SICK_MS
@@ -267,6 +277,7 @@ void agent_die(struct agent *a)
 		free(c);
 	omap_fini(&a->tasks);
 	free_values(&a->shown);
+	files_forget(a);
 	a->seen = 0;
 	a->down = true;
 }

@@ -42,15 +42,14 @@ static void update_all(struct world *w, const char *image)
 		return;
 	tx = store_tx_new(l->store, wall(w));
 	for (size_t i = 0; i < w->n_services; i++) {
-		Pb__Service *s;
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
 
-		if (store_service(l->store, w->s[i].id) == NULL)
+		if (s == NULL || s->removing)
 			continue;
-		s = store_tx_edit(tx, PB__KIND__KIND_SERVICE, w->s[i].id);
-		begin_update(w, tx, s, image != NULL ? image : any_image(w));
-		w->s[i].least = least_of(s);
+		begin_update(l, tx, s->id, image != NULL ? image : any_image(w));
+		w->s[i].least = least_of(store_tx_get(tx, PB__KIND__KIND_SERVICE, s->id));
 	}
-	manager_propose(l, tx, client_done, &nobody);
+	client_propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
 }
 
@@ -73,6 +72,131 @@ static void check_rolled_back(struct world *w)
 	}
 }
 
+/* ---- health ---- */
+
+static struct container *any_running(struct world *w, const struct store *st, uint64_t service)
+{
+	for (int i = 0; i < AGENTS; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (struct container *c; (c = omap_next(&it)) != NULL;) {
+			const Pb__Task *t = store_task(st, c->id);
+
+			if (t != NULL && t->service_id == service && task_is_live(t) &&
+			    c->state == PB__TASK_STATE__TASK_RUNNING)
+				return c;
+		}
+	}
+	return NULL;
+}
+
+/* Nobody sends to one that is ill, long before it has stopped. */
+static void check_shunned(struct world *w)
+{
+	for (int i = 0; i < AGENTS; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (const struct container *c; (c = omap_next(&it)) != NULL;) {
+			if (c->ill_ms == 0)
+				continue;
+			for (int k = 0; k < AGENTS; k++) {
+				const struct seen_endpoint *e =
+					omap_get(&w->a[k].shown, one(c->id));
+
+				if (e != NULL && e->ready)
+					world_fail(w, "an unhealthy task gets connections", c->id,
+						   w->a[k].node);
+			}
+		}
+	}
+}
+
+static void check_recovered(struct world *w)
+{
+	struct manager *l = leader_of(w);
+
+	for (int i = 0; i < AGENTS; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (const struct container *c; (c = omap_next(&it)) != NULL;)
+			if (c->ill_ms != 0 && task_state_of(c->state)->live)
+				world_fail(w, "an unhealthy task goes on", c->id, (uint64_t)i);
+	}
+	for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		if (s != NULL && !s->removing &&
+		    running_of(w, l->store, s->id) != s->spec->replicas)
+			world_fail(w, "an unhealthy task was not replaced", s->id,
+				   running_of(w, l->store, s->id));
+	}
+}
+
+/* One task of each service becomes unhealthy: that one is missing until there is another, and no
+ * more. */
+static void fall_ill(struct world *w)
+{
+	struct manager *l = leader_of(w);
+
+	for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+		struct container *c = s != NULL ? any_running(w, l->store, s->id) : NULL;
+
+		w->s[i].least = s != NULL && s->spec->replicas > 0 ? s->spec->replicas - 1 : 0;
+		if (c != NULL)
+			c->ill_ms = w->sim.now;
+	}
+	watch_budgets(w, WORK_ILL_MS - 2000);
+	if (w->bad[0] == 0)
+		check_shunned(w);
+	watch_budgets(w, 15000);
+	if (w->bad[0] == 0)
+		check_recovered(w);
+}
+
+/* ---- versions ---- */
+
+/* The tasks of a service that are wanted, as one number that any other set is not likely to have.
+ */
+static uint64_t wanted_of(const struct store *st, uint64_t service)
+{
+	struct store_iter it = {0};
+	uint64_t all = 0;
+
+	for (const Pb__Task *t; (t = store_next_of_service(st, service, &it)) != NULL;)
+		if (task_is_live(t))
+			all += t->id;
+	return all;
+}
+
+/* New content for one file: exactly its users get other tasks, within their budgets. */
+static void rewrite(struct world *w)
+{
+	struct file *f = &w->f[sw_rand_below(&w->sim.rand, FILES)];
+	struct manager *l = leader_of(w);
+
+	for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		if (s == NULL)
+			continue;
+		w->s[i].least = least_of(s);
+		w->s[i].tasks = wanted_of(l->store, s->id);
+	}
+	if (l != NULL)
+		files_change(l, f);
+	watch_budgets(w, 60000);
+	l = leader_of(w);
+	for (size_t i = 0; l != NULL && w->bad[0] == 0 && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		if (s == NULL || s->removing || s->spec->replicas == 0)
+			continue;
+		if (files_is_used(l, f, s->id) == (wanted_of(l->store, s->id) == w->s[i].tasks))
+			world_fail(w, "new content did not roll exactly its users", s->id, f->id);
+	}
+}
+
 static void drain_two(struct world *w)
 {
 	struct manager *l = leader_of(w);
@@ -88,7 +212,7 @@ static void drain_two(struct world *w)
 	for (size_t i = 0; i < w->n_services; i++)
 		if (store_service(l->store, w->s[i].id) != NULL)
 			w->s[i].least = least_of(store_service(l->store, w->s[i].id));
-	manager_propose(l, tx, client_done, &nobody);
+	client_propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
 	watch_budgets(w, 20000);
 	for (int i = 0; i < 2; i++) {
@@ -101,11 +225,24 @@ static void drain_two(struct world *w)
 	}
 }
 
+/* Ticks that a manager led for are all run, where runs may overlap. */
+static uint64_t missed_ticks(struct world *w)
+{
+	struct manager *l = leader_of(w);
+	const Pb__Service *s = l != NULL ? store_service(l->store, w->work[1]) : NULL;
+
+	return s != NULL && s->job != NULL &&
+			       s->spec->schedule->overlap == PB__OVERLAP__OVERLAP_ALLOW
+		       ? s->job->missed
+		       : 0;
+}
+
 static void be_calm(struct world *w)
 {
 	struct manager *l = leader_of(w);
 	struct store_tx *tx = store_tx_new(l->store, wall(w));
 	static struct service nobody;
+	uint64_t missed = missed_ticks(w);
 
 	for (size_t i = 0; i < w->n_services; i++) {
 		const Pb__Service *s = store_service(l->store, w->s[i].id);
@@ -115,7 +252,7 @@ static void be_calm(struct world *w)
 	for (uint64_t id = 1; id <= AGENTS; id++)
 		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec->availability =
 			PB__AVAILABILITY__ACTIVE;
-	manager_propose(l, tx, client_done, &nobody);
+	client_propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
 	update_all(w, NULL);
 	watch_budgets(w, 60000);
@@ -123,11 +260,17 @@ static void be_calm(struct world *w)
 		w->s[i].was_bad = false; /* all have a good version now */
 	if (w->bad[0] == 0)
 		check_end(w);
+	fall_ill(w);
+	rewrite(w);
+	if (w->bad[0] == 0)
+		check_end(w);
 	update_all(w, WORK_SICK);
-	watch_budgets(w, 20000);
+	watch_budgets(w, 60000);
 	if (w->bad[0] == 0)
 		check_rolled_back(w);
 	drain_two(w);
+	if (missed_ticks(w) != missed)
+		world_fail(w, "a tick was missed that a manager led for", missed, missed_ticks(w));
 	if (w->bad[0] == 0)
 		check_end(w);
 }
@@ -155,7 +298,7 @@ void world_heal(struct world *w)
 
 		((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, 1))->spec->availability =
 			PB__AVAILABILITY__ACTIVE;
-		manager_propose(l, tx, client_done, &nobody);
+		client_propose(l, tx, client_done, &nobody);
 		store_tx_free(tx);
 	}
 	world_run(w, HEAL_MS, false);

@@ -77,6 +77,7 @@ void check_change(void *arg, const struct store_change *c, uint64_t index)
 		check_task(m->w, (const Pb__Task *)c->old, (const Pb__Task *)c->new);
 	if (c->kind == PB__KIND__KIND_TASK && c->new != NULL)
 		note_stopping(m->w, (const Pb__Task *)c->new);
+	files_check_change(m, c);
 	if (c->kind == PB__KIND__KIND_NODE && c->new != NULL && c->id <= AGENTS &&
 	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
 		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
@@ -192,7 +193,7 @@ uint64_t running_of(struct world *w, const struct store *st, uint64_t service)
 				world_fail(w, "a container that nobody knows of", c->id,
 					   (uint64_t)i);
 			n += t != NULL && t->service_id == service &&
-			     c->state == PB__TASK_STATE__TASK_RUNNING;
+			     c->state == PB__TASK_STATE__TASK_RUNNING && c->ill_ms == 0;
 		}
 	}
 	return n;
@@ -214,9 +215,10 @@ void check_end(struct world *w)
 		return;
 	}
 	check_store(l);
+	files_check_end(l);
 	for (size_t i = 0; i < SW_COUNT(w->work); i++) {
 		const Pb__Service *svc = store_service(l->store, w->work[i]);
-		const char *bad = svc != NULL ? work_check_end(l->store, svc) : NULL;
+		const char *bad = svc != NULL ? work_check_end(l->store, svc, wall(w)) : NULL;
 
 		if (bad != NULL)
 			world_fail(w, bad, w->work[i], i);

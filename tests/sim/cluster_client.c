@@ -16,48 +16,115 @@ void client_done(void *arg, int rc)
 		s->unsure = true;
 }
 
-static Pb__Revision *new_revision(struct world *w, uint64_t service, uint64_t network)
+struct write {
+	struct manager *m;
+	void (*done)(void *arg, int rc);
+	void *arg;
+	bool alone;
+};
+
+static void on_written(void *arg, int rc)
 {
-	Pb__Revision *r = sw_new(Pb__Revision);
+	struct write *x = arg;
+
+	x->m->writes--;
+	if (x->alone)
+		x->m->alone = false;
+	x->done(x->arg, rc);
+	free(x);
+}
+
+/* As manager/control/op.c does, but that nobody waits: operators of this world ask again. */
+bool client_propose(struct manager *m, const struct store_tx *tx, void (*done)(void *arg, int rc),
+		    void *arg)
+{
+	bool alone = ctl_goes_alone(tx);
+	struct write *x;
+
+	if (store_tx_is_empty(tx)) {
+		done(arg, 0);
+		return true;
+	}
+	if (m->alone || (alone && m->writes > 0))
+		return false;
+	x = sw_new(struct write);
+	*x = (struct write){.m = m, .done = done, .arg = arg, .alone = alone};
+	if (!manager_propose(m, tx, on_written, x)) {
+		free(x);
+		return false;
+	}
+	m->writes++;
+	m->alone = alone;
+	return true;
+}
+
+struct control control_of(struct manager *m)
+{
+	return (struct control){.env = {.store = m->store,
+					.leader = m->leader,
+					.proposer = {.rand = &m->w->sim.rand}}};
+}
+
+/* An update that is paused waits for a person, of whom there is none. */
+static Pb__UpdateConfig *go_on(void)
+{
+	Pb__UpdateConfig *u = sw_new(Pb__UpdateConfig);
+
+	pb__update_config__init(u);
+	u->parallelism = 1;
+	u->failure_action = PB__FAILURE_ACTION__FAILURE_CONTINUE;
+	return u;
+}
+
+static Pb__ServiceSpec *new_spec(struct world *w, const struct service *s)
+{
+	Pb__ServiceSpec *spec = sw_new(Pb__ServiceSpec);
 	Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
 
-	pb__revision__init(r);
-	r->id = sw_id_new(&w->sim.rand);
-	r->service_id = service;
-	r->task = sw_new(Pb__TaskSpec);
-	pb__task_spec__init(r->task);
-	r->task->container = sw_new(Pb__ContainerSpec);
-	pb__container_spec__init(r->task->container);
+	pb__service_spec__init(spec);
+	msg_set_str(&spec->name, s->name);
+	spec->replicas = s->replicas;
+	spec->rebalance = sim_chance(&w->sim, 30) ? PB__REBALANCE__REBALANCE_ON_JOIN
+						  : PB__REBALANCE__REBALANCE_NEVER;
+	spec->task = sw_new(Pb__TaskSpec);
+	pb__task_spec__init(spec->task);
+	spec->task->container = sw_new(Pb__ContainerSpec);
+	pb__container_spec__init(spec->task->container);
 	pb__network_use__init(u);
-	u->network_id = network;
-	msg_add(&r->task->networks, &r->task->n_networks, u);
-	return r;
+	msg_set_str(&u->name, NETWORK);
+	msg_add(&spec->task->networks, &spec->task->n_networks, u);
+	files_use(w, spec->task->container);
+	spec->update = go_on();
+	spec->rollback = go_on();
+	return spec;
+}
+
+/* As the API does: names become ids, and what is new gets a revision. */
+static void put(struct manager *m, struct store_tx *tx, Pb__ServiceSpec *takes_spec)
+{
+	struct control c = control_of(m);
+	struct sw_error err;
+	int changed;
+
+	if (ctl_resolve(tx, takes_spec, &err) != 0) {
+		world_fail(m->w, err.msg, 0, 0);
+		msg_free(&takes_spec->base);
+		return;
+	}
+	ctl_put_service(&c, tx, takes_spec, 0, &changed);
 }
 
 static void create_service(struct world *w, struct manager *l)
 {
 	struct service *s = &w->s[w->n_services++];
 	struct store_tx *tx = store_tx_new(l->store, wall(w));
-	Pb__Service *svc = sw_new(Pb__Service);
-	Pb__Revision *r;
 
-	s->id = sw_id_new(&w->sim.rand);
-	s->replicas = 1 + sw_rand_below(&w->sim.rand, 12);
 	snprintf(s->name, sizeof s->name, "s%zu", w->n_services);
-	pb__service__init(svc);
-	svc->id = s->id;
-	svc->spec = sw_new(Pb__ServiceSpec);
-	pb__service_spec__init(svc->spec);
-	msg_set_str(&svc->spec->name, s->name);
-	svc->spec->replicas = s->replicas;
-	svc->spec->rebalance = sim_chance(&w->sim, 30) ? PB__REBALANCE__REBALANCE_ON_JOIN
-						       : PB__REBALANCE__REBALANCE_NEVER;
-	r = new_revision(w, s->id, 77);
-	svc->revision_id = r->id;
-	svc->spec->task = msg_clone_of(Pb__TaskSpec, r->task);
-	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
-	store_tx_create(tx, PB__KIND__KIND_SERVICE, svc);
-	if (!manager_propose(l, tx, client_done, s))
+	s->replicas = 1 + sw_rand_below(&w->sim.rand, 12);
+	put(l, tx, new_spec(w, s));
+	if (w->bad[0] == 0 && ctl_find_named(tx, PB__KIND__KIND_SERVICE, s->name, &s->id) != 0)
+		world_fail(w, "a service was not made", w->n_services, 0);
+	if (!client_propose(l, tx, client_done, s))
 		w->n_services--;
 	store_tx_free(tx);
 }
@@ -80,17 +147,6 @@ static void change_done(void *arg, int rc)
 	free(c);
 }
 
-/* As the manager's API does: what a rollback goes back to is what was there before the update. */
-static void keep_previous(Pb__Service *svc)
-{
-	if (svc->prev_spec != NULL && svc->update != NULL &&
-	    svc->update->state == PB__UPDATE_STATE__UPDATE_RUNNING)
-		return;
-	msg_free(svc->prev_spec != NULL ? &svc->prev_spec->base : NULL);
-	svc->prev_spec = msg_clone_of(Pb__ServiceSpec, svc->spec);
-	svc->prev_revision_id = svc->revision_id;
-}
-
 bool is_hopeless(const char *image)
 {
 	return strcmp(image, WORK_BAD) == 0 || strcmp(image, WORK_SICK) == 0;
@@ -103,35 +159,30 @@ const char *any_image(struct world *w)
 	return sim_chance(&w->sim, 30) ? WORK_SLOW : "";
 }
 
-void begin_update(struct world *w, struct store_tx *tx, Pb__Service *svc, const char *image)
+void begin_update(struct manager *m, struct store_tx *tx, uint64_t service, const char *image)
 {
-	Pb__Revision *r = new_revision(w, svc->id, 77);
-	bool bad = is_hopeless(image);
+	const Pb__Service *svc = store_tx_get(tx, PB__KIND__KIND_SERVICE, service);
+	Pb__ServiceSpec *spec = msg_clone_of(Pb__ServiceSpec, svc->spec);
+	Pb__ContainerSpec *c = spec->task->container;
+	struct sim *sim = &m->w->sim;
 
-	msg_set_str(&r->task->container->image, image);
-	if (svc->spec->rollback == NULL) {
-		svc->spec->rollback = sw_new(Pb__UpdateConfig);
-		pb__update_config__init(svc->spec->rollback);
-		svc->spec->rollback->failure_action = PB__FAILURE_ACTION__FAILURE_CONTINUE;
-	}
-	keep_previous(svc);
-	svc->revision_id = r->id;
-	if (svc->update == NULL) {
-		svc->update = sw_new(Pb__UpdateStatus);
-		pb__update_status__init(svc->update);
-	}
-	svc->update->state = PB__UPDATE_STATE__UPDATE_RUNNING;
-	svc->update->started_ms = wall(w);
-	if (svc->spec->update == NULL) {
-		svc->spec->update = sw_new(Pb__UpdateConfig);
-		pb__update_config__init(svc->spec->update);
-	}
-	svc->spec->update->parallelism = sw_rand_below(&w->sim.rand, 3);
-	svc->spec->update->order = sim_chance(&w->sim, 50) ? PB__UPDATE_ORDER__START_FIRST
-							   : PB__UPDATE_ORDER__STOP_FIRST;
-	svc->spec->update->failure_action =
-		bad ? PB__FAILURE_ACTION__FAILURE_ROLLBACK : PB__FAILURE_ACTION__FAILURE_CONTINUE;
-	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
+	msg_set_str(&c->image, image);
+	/* The same image again is a version too. */
+	msg_set_str(&c->hostname, sw_id(sw_id_new(&sim->rand)).s);
+	spec->update->parallelism = sw_rand_below(&sim->rand, 3);
+	spec->update->order =
+		sim_chance(sim, 50) ? PB__UPDATE_ORDER__START_FIRST : PB__UPDATE_ORDER__STOP_FIRST;
+	spec->update->failure_action = is_hopeless(image) ? PB__FAILURE_ACTION__FAILURE_ROLLBACK
+							  : PB__FAILURE_ACTION__FAILURE_CONTINUE;
+	put(m, tx, spec);
+}
+
+static void scale(struct manager *m, struct store_tx *tx, const Pb__Service *s, uint64_t replicas)
+{
+	Pb__ServiceSpec *spec = msg_clone_of(Pb__ServiceSpec, s->spec);
+
+	spec->replicas = replicas;
+	put(m, tx, spec);
 }
 
 static void change_service(struct world *w, struct manager *l)
@@ -140,28 +191,26 @@ static void change_service(struct world *w, struct manager *l)
 	const Pb__Service *old = store_service(l->store, s->id);
 	struct store_tx *tx;
 	struct change *c;
-	Pb__Service *svc;
 
 	if (old == NULL || old->removing)
 		return;
 	tx = store_tx_new(l->store, wall(w));
-	svc = store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id);
 	c = sw_new(struct change);
-	*c = (struct change){.s = s, .replicas = svc->spec->replicas};
+	*c = (struct change){.s = s, .replicas = old->spec->replicas};
 	switch (sw_rand_below(&w->sim.rand, 5)) {
 	case 0:
-		svc->removing = c->remove = true;
+		((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, s->id))->removing = true;
+		c->remove = true;
 		break;
 	case 1:
 	case 2:
-		begin_update(w, tx, svc, any_image(w));
+		begin_update(l, tx, s->id, any_image(w));
 		break;
 	default:
-		svc->spec->replicas = c->replicas = sw_rand_below(&w->sim.rand, 12);
-		if (svc->prev_spec != NULL)
-			svc->prev_spec->replicas = c->replicas;
+		c->replicas = sw_rand_below(&w->sim.rand, 12);
+		scale(l, tx, old, c->replicas);
 	}
-	if (!manager_propose(l, tx, change_done, c))
+	if (!client_propose(l, tx, change_done, c))
 		free(c);
 	store_tx_free(tx);
 }
@@ -179,7 +228,7 @@ static void drain_or_back(struct world *w, struct manager *l)
 	n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
 	n->spec->availability =
 		sim_chance(&w->sim, 60) ? PB__AVAILABILITY__ACTIVE : PB__AVAILABILITY__DRAIN;
-	manager_propose(l, tx, client_done, &nobody);
+	client_propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
 }
 
@@ -192,8 +241,10 @@ void clients_tick(struct world *w)
 		return;
 	if (w->n_services < MAX_SERVICES && sim_chance(&w->sim, 40))
 		create_service(w, l);
-	else if (w->n_services > 0 && sim_chance(&w->sim, 80))
+	else if (w->n_services > 0 && sim_chance(&w->sim, 70))
 		change_service(w, l);
+	else if (sim_chance(&w->sim, 60))
+		files_change(l, &w->f[sw_rand_below(&w->sim.rand, FILES)]);
 	else
 		drain_or_back(w, l);
 }

@@ -156,7 +156,7 @@ void files_change(struct manager *m, struct file *f)
 		world_fail(m->w, "new content made no new version", r->id, 0);
 	ctl_roll_users(&c, tx, f->kind, r->id);
 	check_rolled(m, tx, f, r->id);
-	if (!manager_propose(m, tx, on_rewritten, r))
+	if (!client_propose(m, tx, on_rewritten, r))
 		free(r);
 	store_tx_free(tx);
 }
@@ -214,6 +214,13 @@ void files_check_change(struct manager *m, const struct store_change *c)
 		check_all_refs(m);
 	if (c->kind == PB__KIND__KIND_REVISION && c->new != NULL)
 		check_refs(m, (const Pb__Revision *)c->new);
+}
+
+bool files_is_used(const struct manager *m, const struct file *f, uint64_t service)
+{
+	const Pb__Service *s = store_service(m->store, service);
+
+	return s != NULL && version_in(s->spec->task, f) != 0;
 }
 
 static bool is_named(const struct store *st, const struct file *f, uint64_t id)

@@ -106,6 +106,7 @@ static void found_cluster(struct world *w)
 		n->id = 77;
 		n->spec = sw_new(Pb__NetworkSpec);
 		pb__network_spec__init(n->spec);
+		msg_set_str(&n->spec->name, NETWORK);
 		store_tx_create(tx, PB__KIND__KIND_NETWORK, n);
 		for (uint64_t id = 1; id <= AGENTS; id++) {
 			Pb__Node *node = sw_new(Pb__Node);
@@ -116,6 +117,7 @@ static void found_cluster(struct world *w)
 			pb__node_spec__init(node->spec);
 			store_tx_create(tx, PB__KIND__KIND_NODE, node);
 		}
+		files_create(l, tx);
 		w->work[0] = work_create(tx, &w->sim.rand, "job", false);
 		w->work[1] = work_create(tx, &w->sim.rand, "cron", true);
 		if (manager_propose(l, tx, first_done, &done))
@@ -190,6 +192,7 @@ static bool run_seed(uint64_t seed)
 		if (w->m[i].core != NULL)
 			manager_crash(&w->m[i]);
 	omap_fini(&w->stopping);
+	omap_fini(&w->versions);
 	sim_fini(&w->sim);
 	for (int i = 0; i < MANAGERS; i++) {
 		sim_disk_free(w->m[i].disk);

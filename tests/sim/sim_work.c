@@ -54,6 +54,24 @@ static const char *check_ticks(const Pb__JobStatus *a, const Pb__JobStatus *b)
 	return NULL;
 }
 
+/* A tick that counts as run has its run, and one at a time where they may not overlap. */
+static const char *check_runs(const Pb__Service *old, const Pb__Service *new)
+{
+	const Pb__JobStatus *a = old->job, *b = new->job;
+	const Pb__JobRun *last = b->n_history > 0 ? b->history[b->n_history - 1] : NULL;
+	size_t active = 0;
+
+	if (b->runs != a->runs &&
+	    (last == NULL || last->run != b->runs ||
+	     (last->tick_ms != 0 && (last->tick_ms < a->next_ms || last->tick_ms >= b->next_ms))))
+		return "a tick's run is not there";
+	for (size_t i = 0; i < b->n_history; i++)
+		active += b->history[i]->state == PB__JOB_STATE__JOB_ACTIVE;
+	if (new->spec->schedule->overlap != PB__OVERLAP__OVERLAP_ALLOW && active > 1)
+		return "two runs at once that may not overlap";
+	return NULL;
+}
+
 static const char *check_history(const Pb__JobStatus *j)
 {
 	for (size_t i = 0; i < j->n_history; i++) {
@@ -76,17 +94,19 @@ const char *work_check(const Pb__Service *old, const Pb__Service *new)
 		return NULL;
 	if (old != NULL && old->job != NULL && new->spec->schedule != NULL)
 		bad = check_ticks(old->job, new->job);
+	if (bad == NULL && old != NULL && old->job != NULL && new->spec->schedule != NULL)
+		bad = check_runs(old, new);
 	return bad != NULL ? bad : check_history(new->job);
 }
 
 const char *work_check_tasks(const struct store *s, const Pb__Service *svc)
 {
-	struct omap live = { 0 };
-	struct store_iter it = { 0 };
+	struct omap live = {0};
+	struct store_iter it = {0};
 	const char *bad = NULL;
 
 	for (const Pb__Task *t; (t = store_next_of_service(s, svc->id, &it)) != NULL;) {
-		const struct omap_key run = { t->run, 0 };
+		const struct omap_key run = {t->run, 0};
 		uintptr_t n = (uintptr_t)omap_get(&live, run);
 
 		if (task_is_live(t))
@@ -98,13 +118,13 @@ const char *work_check_tasks(const struct store *s, const Pb__Service *svc)
 	return bad;
 }
 
-const char *work_check_end(const struct store *s, const Pb__Service *svc)
+const char *work_check_end(const struct store *s, const Pb__Service *svc, int64_t now)
 {
 	const Pb__JobRun *last = svc->job != NULL && svc->job->n_history > 0
 					 ? svc->job->history[svc->job->n_history - 1]
 					 : NULL;
 	const char *bad = work_check_tasks(s, svc);
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t n = 0;
 
 	if (bad != NULL)
@@ -114,6 +134,8 @@ const char *work_check_end(const struct store *s, const Pb__Service *svc)
 	if (svc->spec->schedule == NULL && (last->state != PB__JOB_STATE__JOB_SUCCEEDED ||
 					    last->completed != WORK_TOTAL || last->run != 1))
 		return "a job did not complete";
+	if (svc->spec->schedule != NULL && svc->job->next_ms + WORK_LATE_MS < now)
+		return "a tick is late";
 	while (store_next_of_service(s, svc->id, &it) != NULL)
 		n++;
 	return n > 60 ? "tasks of a job are not forgotten" : NULL;

@@ -431,6 +431,72 @@ static int create_secret(struct world *w, const char *name, size_t size, const c
 	return call(w, ctl_build_secret_create, &q, &reply);
 }
 
+static void old_content_that_nobody_used_goes(void **state)
+{
+	struct world *w = world_new();
+	Pb__SecretUpdateRequest q = PB__SECRET_UPDATE_REQUEST__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+
+	(void)state;
+	assert_int_equal(create_secret(w, "key", 3, ""), 0);
+	pass(w);
+	q.ref = (char *)"key";
+	q.spec = new_secret("", "new");
+	assert_int_equal(call(w, ctl_build_secret_update, &q, &reply), 0);
+	msg_free(&q.spec->base);
+	assert_int_equal(store_count(w->store, PB__KIND__KIND_SECRET), 2);
+	pass(w);
+	assert_int_equal(store_count(w->store, PB__KIND__KIND_SECRET), 1);
+	assert_true(is_content(secret(w, "key"), "new"));
+	world_free(w);
+}
+
+/* Whether the write may go while others are under way. */
+static bool alone(struct world *w, build_fn build, const void *request, void *reply)
+{
+	struct store_tx *tx = store_tx_new(w->store, ++w->now);
+	bool is;
+
+	assert_int_equal(build(&w->c, tx, request, reply, &w->err), 0);
+	is = ctl_goes_alone(tx);
+	store_tx_free(tx);
+	return is;
+}
+
+static void what_takes_a_name_away_goes_alone(void **state)
+{
+	struct world *w = world_new();
+	Pb__SecretUpdateRequest q = PB__SECRET_UPDATE_REQUEST__INIT;
+	Pb__SecretCreateRequest create = PB__SECRET_CREATE_REQUEST__INIT;
+	Pb__NetworkCreateRequest network = PB__NETWORK_CREATE_REQUEST__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+	Pb__NetworkSpec net = PB__NETWORK_SPEC__INIT;
+	Pb__Ref ref = PB__REF__INIT;
+
+	(void)state;
+	create.spec = new_secret("key", "one");
+	assert_false(alone(w, ctl_build_secret_create, &create, &reply));
+	assert_int_equal(call(w, ctl_build_secret_create, &create, &reply), 0);
+	msg_free(&create.spec->base);
+	q.ref = ref.ref = (char *)"key";
+	q.spec = new_secret("", "");
+	msg_kv_set(&q.spec->labels, &q.spec->n_labels, "a", "b");
+	assert_false(alone(w, ctl_build_secret_update, &q, &reply));
+	msg_free(&q.spec->base);
+	q.spec = new_secret("", "two");
+	assert_true(alone(w, ctl_build_secret_update, &q, &reply));
+	msg_free(&q.spec->base);
+	assert_true(alone(w, ctl_build_secret_remove, &ref, &reply));
+
+	net.name = (char *)"net";
+	network.spec = &net;
+	assert_false(alone(w, ctl_build_network_create, &network, &reply));
+	assert_int_equal(call(w, ctl_build_network_create, &network, &reply), 0);
+	ref.ref = net.name;
+	assert_true(alone(w, ctl_build_network_remove, &ref, &reply));
+	world_free(w);
+}
+
 static void sizes_and_drivers_are_checked(void **state)
 {
 	struct world *w = world_new();
@@ -610,6 +676,8 @@ int main(void)
 		cmocka_unit_test(pruning_takes_what_the_file_has_no_more),
 		cmocka_unit_test(a_placement_change_keeps_the_family),
 		cmocka_unit_test(secret_update_rolls_users_and_labels_do_not),
+		cmocka_unit_test(old_content_that_nobody_used_goes),
+		cmocka_unit_test(what_takes_a_name_away_goes_alone),
 		cmocka_unit_test(sizes_and_drivers_are_checked),
 		cmocka_unit_test(what_can_not_be_is_refused),
 		cmocka_unit_test(a_change_in_an_update_keeps_the_way_back),
