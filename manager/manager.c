@@ -164,6 +164,7 @@ static void run_pass(struct manager *m)
 	struct store_tx *tx = leader_step(m->leader, sw_wall_ms(), sw_mono_ms());
 
 	if (tx == NULL) {
+		schedule_pass(m);
 		manager_arm_due(m);
 		return;
 	}

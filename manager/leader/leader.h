@@ -39,7 +39,8 @@ void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms);
 void leader_applied(struct leader *l, uint64_t node, uint64_t index);
 void leader_describe(struct leader *l, uint64_t node, const Pb__NodeDescription *d);
 
-/** NULL: nothing to do now. Else propose it, and tell leader_done how that went. */
+/** NULL: nothing to propose; while leader_has_work the next step may find something. Else propose it,
+ *  and tell leader_done how that went. */
 struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms);
 /** `rc` of the proposal or of its apply; the pass's transaction is the caller's to free. */
 void leader_done(struct leader *l, int rc);

@@ -11,6 +11,8 @@ struct orch {
 	struct store *store;
 	struct orch_placement placement;
 	struct omap dirty;   /* (service, 0) -> the orch */
+	bool sweeping;       /* all services are looked at once */
+	uint64_t swept;      /* up to this one they were */
 	struct omap due;     /* (wall ms, service) -> the orch */
 	struct omap stacks;  /* (stack, 0) -> the orch: something of it went */
 	struct omap waiting; /* (hash of a service's name, service that waits for it) -> the orch */

@@ -3,6 +3,10 @@
 
 #include "base/mem.h"
 
+/* Services that a run looks at, also when none of them needs anything: who leads anew looks at all,
+ * and takes writes meanwhile. */
+enum { MAX_VISITS = 128 };
+
 struct orch *orch_new(struct store *s, const struct orch_placement *p)
 {
 	struct orch *o = sw_new(struct orch);
@@ -56,14 +60,21 @@ static bool follows_nodes(const Pb__Service *s)
 	return service_is_global(s) || s->spec->rebalance != PB__REBALANCE__REBALANCE_NEVER;
 }
 
-static void mark_all(struct orch *o, bool followers_only)
+static void mark_followers(struct orch *o)
 {
 	struct store_iter it = {0};
 
 	for (const struct store_head *s;
 	     (s = store_next(o->store, PB__KIND__KIND_SERVICE, &it)) != NULL;)
-		if (!followers_only || follows_nodes((const Pb__Service *)s))
+		if (follows_nodes((const Pb__Service *)s))
 			mark(o, s->id);
+}
+
+/* All services are to be looked at, some a run (sweep_on). */
+static void sweep(struct orch *o)
+{
+	o->sweeping = true;
+	o->swept = 0;
 }
 
 static void mark_of_node(struct orch *o, uint64_t node)
@@ -72,7 +83,7 @@ static void mark_of_node(struct orch *o, uint64_t node)
 
 	for (const Pb__Task *t; (t = store_next_of_node(o->store, node, &it)) != NULL;)
 		mark(o, t->service_id);
-	mark_all(o, true);
+	mark_followers(o);
 }
 
 void orch_reset(struct orch *o)
@@ -81,7 +92,7 @@ void orch_reset(struct orch *o)
 	omap_fini(&o->due);
 	omap_fini(&o->stacks);
 	omap_fini(&o->waiting);
-	mark_all(o, false);
+	sweep(o);
 	mark_stacks(o);
 }
 
@@ -128,7 +139,7 @@ void orch_on_change(struct orch *o, const struct store_change *c)
 		mark_of_node(o, c->id);
 		return;
 	case PB__KIND__KIND_CLUSTER:
-		mark_all(o, false);
+		sweep(o);
 		return;
 	default:
 		return;
@@ -175,6 +186,20 @@ static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, ui
 	view_fini(&v);
 }
 
+/* As many more of all services as a run has time for. Before the run: none is looked at twice in one
+ * transaction. */
+static void sweep_on(struct orch *o)
+{
+	while (o->sweeping && omap_count(&o->dirty) < MAX_VISITS) {
+		const struct store_head *s =
+			store_after(o->store, PB__KIND__KIND_SERVICE, o->swept);
+
+		o->sweeping = s != NULL;
+		if (s != NULL)
+			mark(o, o->swept = s->id);
+	}
+}
+
 bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t max)
 {
 	int64_t now = store_tx_now(tx);
@@ -195,15 +220,16 @@ bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t m
 		omap_remove(&o->stacks, it.key);
 		stack_reconcile(&v, it.key.a);
 	}
-	while (store_tx_rows(tx) < max) {
+	sweep_on(o);
+	for (unsigned n = 0; n < MAX_VISITS && store_tx_rows(tx) < max; n++) {
 		struct omap_iter it = omap_begin(&o->dirty);
 
 		if (omap_next(&it) == NULL)
-			return false;
+			break;
 		omap_remove(&o->dirty, it.key);
 		reconcile(o, tx, r, it.key.a);
 	}
-	return omap_count(&o->dirty) > 0;
+	return o->sweeping || omap_count(&o->dirty) > 0;
 }
 
 int64_t orch_next_due(const struct orch *o)

@@ -50,7 +50,7 @@ void orch_reset(struct orch *o);
 
 /**
  * Looks at what changed or is due at the transaction's time. Draws ids from `r`. Stops after about
- * `max` rows; true when there is more to do now.
+ * `max` rows, or a hundred services that need nothing; true when there is more to do now.
  */
 bool orch_run(struct orch *o, struct store_tx *tx, struct sw_rand *r, uint64_t max);
 /** When something becomes due by itself, wall ms; INT64_MAX = nothing. */

@@ -405,6 +405,14 @@ const struct store_head *store_next(const struct store *s, Pb__Kind kind, struct
 	return o != NULL ? o->head : NULL;
 }
 
+const struct store_head *store_after(const struct store *s, Pb__Kind kind, uint64_t id)
+{
+	struct omap_iter it = omap_seek(&s->tables[kind].by_id, (struct omap_key){id, UINT64_MAX});
+	const struct store_obj *o = omap_next(&it);
+
+	return o != NULL ? o->head : NULL;
+}
+
 static const struct store_head *next_by_key(const struct store *s, Pb__Kind kind, int index,
 					    uint64_t key, struct store_iter *it)
 {

@@ -117,6 +117,8 @@ struct store_iter {
 	int phase;
 };
 const struct store_head *store_next(const struct store *s, Pb__Kind kind, struct store_iter *it);
+/** A walk during which changes may be applied: the object with the next id after this one. */
+const struct store_head *store_after(const struct store *s, Pb__Kind kind, uint64_t id);
 /** Tasks of a service, of a node, of none (node 0: not placed); by id. */
 const Pb__Task *store_next_of_service(const struct store *s, uint64_t service,
 				      struct store_iter *it);

@@ -104,7 +104,10 @@ int main(int argc, char **argv)
 		add_service(&w, i, tasks / services);
 	before = heap();
 	from = sw_mono_us();
-	while ((tx = leader_step(w.leader, 1000, 0)) != NULL) {
+	while (leader_has_work(w.leader)) {
+		tx = leader_step(w.leader, 1000, 0);
+		if (tx == NULL)
+			continue;
 		leader_done(w.leader, commit(&w, tx, &apply_us));
 		passes++;
 	}

@@ -1,5 +1,6 @@
 // links: leader
 /* The leader's pass as a whole: spread, loss of nodes, updates, restarts, addresses. */
+#include "base/str.h"
 #include "tests/unit/leader_world.h"
 
 static void replicas_are_spread_and_scaled(void **state)
@@ -286,6 +287,23 @@ static void addresses_come_from_the_network_and_go_back(void **state)
 	world_free(w);
 }
 
+static void idle_service(struct world *w, struct store_tx *tx, unsigned i)
+{
+	Pb__Service *s = sw_new(Pb__Service);
+	Pb__Revision *r;
+
+	pb__service__init(s);
+	s->id = sw_id_new(&w->rand);
+	s->spec = sw_new(Pb__ServiceSpec);
+	pb__service_spec__init(s->spec);
+	s->spec->name = sw_asprintf("idle%u", i);
+	s->spec->mode = PB__SERVICE_MODE__REPLICATED;
+	r = new_revision(w, s->id, "v1");
+	s->revision_id = r->id;
+	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
+	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
+}
+
 static void a_removed_service_leaves_nothing(void **state)
 {
 	struct world *w = world_new();
@@ -300,6 +318,36 @@ static void a_removed_service_leaves_nothing(void **state)
 	assert_int_equal(store_count(w->store, PB__KIND__KIND_TASK), 0);
 	assert_int_equal(store_count(w->store, PB__KIND__KIND_SERVICE), 0);
 	assert_int_equal(store_count(w->store, PB__KIND__KIND_REVISION), 0);
+	world_free(w);
+}
+
+/* Who leads anew looks at all services, but a few at a time: writes go on between the steps, and what
+ * is new does not wait for the rest. */
+static void a_new_leader_looks_at_all_bit_by_bit(void **state)
+{
+	enum { OTHERS = 5000, STEPS = 10 };
+	struct world *w = world_new();
+	struct store_tx *tx = store_tx_new(w->store, wall(w));
+	unsigned steps = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < OTHERS; i++)
+		idle_service(w, tx, i);
+	assert_int_equal(commit(w, tx), 0);
+	leader_end(w->leader);
+	leader_begin(w->leader, w->now);
+	new_service(w, PB__SERVICE_MODE__REPLICATED, 3, 0);
+	tx = leader_step(w->leader, wall(w), w->now);
+	assert_non_null(tx);
+	leader_done(w->leader, commit(w, tx));
+	assert_int_equal(count(w, 0, NULL, PB__TASK_STATE__TASK_ASSIGNED), 3);
+	for (; leader_has_work(w->leader); steps++) {
+		tx = leader_step(w->leader, wall(w), w->now);
+		if (tx != NULL)
+			leader_done(w->leader, commit(w, tx));
+		assert_true(steps < OTHERS);
+	}
+	assert_true(steps > STEPS);
 	world_free(w);
 }
 
@@ -318,6 +366,7 @@ int main(void)
 		cmocka_unit_test(what_can_t_be_prepared_backs_off_too),
 		cmocka_unit_test(addresses_come_from_the_network_and_go_back),
 		cmocka_unit_test(a_removed_service_leaves_nothing),
+		cmocka_unit_test(a_new_leader_looks_at_all_bit_by_bit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
