@@ -33,7 +33,6 @@ enum {
 	BUILDS_MAX = 16,
 };
 
-#define CACHE_KEEP_MS    (14ll * 24 * 3600 * 1000)
 #define CACHE_KEEP_BYTES (10ull << 30)
 #define POOL_KEEP_BYTES  (4ull << 30)
 
@@ -271,7 +270,7 @@ static void prune(struct agent *a)
 	struct sw_error err;
 	size_t n;
 
-	if (img_store_step_prune(a->images, sw_wall_ms() - CACHE_KEEP_MS, CACHE_KEEP_BYTES, &n,
+	if (img_store_step_prune(a->images, sw_wall_ms() - BUILD_KEEP_MS, CACHE_KEEP_BYTES, &n,
 				 &err) != 0 ||
 	    bld_pool_prune(pool, POOL_KEEP_BYTES, &err) != 0)
 		sw_warn("build cache not cut", SW_ERR(&err));

@@ -1,7 +1,8 @@
 /*
  * After each pull and build, and every few minutes: what pulls and builds that were cut off have
- * left goes after a day. Is the file system of the images fuller than the watermark? Then that goes
- * at once and, until it is below by SLACK: the build cache down to nothing, then images, the oldest
+ * left goes after a day, cache folders that no build used after BUILD_KEEP_MS. Is the file system
+ * of the images fuller than the watermark? Then that goes at once and, until it is below by SLACK:
+ * the build cache down to nothing, with its folders but for those in use, then images, the oldest
  * first, but for those that a container uses or that some revision of a service, the current or one
  * to roll back to, names. An image with a name that no registry has goes only where another node
  * keeps it. The managers know the revisions and the nodes; while none answers, no image goes.
@@ -13,6 +14,7 @@
 #include "base/str.h"
 #include "base/strmap.h"
 #include "proto/peer.pb-c.h"
+#include "runtime/build/caches.h"
 #include "runtime/build/context.h"
 #include "runtime/image/reference.h"
 
@@ -35,7 +37,7 @@ struct collect {
 	struct sw_strmap spare; /* ids of the cluster's own that another node keeps */
 	bool keep_known;
 	/* of the job */
-	size_t images, steps;
+	size_t images, steps, caches;
 	unsigned before, after;
 	struct sw_error err;
 };
@@ -101,12 +103,22 @@ static void drop_images(struct collect *c)
 	free(v);
 }
 
+/* All before `before_ms`. */
+static void drop_caches(struct collect *c, int64_t before_ms)
+{
+	sw_autofree char *caches = sw_asprintf("%s/images/cache", c->a->o.state_dir);
+	uint64_t bytes = 0;
+
+	(void)!bld_caches_prune(caches, before_ms, UINT64_MAX, &c->caches, &bytes, &c->err);
+}
+
 static void drop_builds(struct collect *c)
 {
 	sw_autofree char *pool = sw_asprintf("%s/images/pool", c->a->o.state_dir);
 
 	if (img_store_step_prune(c->a->images, INT64_MAX, 0, &c->steps, &c->err) == 0)
 		(void)!bld_pool_prune(pool, 0, &c->err);
+	drop_caches(c, INT64_MAX);
 }
 
 static void work(struct sw_job *j)
@@ -114,12 +126,15 @@ static void work(struct sw_job *j)
 	struct collect *c = container_of(j, struct collect, job);
 
 	c->err = (struct sw_error){0};
-	c->images = c->steps = 0;
+	c->images = c->steps = c->caches = 0;
 	if (img_store_tidy(c->a->images,
 			   c->full ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS,
-			   &c->err) != 0 ||
-	    !c->full)
+			   &c->err) != 0)
 		return;
+	if (!c->full) {
+		drop_caches(c, sw_wall_ms() - BUILD_KEEP_MS);
+		return;
+	}
 	drop_builds(c);
 	if (c->keep_known && fullness(c->a) > low_mark(c->a))
 		drop_images(c);
@@ -135,10 +150,11 @@ static void done(struct sw_job *j)
 		sw_warn("disk was fuller than the watermark", SW_INT("percent", c->before),
 			SW_INT("watermark", c->a->o.disk_watermark),
 			SW_INT("images removed", c->images),
-			SW_INT("build steps removed", c->steps), SW_INT("percent now", c->after),
+			SW_INT("build steps removed", c->steps),
+			SW_INT("cache folders removed", c->caches), SW_INT("percent now", c->after),
 			SW_STR("error", c->err.msg));
 	else if (c->err.code != 0)
-		sw_warn("unfinished images not removed", SW_ERR(&c->err));
+		sw_warn("what is no longer used not removed", SW_ERR(&c->err));
 	if (!c->closing)
 		sw_timer_set(&c->timer, EVERY_MS);
 }

@@ -5,6 +5,8 @@
 
 struct collect;
 
+#define BUILD_KEEP_MS (14ll * 24 * 3600 * 1000) /* what builds kept and no build used */
+
 struct collect *collect_new(struct agent *a);
 /** Looks at the disk now; after a build, say. */
 void collect_now(struct collect *c);

@@ -4,6 +4,7 @@
 #include "agent/pump.h"
 #include "base/str.h"
 #include "proto/msg.h"
+#include "runtime/build/caches.h"
 #include "runtime/image/inspect.h"
 #include "runtime/image/push.h"
 #include "runtime/image/save.h"
@@ -206,20 +207,24 @@ struct pruning {
 	bool all, build;
 	uint64_t keep_bytes, bytes;
 	int64_t before_ms;
-	size_t images, steps;
+	size_t images, steps, caches;
 	struct sw_error err;
 };
 
 static void prune_work(struct sw_job *j)
 {
 	struct pruning *p = container_of(j, struct pruning, job);
-	uint64_t bytes = 0;
+	sw_autofree char *caches = sw_asprintf("%s/images/cache", p->a->o.state_dir);
+	uint64_t bytes = 0, folders = 0;
 
 	if (p->build && img_store_step_prune(p->a->images, p->before_ms != 0 ? p->before_ms : 0,
 					     p->keep_bytes, &p->steps, &p->err) != 0)
 		return;
+	if (p->build && bld_caches_prune(caches, p->before_ms, p->keep_bytes, &p->caches, &folders,
+					 &p->err) != 0)
+		return;
 	(void)!img_store_prune(p->a->images, p->all, &p->images, &bytes, &p->err);
-	p->bytes = bytes;
+	p->bytes = bytes + folders;
 }
 
 static void prune_done(struct sw_job *j)
@@ -229,6 +234,7 @@ static void prune_done(struct sw_job *j)
 
 	r.images = (uint32_t)p->images;
 	r.steps = (uint32_t)p->steps;
+	r.caches = (uint32_t)p->caches;
 	r.bytes = p->bytes;
 	if (p->s != NULL) {
 		rpc_stream_set_ops(p->s, NULL, NULL);

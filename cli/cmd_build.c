@@ -478,7 +478,8 @@ CMD(image_prune)
 	if (rc == 0)
 		rc = client_call(c, METHOD_ImagePrune, &q.base, &r, err);
 	if (rc == 0 && q.build)
-		printf("Forgot %u build steps\n", r->steps);
+		printf("Forgot %u build steps, removed %u cache folder%s\n", r->steps, r->caches,
+		       r->caches == 1 ? "" : "s");
 	if (rc == 0)
 		printf("Removed %u images\nTotal reclaimed space: %s\n", r->images,
 		       human_size(r->bytes, size));

@@ -8,10 +8,11 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "base/str.h"
+#include "runtime/build/caches.h"
 #include "runtime/build/front/glob.h"
 #include "runtime/build/solve_internal.h"
-#include "runtime/container/profile.h"
 #include "runtime/container/driver.h"
+#include "runtime/container/profile.h"
 #include "runtime/container/spec.h"
 #include "runtime/image/manifest.h"
 
@@ -54,6 +55,9 @@ struct run {
 	size_t n_sources;
 	struct stub *stubs;
 	size_t n_stubs, cap_stubs;
+	int *caches; /* locks of the cache folders */
+	size_t n_caches, cap_caches;
+	char **private_caches; /* folders of this step alone */
 	char *bundle, *id;
 };
 
@@ -302,22 +306,23 @@ static int bind_cache(struct run *r, const struct bld_root *root, const struct r
 {
 	struct step *s = r->s;
 	const char *id = m->id != NULL ? m->id : m->target;
-	char hex[SW_SHA256_HEX];
 	sw_autofree char *dir = NULL;
-	int rc;
+	int rc, fd;
 
 	if (m->private_) {
 		rc = img_store_tmp(s->b->host->store, &dir, s->err);
+		if (rc == 0)
+			r->private_caches = sw_strv_add(r->private_caches, dir);
 	} else {
-		sw_sha256_hex(id, strlen(id), hex);
-		dir = sw_asprintf("%s/%.32s", s->b->host->cache_dir, hex);
-		rc = sw_mkdir_p(dir, 0755, s->err);
+		rc = bld_cache_open(s->b->host->cache_dir, id, &dir, &fd, s->err);
+		if (rc == 0) {
+			sw_grow(r->caches, r->cap_caches, r->n_caches + 1);
+			r->caches[r->n_caches++] = fd;
+		}
 	}
 	if (rc < 0)
 		return rc;
 	if (chown(dir, m->uid, m->gid) < 0 || chmod(dir, m->mode_given ? m->mode : 0755) < 0)
-		return sw_fail_sys(s->err, errno, "cache %s", id);
-	if (utimensat(AT_FDCWD, dir, NULL, 0) < 0)
 		return sw_fail_sys(s->err, errno, "cache %s", id);
 	add_bind(r, root, take_ptr(&dir), m->target, m->read_only);
 	return 0;
@@ -682,6 +687,10 @@ static int run_work(struct step *s, struct bld_root *root, void *arg)
 		rc = run_process(r);
 	remove_stubs(r, root);
 	(void)!sw_remove_tree(r->bundle, &ignored);
+	for (size_t k = 0; k < r->n_caches; k++)
+		bld_cache_close(r->caches[k]);
+	for (char **dir = r->private_caches; dir != NULL && *dir != NULL; dir++)
+		img_store_drop_tmp(*dir);
 	for (size_t k = 0; k < r->n_sources; k++)
 		bld_root_close(&r->sources[k], NULL);
 	return rc;
@@ -699,6 +708,8 @@ static void run_fini(struct run *r)
 		free(r->stubs[k].path);
 	sw_strv_free(r->argv);
 	sw_strv_free(r->env);
+	sw_strv_free(r->private_caches);
+	free(r->caches);
 	free(r->mounts);
 	free(r->binds);
 	free(r->sources);

@@ -59,17 +59,36 @@ rm "$images/filler"
 check "with room again: a build" within 10 file n2 'FROM small\nRUN echo more > /more\n'
 check "nothing half done is kept" within 10 nothing_half
 
+echo "== cache folders of builds"
+cached() { ls -d "$images"/cache/*/x; }
+cached_not() { ! cached; }
+prune_says() { says "$1" ctl n2 image prune --build-cache; }
+file n2 'FROM small\nRUN --mount=type=cache,target=/c echo kept > /c/x; until [ -e /c/go ]; do sleep 0.1; done\n' >"$work/slow.log" 2>&1 &
+slow=$!
+check "a build uses one" within 20 cached
+check "a prune leaves it" prune_says 'removed 0 cache folders'
+check "it is there" cached
+touch "$(dirname "$(cached)")/go"
+check "the build goes on to its end" wait $slow
+check "then a prune removes it" prune_says 'removed 1 cache folder$'
+check "it is gone" cached_not
+check "a private one" file n2 'FROM small\nRUN --mount=type=cache,sharing=private,target=/c echo mine > /c/x\n'
+check "ends with its step" within 10 nothing_half
+
 echo "== fuller than the watermark"
 ctl n2 image prune -a --build-cache >/dev/null
 rm -rf "$images"/pool/*
 for i in one two three four; do image $i 19; done
 ctl n1 service create -q -d --name kept --constraint node.hostname==n1 one:1 >/dev/null
 check "a service has two revisions" ctl n1 service update -d --image two:1 kept
+check "a cache folder" file n2 'FROM small\nRUN --mount=type=cache,target=/c echo kept > /c/x\n'
+check "it is kept" cached
 check "an image that no other node has" file n2 'FROM small\nRUN head -c 3000000 /dev/urandom > /noise\n' -t own:1
 for i in one two three; do check "there is room for $i" ctl n2 image pull $i:1; done
 for i in one two three; do check "$i is there" has $i:1; done
 check "and less for the next" ctl n2 image pull four:1
 check "the oldest that nothing names goes" within 20 has_not three:1
+check "and the cache folder" within 5 cached_not
 for i in one two four small own; do check "$i stays" has "$(echo $i:1 | sed s/small:1/small:latest/)"; done
 check "pulled again" ctl n2 image pull three:1
 check "now the other one goes" within 20 has_not four:1
