@@ -10,6 +10,7 @@
 #include "proto/msg.h"
 #include "runtime/copy/copy.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -145,6 +146,8 @@ int main(int argc, char **argv)
 	/* Its own child, chrooted into a container (agent/copy.c). */
 	if (argc > 1 && sw_streq(argv[1], "copy"))
 		return copy_child(argc - 1, argv + 1);
+	/* Threads that wait most of the time need no heap each. */
+	mallopt(M_ARENA_MAX, 1);
 	if (sw_options_parse("swarm-agentd", options, argc, argv, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;

@@ -186,8 +186,8 @@ static void reconcile(struct orch *o, struct store_tx *tx, struct sw_rand *r, ui
 	view_fini(&v);
 }
 
-/* As many more of all services as a run has time for. Before the run: none is looked at twice in one
- * transaction. */
+/* As many more of all services as a run has time for. Before the run: none is looked at twice in
+ * one transaction. */
 static void sweep_on(struct orch *o)
 {
 	while (o->sweeping && omap_count(&o->dirty) < MAX_VISITS) {
