@@ -94,7 +94,8 @@ static void read_registries(struct agent *a)
 		hosts[k].host = sw_strdup(a->o.insecure[i]);
 		hosts[k++].insecure = true;
 	}
-	a->pull_options = (struct img_puller_options){.hosts = hosts, .n_hosts = k};
+	a->pull_options = (struct img_puller_options){
+		.registries = {.hosts = hosts, .n = k, .certs = a->o.registry_certs}};
 }
 
 bool agent_has_runtime(struct agent *a)

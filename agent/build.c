@@ -522,7 +522,7 @@ static void on_wake(uv_async_t *h)
 		return;
 	pthread_join(c->thread, NULL);
 	if (c->sandbox != 0)
-		net_sandbox_remove(c->a->net, c->sandbox, NULL, NULL);
+		net_sandbox_remove(c->a->net, c->sandbox);
 	c->joined = true;
 	collect_now(c->a->collect);
 	sw_info("image built", SW_STR("image", c->image_id != NULL ? c->image_id : "none"),

@@ -1,10 +1,10 @@
 /*
- * After each pull and build, and every few minutes: what pulls and builds that were cut off left goes
- * after a day. Is the file system of the images fuller than the watermark? Then that goes at once, and, until it is below by SLACK: the build cache down to nothing, then images,
- * the oldest first, but for those that a container uses or that some revision of a service, the
- * current or one to roll back to, names. An image with a name that no registry has goes only where
- * another node keeps it. The managers know the revisions and the nodes; while none answers, no
- * image goes.
+ * After each pull and build, and every few minutes: what pulls and builds that were cut off have
+ * left goes after a day. Is the file system of the images fuller than the watermark? Then that goes
+ * at once and, until it is below by SLACK: the build cache down to nothing, then images, the oldest
+ * first, but for those that a container uses or that some revision of a service, the current or one
+ * to roll back to, names. An image with a name that no registry has goes only where another node
+ * keeps it. The managers know the revisions and the nodes; while none answers, no image goes.
  */
 #include "agent/collect.h"
 
@@ -30,7 +30,7 @@ struct collect {
 	struct sw_timer timer;
 	struct sw_job job;
 	bool busy, closing;
-	bool full; /* the disk is fuller than the watermark */
+	bool full;              /* the disk is fuller than the watermark */
 	struct sw_strmap keep;  /* names, also in full */
 	struct sw_strmap spare; /* ids of the cluster's own that another node keeps */
 	bool keep_known;
@@ -115,7 +115,8 @@ static void work(struct sw_job *j)
 
 	c->err = (struct sw_error){0};
 	c->images = c->steps = 0;
-	if (img_store_tidy(c->a->images, c->full ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS,
+	if (img_store_tidy(c->a->images,
+			   c->full ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS,
 			   &c->err) != 0 ||
 	    !c->full)
 		return;

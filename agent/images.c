@@ -124,8 +124,7 @@ static int push_work(void *arg, img_sink sink, void *ctx, const atomic_bool *can
 {
 	struct pushing *p = arg;
 	struct lines lines = {sink, ctx};
-	struct img_push_options o = {.hosts = p->a->pull_options.hosts,
-				     .n_hosts = p->a->pull_options.n_hosts,
+	struct img_push_options o = {.registries = &p->a->pull_options.registries,
 				     .auth = p->auth,
 				     .line = on_push_line,
 				     .ctx = &lines,

@@ -140,6 +140,7 @@ struct task {
 	uint64_t probe_ms;             /* when it began; or when the next one is due */
 	bool failing;                  /* the managers were told of a failed probe */
 	int64_t run_ms;                /* wall clock: when the container was started, if probed */
+	uint64_t recorded;             /* digest of its record as it was saved last; 0 = never */
 	char *sick;                    /* why it is being stopped as unhealthy, or NULL */
 };
 
@@ -185,7 +186,7 @@ void worker_task_changed(struct worker *w, struct task *t);
 void worker_task_gone(struct worker *w, struct task *t);
 struct probes *worker_probes(const struct worker *w);
 /** What another life of the agent must know of it has changed. */
-void worker_save(struct worker *w, const struct task *t);
+void worker_save(struct worker *w, struct task *t);
 /** A task waits for its restart: the worker's timer is to be set anew. */
 void worker_restarts_changed(struct worker *w);
 

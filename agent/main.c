@@ -73,6 +73,20 @@ static int check_generic(char *const *list, struct sw_error *err)
 	return rc;
 }
 
+static int check_mirrors(char *const *list, struct sw_error *err)
+{
+	for (; list != NULL && *list != NULL; list++) {
+		const char *eq = strchr(*list, '=');
+
+		if (eq == NULL || eq == *list || strstr(eq, "://") == NULL)
+			return sw_fail(err, SW_EINVAL,
+				       "registry-mirror %s: REGISTRY=URL is wanted, as "
+				       "docker.io=http://192.0.2.20:5000",
+				       *list);
+	}
+	return 0;
+}
+
 static int check_allow(char *const *list, struct sw_error *err)
 {
 	int rc = 0;
@@ -89,6 +103,7 @@ int main(int argc, char **argv)
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
 	char *peer_port = NULL, *watermark = NULL;
 	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL, **allow = NULL;
+	char **certs = NULL;
 	bool debug = false;
 	const struct sw_option options[] = {
 		{"state-dir", SW_OPTION_STRING, &state, "/var/lib/swarm", "State"},
@@ -111,6 +126,9 @@ int main(int argc, char **argv)
 		 "REGISTRY=URL, asked first (several)"},
 		{"insecure-registry", SW_OPTION_LIST, &insecure, NULL,
 		 "Registry without verified https (several)"},
+		{"registry-certs", SW_OPTION_LIST, &certs, NULL,
+		 "Folder of HOST[:PORT]/ with ca.crt, client.cert, client.key (several; "
+		 "/etc/swarm/certs.d and /etc/docker/certs.d)"},
 		{"label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)"},
 		{"node-generic-resource", SW_OPTION_LIST, &generic, NULL,
 		 "KIND=NUMBER or KIND=NAME that tasks can reserve (several)"},
@@ -131,7 +149,12 @@ int main(int argc, char **argv)
 		sw_err("bad options", SW_ERR(&err));
 		return 2;
 	}
-	if (check_generic(generic, &err) != 0 || check_allow(allow, &err) != 0) {
+	if (certs == NULL) {
+		certs = sw_strv_add(NULL, "/etc/swarm/certs.d");
+		certs = sw_strv_add(certs, "/etc/docker/certs.d");
+	}
+	if (check_mirrors(mirrors, &err) != 0 || check_generic(generic, &err) != 0 ||
+	    check_allow(allow, &err) != 0) {
 		sw_err("bad options", SW_ERR(&err));
 		return 2;
 	}
@@ -160,6 +183,7 @@ int main(int argc, char **argv)
 		.egress_subnet = egress,
 		.mirrors = mirrors,
 		.insecure = insecure,
+		.registry_certs = certs,
 		.labels = labels,
 		.allow = allow,
 		.generic = generic,

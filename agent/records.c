@@ -1,5 +1,6 @@
 #include "agent/records.h"
 
+#include "base/digest.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
@@ -7,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { MAX_RECORD = 4 << 20 };
@@ -17,13 +19,22 @@ int records_open(const char *dir, struct sw_error *err)
 }
 
 /* Without fsync: after a reboot no container of the record is there either. */
-int records_save(const char *dir, const Pb__TaskRecord *r, struct sw_error *err)
+int records_save(const char *dir, const Pb__TaskRecord *r, uint64_t *last, struct sw_error *err)
 {
 	sw_autofree char *path = sw_asprintf("%s/%s", dir, sw_id(r->assignment->task->id).s);
 	sw_autofree uint8_t *p = NULL;
 	size_t n = msg_pack(&r->base, &p);
+	uint8_t digest[SW_SHA256_SIZE];
+	uint64_t now;
+	int rc;
 
-	return sw_write_file_fast(path, p, n, 0600, err);
+	sw_sha256_of(p, n, digest);
+	memcpy(&now, digest, sizeof now);
+	if (now == *last)
+		return 0;
+	rc = sw_write_file_fast(path, p, n, 0600, err);
+	*last = rc == 0 ? now : 0;
+	return rc;
 }
 
 void records_remove(const char *dir, uint64_t task)

@@ -88,7 +88,7 @@ static void leave_networks(struct task *t)
 		return;
 	t->sandboxed = false;
 	if (agent_of(t)->net != NULL)
-		net_sandbox_remove(agent_of(t)->net, t->id, NULL, NULL);
+		net_sandbox_remove(agent_of(t)->net, t->id);
 }
 
 static void fail(struct task *t, const struct sw_error *err)

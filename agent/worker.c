@@ -114,7 +114,7 @@ void worker_free(struct worker *w)
 
 /* ---- records ---- */
 
-void worker_save(struct worker *w, const struct task *t)
+void worker_save(struct worker *w, struct task *t)
 {
 	Pb__TaskRecord r = PB__TASK_RECORD__INIT;
 	struct sw_error err;
@@ -128,7 +128,7 @@ void worker_save(struct worker *w, const struct task *t)
 		r.sick = t->sick;
 	if (!task_state_of(t->status.state)->live)
 		r.status = (Pb__TaskStatus *)&t->status;
-	if (records_save(w->agent->records_dir, &r, &err) != 0)
+	if (records_save(w->agent->records_dir, &r, &t->recorded, &err) != 0)
 		sw_warn("task not recorded", SW_ID("task", t->id), SW_ERR(&err));
 }
 

@@ -272,6 +272,8 @@ static int create_volume(struct cli *cli, const struct kind *k, struct sw_error 
 
 	pb__volume_spec__init(s);
 	msg_set_str(&s->name, cli->args[0]);
+	msg_set_str(&s->driver, cli_get(cli, "driver"));
+	take_labels(cli, "opt", &s->driver_opts, &s->n_driver_opts);
 	take_labels(cli, "label", &s->labels, &s->n_labels);
 	q.spec = s;
 	rc = create(cli, k, &q.base, err);

@@ -208,6 +208,13 @@ static const struct cli_option network_create_options[] = {
 	{0},
 };
 
+static const struct cli_option volume_create_options[] = {
+	{"driver", 'd', "DRIVER", "local (default)"},
+	{"opt", 'o', "KEY=VALUE", "Driver option: type, device, o (several)"},
+	{"label", 0, "KEY=VALUE", "A label (several)"},
+	{0},
+};
+
 static const struct cli_option output_options[] = {
 	{"output", 'o', "FILE", "Write the context there (standard output)"},
 	{0},
@@ -342,7 +349,7 @@ const struct command cli_commands[] = {
 	 cmd_object_inspect, 1, NO_LIMIT, false},
 	{"config rm", "CONFIG...", "Remove configs", NULL, cmd_object_rm, 1, NO_LIMIT, false},
 	{"volume create", "[OPTIONS] VOLUME", "Create a volume",
-	 OPTIONS({"label", 0, "KEY=VALUE", "A label (several)"}), cmd_object_create, 1, 1, false},
+	 volume_create_options, cmd_object_create, 1, 1, false},
 	{"volume ls", "[OPTIONS]", "List volumes, and on which nodes they are", LIST, cmd_volume_ls,
 	 0, 0, false},
 	{"volume inspect", "[OPTIONS] VOLUME...", "Show volumes as JSON", OPTIONS(FORMAT),

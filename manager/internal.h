@@ -100,8 +100,8 @@ void members_remove(void *arg, uint64_t raft_id,
 		    void (*cb)(void *cb_arg, int rc, const struct sw_error *err), void *cb_arg);
 /** Members whose node is no manager any more leave the group. Leader only; call any time. */
 void members_reconcile(struct manager *m);
-void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg, int rc),
-		    void *cb_arg);
+void members_report(void *arg, const Pb__StatusBatch *b,
+		    void (*cb)(void *cb_arg, int rc, uint64_t index), void *cb_arg);
 /** Asks for membership until it is had. */
 void members_join(struct manager *m);
 

@@ -602,38 +602,49 @@ static void on_status(struct rpc_stream *s, const ProtobufCMessage *msg, void *a
 		return;
 	}
 	take_reports(m, (const Pb__StatusBatch *)msg);
+	r.index = store_index(m->store);
 	rpc_stream_reply(s, &r.base);
 }
 
 struct report {
 	struct manager *m;
-	void (*cb)(void *arg, int rc);
+	void (*cb)(void *arg, int rc, uint64_t index);
 	void *arg;
 };
+
+static void on_own_report(void *arg, int rc)
+{
+	struct report *r = arg;
+
+	r->cb(r->arg, rc, store_index(r->m->store));
+	free(r);
+}
 
 static void on_reported(const ProtobufCMessage *reply, const struct sw_error *status, void *arg)
 {
 	struct report *r = arg;
 
-	r->cb(r->arg, reply != NULL ? 0 : status->code);
+	if (reply != NULL)
+		r->cb(r->arg, 0, ((const Pb__StatusReply *)reply)->index);
+	else
+		r->cb(r->arg, status->code, 0);
 	free(r);
 }
 
-void members_report(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg, int rc),
-		    void *cb_arg)
+void members_report(void *arg, const Pb__StatusBatch *b,
+		    void (*cb)(void *cb_arg, int rc, uint64_t index), void *cb_arg)
 {
 	struct manager *m = arg;
 	struct sw_error err = {0};
 	struct rpc_channel *leader = members_leader(m, &err);
-	struct report *r;
+	struct report *r = sw_new(struct report);
 
+	*r = (struct report){m, cb, cb_arg};
 	if (m->leading)
 		take_reports(m, b);
 	if (leader == NULL) {
-		manager_defer(m, cb, cb_arg, err.code);
+		manager_defer(m, on_own_report, r, err.code);
 		return;
 	}
-	r = sw_new(struct report);
-	*r = (struct report){m, cb, cb_arg};
 	rpc_unary(leader, &raft_methods[RAFT_STATUS], &b->base, CALL_MS, on_reported, r);
 }

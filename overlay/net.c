@@ -41,19 +41,90 @@ void net_kick(struct net *n)
 		sw_later_call(&n->later);
 }
 
-void net_drop_path(struct net *n, char *takes_path, uint64_t id, bool box)
+/* ---- what goes ---- */
+
+static void count_dying(struct net *n, uint64_t id, enum dying what, intptr_t by)
+{
+	struct omap_key key = {id, what};
+	intptr_t count = (intptr_t)omap_get(&n->dying, key) + by;
+
+	if (count > 0)
+		omap_set(&n->dying, key, (void *)count);
+	else
+		omap_remove(&n->dying, key);
+}
+
+static void note_dying(struct net *n, const struct sync_drop *d, intptr_t by)
+{
+	count_dying(n, d->id, d->box ? DYING_BOX : DYING_NETWORK, by);
+	if (!d->box)
+		count_dying(n, d->number, DYING_VNI, by);
+}
+
+bool net_is_dying(const struct net *n, uint64_t id, enum dying what)
+{
+	return omap_get(&n->dying, (struct omap_key){id, what}) != NULL;
+}
+
+/* VNI 0: one that was only found in the kernel, so it may be any. */
+bool network_is_held(const struct net *n, const struct network *w)
+{
+	const struct view *v = w->view;
+
+	return net_is_dying(n, v->network_id, DYING_NETWORK) ||
+	       (v->network != NULL && view_is_overlay(v) &&
+		(net_is_dying(n, v->network->vni, DYING_VNI) || net_is_dying(n, 0, DYING_VNI)));
+}
+
+void net_drop_path(struct net *n, char *takes_path, uint64_t id, uint32_t number, bool box)
 {
 	sw_grow(n->drops, n->cap_drops, n->n_drops + 1);
-	n->drops[n->n_drops++] = (struct sync_drop){.path = takes_path, .id = id, .box = box};
+	n->drops[n->n_drops] =
+		(struct sync_drop){.path = takes_path, .id = id, .number = number, .box = box};
+	note_dying(n, &n->drops[n->n_drops++], 1);
 	net_kick(n);
 }
 
-static void move_all(struct sw_list *to, struct sw_list *from)
+static struct sync *burial_of(struct net *n)
 {
-	struct sw_list *l;
+	if (n->burial == NULL) {
+		n->burial = sync_new(n->run_dir, n->prefix);
+		n->burial->burial = true;
+	}
+	return n->burial;
+}
 
-	while ((l = sw_list_pop(from)) != NULL)
-		sw_list_append(to, l);
+static void add_drops(struct sync *s, struct sync_drop *takes, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		sw_grow(s->drops, s->cap_drops, s->n_drops + 1);
+		s->drops[s->n_drops++] = takes[i];
+	}
+	free(takes);
+}
+
+/** After an order: what it cut off can go, and its sockets can be closed. */
+static void cut_off(struct net *n, const struct sync *s)
+{
+	size_t count = n->n_leaving;
+
+	n->n_leaving = 0;
+	if (count > 0)
+		add_drops(burial_of(n), take_ptr(&n->leaving), count);
+	for (size_t i = 0; i < s->spent.n; i++) {
+		struct sync_spent *to = &burial_of(n)->spent;
+
+		sw_grow(to->fds, to->cap, to->n + 1);
+		to->fds[to->n++] = s->spent.fds[i];
+	}
+}
+
+static void maybe_bury(struct net *n)
+{
+	if (n->burying || n->burial == NULL || n->closing)
+		return;
+	n->burying = true;
+	doer_order(n->undertaker, take_ptr(&n->burial));
 }
 
 static void call_endings(struct sw_list *from)
@@ -61,14 +132,13 @@ static void call_endings(struct sw_list *from)
 	struct sw_list *l, now;
 
 	sw_list_init(&now);
-	move_all(&now, from);
+	while ((l = sw_list_pop(from)) != NULL)
+		sw_list_append(&now, l);
 	while ((l = sw_list_pop(&now)) != NULL) {
 		struct ending *e = sw_list_entry(l, struct ending, link);
 
 		if (e->created != NULL)
 			e->created(e->arg, NULL, &e->err);
-		if (e->removed != NULL)
-			e->removed(e->arg);
 		free(e);
 	}
 }
@@ -134,7 +204,7 @@ static void order_networks(struct net *n, struct sync *s)
 	struct network *w;
 
 	while ((w = omap_next(&it)) != NULL) {
-		if (!w->dirty || w->view->network == NULL)
+		if (!w->dirty || w->view->network == NULL || network_is_held(n, w))
 			continue;
 		w->dirty = false;
 		if (view_is_real(w->view))
@@ -151,7 +221,7 @@ static void order_boxes(struct net *n, struct sync *s)
 	struct box *b;
 
 	while ((b = omap_next(&it)) != NULL) {
-		if (b->dirty && b->state != BOX_FOUND && box_has_views(n, b)) {
+		if (b->dirty && b->state != BOX_FOUND && box_can_be_made(n, b)) {
 			if (b->state == BOX_WAITING)
 				b->state = BOX_MAKING;
 			b->dirty = false;
@@ -172,20 +242,18 @@ static void maybe_order(struct net *n)
 		return;
 	/* Before everything wanted has been named, ports of the earlier run would be missing. */
 	if (!n->settled && n->n_drops == 0 && omap_count(&n->networks) == 0 &&
-	    omap_count(&n->boxes) == 0 && sw_list_empty(&n->removing))
+	    omap_count(&n->boxes) == 0)
 		return;
 	n->dirty = false;
 	s = sync_new(n->run_dir, n->prefix);
 	s->host = n->host;
-	s->drops = take_ptr(&n->drops);
-	s->n_drops = n->n_drops;
-	s->cap_drops = n->cap_drops;
+	n->leaving = take_ptr(&n->drops);
+	n->n_leaving = n->n_drops;
 	n->n_drops = n->cap_drops = 0;
 	order_networks(n, s);
 	order_boxes(n, s);
 	gate_order(n, s);
 	wire_order(n, s);
-	move_all(&n->in_order, &n->removing);
 	n->ordered = true;
 	doer_order(n->doer, s);
 }
@@ -207,9 +275,8 @@ static void net_on_done(void *arg, struct sync *s)
 	n->ordered = false;
 	if (s->err.code != 0)
 		sw_warn("network of the host not as it should be", SW_ERR(&s->err));
-	for (size_t i = 0; i < s->n_drops; i++)
-		if (s->drops[i].box && s->drops[i].id != 0)
-			omap_remove(&n->offsets, (struct omap_key){s->drops[i].id, 0});
+	cut_off(n, s);
+	s->spent.n = 0;
 	balance_results(n, s);
 	gate_result(n, s);
 	for (size_t i = 0; i < s->n_nets && !n->closing; i++)
@@ -218,11 +285,38 @@ static void net_on_done(void *arg, struct sync *s)
 	for (size_t i = 0; i < s->n_boxes; i++)
 		box_result(n, &s->boxes[i]);
 	sync_free(s);
-	call_endings(&n->in_order);
-	if (n->closing)
+	if (n->closing) {
 		close_step(n);
-	else
-		maybe_order(n);
+		return;
+	}
+	maybe_bury(n);
+	maybe_order(n);
+}
+
+/* Who waited for a number or a name of theirs is dirty still. */
+static void net_on_buried(void *arg, struct sync *s)
+{
+	struct net *n = arg;
+
+	n->burying = false;
+	if (s->err.code != 0)
+		sw_warn("network of the host not removed", SW_ERR(&s->err));
+	for (size_t i = 0; i < s->n_drops; i++) {
+		const struct sync_drop *d = &s->drops[i];
+
+		if (d->box && d->number != 0)
+			omap_remove(&n->offsets, (struct omap_key){d->number, 0});
+		note_dying(n, d, -1);
+	}
+	bool waited = s->n_drops > 0;
+	sync_free(s);
+	if (n->closing) {
+		close_step(n);
+		return;
+	}
+	maybe_bury(n);
+	if (waited)
+		net_kick(n);
 }
 
 static void net_on_tick(struct sw_timer *t)
@@ -291,11 +385,13 @@ static void network_free(struct network *w)
 void net_forget(struct net *n, uint64_t network_id)
 {
 	struct network *w = omap_remove(&n->networks, (struct omap_key){network_id, 0});
+	uint32_t vni;
 
 	if (w == NULL)
 		return;
+	vni = w->view->network != NULL ? w->view->network->vni : 0;
 	network_free(w);
-	net_drop_path(n, sync_net_path(n->run_dir, network_id), 0, false);
+	net_drop_path(n, sync_net_path(n->run_dir, network_id), network_id, vni, false);
 }
 
 void net_settle(struct net *n)
@@ -343,6 +439,9 @@ static void free_all(struct net *n)
 static void net_free(struct net *n)
 {
 	omap_fini(&n->offsets);
+	omap_fini(&n->dying);
+	if (n->burial != NULL)
+		sync_free(n->burial);
 	for (size_t i = 0; i < n->n_drops; i++)
 		free(n->drops[i].path);
 	free(n->drops);
@@ -375,7 +474,9 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 		r = find_earlier(n, err);
 	if (r == 0)
 		wire_open(n);
-	return r < 0 ? r : doer_start(n->loop, net_on_done, n, &n->doer, err);
+	if (r == 0)
+		r = doer_start(n->loop, net_on_done, n, &n->doer, err);
+	return r < 0 ? r : doer_start(n->loop, net_on_buried, n, &n->undertaker, err);
 }
 
 int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, struct sw_error *err)
@@ -403,8 +504,6 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 		return r;
 	}
 	sw_list_init(&n->endings);
-	sw_list_init(&n->removing);
-	sw_list_init(&n->in_order);
 	sw_later_init(&n->later, loop, &n->closer, net_on_later);
 	sw_timer_init(&n->tick, loop, &n->closer, net_on_tick);
 	sw_timer_set(&n->tick, TICK_MS);
@@ -435,22 +534,23 @@ static void net_on_stopped(void *arg)
 /** The order that removes all: networks after their sandboxes, the bridge and the table last. */
 static void order_all_away(struct net *n)
 {
-	struct sync *s = sync_new(n->run_dir, n->prefix);
+	struct sync *s = take_ptr(&n->burial);
 	struct omap_iter it = omap_begin(&n->boxes);
 	struct network *w;
 	struct box *b;
 
+	s = s != NULL ? s : sync_new(n->run_dir, n->prefix);
 	while ((b = omap_next(&it)) != NULL)
-		net_drop_path(n, sw_strdup(b->path), b->offset, true);
+		net_drop_path(n, sw_strdup(b->path), b->task_id, b->offset, true);
 	it = omap_begin(&n->networks);
 	while ((w = omap_next(&it)) != NULL)
-		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id), 0, false);
+		net_drop_path(n, sync_net_path(n->run_dir, w->view->network_id),
+			      w->view->network_id, 0, false);
 	gate_unsave(n);
 	wire_forget_key(n->run_dir);
 	s->host = n->host;
 	s->all_away = true;
-	s->drops = take_ptr(&n->drops);
-	s->n_drops = n->n_drops;
+	add_drops(s, take_ptr(&n->drops), n->n_drops);
 	n->n_drops = n->cap_drops = 0;
 	n->destroying = false;
 	n->ordered = true;
@@ -462,7 +562,7 @@ static void close_step(struct net *n)
 	struct omap_iter it = omap_begin(&n->boxes);
 	struct box *b;
 
-	if (n->ordered)
+	if (n->ordered || n->burying)
 		return;
 	if (n->destroying) {
 		order_all_away(n);
@@ -478,13 +578,14 @@ static void close_step(struct net *n)
 			sw_list_append(&n->endings, &e->link);
 		}
 	call_endings(&n->endings);
-	call_endings(&n->removing);
 	free_all(n);
 	dns_server_close(n->dns);
 	sw_later_close(&n->later);
 	sw_timer_close(&n->tick);
 	sw_closer_hold(&n->closer);
 	doer_stop(n->doer, net_on_stopped);
+	sw_closer_hold(&n->closer);
+	doer_stop(n->undertaker, net_on_stopped);
 	sw_closer_close(&n->closer, net_on_closed);
 }
 

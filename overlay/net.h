@@ -77,8 +77,8 @@ struct net_sandbox {
 void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 			void (*done)(void *arg, const char *netns, const struct sw_error *err),
 			void *arg);
-/** done (may be NULL) when it is gone. Unknown ones are no error. */
-void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg), void *arg);
+/** Nothing leads there any more soon; it goes in its own time. Unknown ones are no error. */
+void net_sandbox_remove(struct net *n, uint64_t task_id);
 
 /** After net_open: this sandbox of an earlier run is still wanted (same contents as it was made
  * of). False when there is none. */

@@ -38,7 +38,7 @@ void box_drop(struct net *n, struct box *b)
 	if (b->state == BOX_WAITING && b->offset != 0)
 		omap_remove(&n->offsets, (struct omap_key){b->offset, 0});
 	if (b->state != BOX_WAITING)
-		net_drop_path(n, take_ptr(&b->path), b->offset, true);
+		net_drop_path(n, take_ptr(&b->path), b->task_id, b->offset, true);
 	box_free(n, b);
 }
 
@@ -161,29 +161,20 @@ static void endpoint_gone(struct net *n, const struct box *b)
 	}
 }
 
-void net_sandbox_remove(struct net *n, uint64_t task_id, void (*done)(void *arg), void *arg)
+void net_sandbox_remove(struct net *n, uint64_t task_id)
 {
 	struct box *b = box_get(n, task_id);
 	struct sw_error err = {0};
 
-	if (b != NULL && b->done != NULL) {
+	if (b == NULL)
+		return;
+	if (b->done != NULL) {
 		(void)sw_fail(&err, SW_ECANCELED, "removed while it was made");
 		end_create(n, b, &err);
 	}
-	if (b != NULL) {
-		uint64_t id = b->task_id;
-
-		endpoint_gone(n, b);
-		box_drop(n, b);
-		gate_task_changed(n, id);
-	}
-	if (done != NULL) {
-		struct ending *e = sw_new(struct ending);
-
-		e->removed = done;
-		e->arg = arg;
-		sw_list_append(&n->removing, &e->link);
-	}
+	endpoint_gone(n, b);
+	box_drop(n, b);
+	gate_task_changed(n, task_id);
 	net_kick(n);
 }
 
@@ -208,12 +199,14 @@ bool net_keep(struct net *n, const struct net_sandbox *s)
 	return true;
 }
 
-bool box_has_views(const struct net *n, const struct box *b)
+bool box_can_be_made(const struct net *n, const struct box *b)
 {
+	if (net_is_dying(n, b->task_id, DYING_BOX))
+		return false;
 	for (size_t i = 0; i < b->n_networks; i++) {
 		const struct network *w = network_get(n, b->networks[i].network_id);
 
-		if (w == NULL || w->view->network == NULL)
+		if (w == NULL || w->view->network == NULL || network_is_held(n, w))
 			return false;
 	}
 	return true;

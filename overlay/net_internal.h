@@ -38,11 +38,13 @@ struct box {
 	struct dns_box *resolver;
 };
 
+/** What may not be made again before its removal is done: its names and numbers are taken. */
+enum dying { DYING_BOX, DYING_NETWORK, DYING_VNI };
+
 /** A call to come on a later turn. */
 struct ending {
 	struct sw_list link;
 	void (*created)(void *arg, const char *netns, const struct sw_error *err);
-	void (*removed)(void *arg);
 	void *arg;
 	struct sw_error err;
 };
@@ -65,18 +67,20 @@ struct net {
 	void *arg;
 	struct omap networks, boxes; /* (id, 0) → network, box */
 	struct omap offsets;         /* (offset, 0) → box or itself while it is being dropped */
-	struct sync_drop *drops;     /* for the next order */
+	struct sync_drop *drops; /* wanted gone: after the next order nothing leads there */
 	size_t n_drops, cap_drops;
-	struct sw_list endings;  /* due at the end of this turn */
-	struct sw_list removing; /* due when the next order is done */
-	struct sw_list in_order; /* due when this order is done */
+	struct sync_drop *leaving; /* wanted gone before the order that is being carried out */
+	size_t n_leaving;
+	struct sync *burial;   /* of those that an order has cut off; NULL = none. Waits, or is done */
+	struct omap dying;     /* (id or number, enum dying) → how many drops are not done */
+	struct sw_list endings; /* due at the end of this turn */
 	struct sw_later later;
 	struct sw_timer tick;
 	unsigned ticks;
 	struct sw_rand rand;
-	bool ordered, dirty, closing, destroying, settled;
+	bool ordered, burying, dirty, closing, destroying, settled;
 	bool unbalanced; /* some sandbox could not be: tried again with the next tick */
-	struct doer *doer;
+	struct doer *doer, *undertaker;
 	struct dns_server *dns;
 	void (*closed)(void *arg);
 	void *closed_arg;
@@ -87,7 +91,8 @@ struct box *box_get(const struct net *n, uint64_t task_id);
 void box_free(struct net *n, struct box *b);
 /** Takes it out of the map and asks for the removal of its namespace, if it may have one. */
 void box_drop(struct net *n, struct box *b);
-bool box_has_views(const struct net *n, const struct box *b);
+/** The views of its networks have come, and nothing of an earlier life is in the way. */
+bool box_can_be_made(const struct net *n, const struct box *b);
 /** What the resolver needs. */
 size_t box_views(void *arg, uint64_t task_id, const struct view **ret, size_t max);
 char *box_path(const struct net *n, uint64_t task_id, uint32_t offset);
@@ -128,5 +133,9 @@ int find_earlier(struct net *n, struct sw_error *err) SW_MUST_CHECK;
 /* net.c */
 struct network *network_get(const struct net *n, uint64_t id);
 struct network *network_add(struct net *n, uint64_t id);
-void net_drop_path(struct net *n, char *takes_path, uint64_t id, bool box);
+/** `number` as in struct sync_drop. */
+void net_drop_path(struct net *n, char *takes_path, uint64_t id, uint32_t number, bool box);
+bool net_is_dying(const struct net *n, uint64_t id, enum dying what);
+/** Whether it has to wait for the removal of itself or of another one of its number. */
+bool network_is_held(const struct net *n, const struct network *w);
 void net_kick(struct net *n);

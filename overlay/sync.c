@@ -11,6 +11,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
@@ -45,6 +47,9 @@ void sync_free(struct sync *s)
 		free(s->lbs[i].states);
 	}
 	free(s->lbs);
+	for (size_t i = 0; i < s->spent.n; i++)
+		close(s->spent.fds[i]);
+	free(s->spent.fds);
 	free(s->host.peers);
 	free(s->gate.text);
 	if (s->wire.text != NULL)
@@ -140,6 +145,15 @@ static bool box_failed(const struct sync *s, uint64_t task_id)
 	return false;
 }
 
+/** Made when it is first needed: one of the two doers never does. */
+static int nft_run(struct worker *w, const char *commands, char **ret, struct sw_error *err)
+{
+	if (w->nft == NULL)
+		w->nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	return w->nft != NULL ? nat_run(w->nft, commands, ret, err)
+			      : sw_fail(err, SW_EIO, "libnftables does not start");
+}
+
 /** Loads the table when it should be another one or is not what was loaded last. */
 static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 {
@@ -155,14 +169,14 @@ static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 	nat_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &text);
 	sw_buf_addf(&list, "list table ip %s_net\n", s->prefix);
 	if (w->loaded != NULL && sw_streq(w->loaded, sw_buf_str(&text)) &&
-	    nat_run(w->nft, list.data, &now, NULL) == 0 && sw_streq(now, w->shown))
+	    nft_run(w, list.data, &now, NULL) == 0 && sw_streq(now, w->shown))
 		goto out;
-	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
+	r = nft_run(w, sw_buf_str(&text), NULL, err);
 	free(w->loaded);
 	free(w->shown);
 	w->loaded = w->shown = NULL;
 	if (r == 0)
-		r = nat_run(w->nft, list.data, &w->shown, err);
+		r = nft_run(w, list.data, &w->shown, err);
 	if (r == 0)
 		w->loaded = sw_buf_take(&text);
 out:
@@ -295,20 +309,42 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 
 /* ---- virtual addresses ---- */
 
-/** In the sandbox: libnftables' socket belongs to the namespace in which its context is made. */
-static int balance_here(const struct sync_lb *b, struct sw_error *err)
+static bool is_nft_socket(int fd)
 {
-	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
-	int r;
+	int domain = 0, protocol = 0;
+	socklen_t n = sizeof domain, m = sizeof protocol;
 
-	if (ctx == NULL)
-		return sw_fail(err, SW_EIO, "libnftables does not start");
-	r = nat_run(ctx, b->text, NULL, err);
-	nft_ctx_free(ctx);
-	return r == 0 ? flows_end(b->flows, b->n_flows, err) : r;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_NETLINK &&
+	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &m) == 0 &&
+	       protocol == NETLINK_NETFILTER;
 }
 
-static int do_balance(struct worker *w, const struct sync_lb *b, struct sw_error *err)
+/* A socket belongs to the namespace in which the context is made, which opens one socket and does
+ * not say which. It has the lowest free number, unless another thread was faster: then it is closed
+ * here and now, for 10 ms. Kept open by a second number it ends when that is closed. */
+int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *err)
+{
+	int lowest = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0), kept;
+	struct nft_ctx *ctx;
+	int r;
+
+	if (lowest >= 0)
+		close(lowest);
+	ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (ctx == NULL)
+		return sw_fail(err, SW_EIO, "libnftables does not start");
+	r = nat_run(ctx, commands, NULL, err);
+	kept = lowest >= 0 && is_nft_socket(lowest) ? fcntl(lowest, F_DUPFD_CLOEXEC, 0) : -1;
+	nft_ctx_free(ctx);
+	if (kept < 0)
+		return r;
+	sw_grow(spent->fds, spent->cap, spent->n + 1);
+	spent->fds[spent->n++] = kept;
+	return r;
+}
+
+static int do_balance(struct worker *w, struct sync *s, const struct sync_lb *b,
+		      struct sw_error *err)
 {
 	sw_autoclose int fd = -1;
 	struct sw_error why;
@@ -319,7 +355,9 @@ static int do_balance(struct worker *w, const struct sync_lb *b, struct sw_error
 	r = ns_enter(fd, err);
 	if (r < 0)
 		return r;
-	r = balance_here(b, err);
+	r = nft_here(&s->spent, b->text, err);
+	if (r == 0)
+		r = flows_end(b->flows, b->n_flows, err);
 	ns_return(w->home);
 	return r;
 }
@@ -357,30 +395,36 @@ static void do_all_away(struct worker *w, const struct sync *s, struct sw_error 
 
 	nat_none_text(s->prefix, &text);
 	do_wire_away(w, &s->host);
-	if (do_gate_away(w, s, err) == 0 && nat_run(w->nft, text.data, NULL, err) == 0)
+	if (do_gate_away(w, s, err) == 0 && nft_run(w, text.data, NULL, err) == 0)
 		err->code = 0;
 	sw_buf_fini(&text);
 }
 
-static void drop_boxes(struct worker *w, struct sync *s)
+static void drop(struct worker *w, struct sync *s, bool boxes)
 {
 	for (size_t i = 0; i < s->n_drops; i++)
-		if (s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
+		if (s->drops[i].box == boxes && do_drop(w, &s->drops[i], &s->err) < 0)
 			continue; /* told in s->err; found again by the next start */
+}
+
+/* Networks first: one of the same number may wait to be made. */
+static void bury(struct worker *w, struct sync *s)
+{
+	drop(w, s, false);
+	drop(w, s, true);
+	for (size_t i = 0; i < s->spent.n; i++)
+		close(s->spent.fds[i]);
+	s->spent.n = 0;
 }
 
 void sync_run(struct worker *w, struct sync *s)
 {
 	for (size_t i = 0; i < s->n_boxes; i++)
 		s->boxes[i].udp = -1;
-	for (size_t i = 0; i < s->n_drops; i++)
-		if (!s->drops[i].box && do_drop(w, &s->drops[i], &s->err) < 0)
-			continue;
-	/* A network may be made anew in this order; sandboxes go last, when nothing leads to them.
-	 */
-	if (s->all_away) {
-		drop_boxes(w, s);
-		do_all_away(w, s, &s->err);
+	if (s->burial || s->all_away) {
+		bury(w, s);
+		if (s->all_away)
+			do_all_away(w, s, &s->err);
 		return;
 	}
 	if (do_gate(w, s, &s->err) < 0)
@@ -401,33 +445,26 @@ void sync_run(struct worker *w, struct sync *s)
 	for (size_t i = 0; i < s->n_lbs; i++) {
 		struct sync_lb *b = &s->lbs[i];
 
-		if (!box_failed(s, b->task_id) && do_balance(w, b, &b->err) < 0)
+		if (!box_failed(s, b->task_id) && do_balance(w, s, b, &b->err) < 0)
 			sw_wrap(&b->err, "virtual addresses of task %s", sw_id(b->task_id).s);
 	}
-	if (s->gate.text != NULL && do_gate_ports(w, &s->gate, &s->gate.err) < 0)
+	if (s->gate.text != NULL && do_gate_ports(w, s, &s->gate.err) < 0)
 		sw_wrap(&s->gate.err, "published ports in the gate");
 	if (do_nat(w, s, &s->err) < 0)
 		sw_wrap(&s->err, "published ports");
 	for (size_t i = 0; i < w->n_places; i++)
 		place_fini(&w->places[i]);
 	w->n_places = 0;
-	drop_boxes(w, s);
 }
 
 int worker_init(struct worker *w, struct sw_error *err)
 {
-	int r;
-
 	*w = (struct worker){.host.fd = -1, .gate.fd = -1};
 	w->home = ns_self();
 	if (w->home < 0)
 		return sw_fail_sys(err, errno, "open the own network namespace");
 	w->host.fd = dup(w->home);
-	r = nlx_open(&w->host.x, err);
-	w->nft = r == 0 ? nft_ctx_new(NFT_CTX_DEFAULT) : NULL;
-	if (r == 0 && w->nft == NULL)
-		r = sw_fail(err, SW_EIO, "libnftables does not start");
-	return r;
+	return nlx_open(&w->host.x, err);
 }
 
 void worker_fini(struct worker *w)

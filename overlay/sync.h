@@ -1,8 +1,11 @@
 /**
- * The doer: a thread of its own that makes the kernel so, one order at a time.
+ * A doer: a thread of its own that makes the kernel so, one order at a time.
  *
  * An order is plain data, owned by the doer from start to done and handed back with its results
- * filled in. Only this thread ever leaves the host's namespace.
+ * filled in. Only such threads ever leave the host's namespace.
+ *
+ * There are two: one makes, the other takes away. The kernel needs tens of milliseconds to forget an
+ * interface, and nobody who waits for a new one should wait for that.
  */
 #pragma once
 
@@ -54,9 +57,17 @@ struct sync_gate {  /* published ports in the gate, brought up to date */
 };
 
 struct sync_drop {
-	char *path; /* owned */
-	uint64_t id;
+	char *path;      /* owned */
+	uint64_t id;     /* of the task or the network */
+	uint32_t number; /* the sandbox's offset, or the network's VNI; 0 = none, not known */
 	bool box;
+};
+
+/** Sockets at nftables whose work is done, to be closed where nobody waits for it: the kernel first
+ *  ends what was deleted through them. */
+struct sync_spent {
+	int *fds; /* owned */
+	size_t n, cap;
 };
 
 struct sync {
@@ -68,11 +79,13 @@ struct sync {
 	const char *run_dir, *prefix; /* outlive the order */
 	struct sync_net *nets;
 	struct sync_box *boxes;
-	struct sync_drop *drops;
+	struct sync_drop *drops; /* of a burial, or before all goes away */
+	struct sync_spent spent; /* a burial closes them, others fill it */
 	struct sync_lb *lbs;
 	struct nat_port *ports; /* of all sandboxes, in the order or not */
 	size_t n_nets, cap_nets, n_boxes, cap_boxes, n_lbs, cap_lbs, n_drops, cap_drops, n_ports,
 		cap_ports;
+	bool burial;         /* only the drops, and what is spent */
 	bool all_away;       /* remove the gate and the table as well, after the drops */
 	struct sw_error err; /* of the host's part */
 };

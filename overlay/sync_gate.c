@@ -117,20 +117,9 @@ int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
 	return gate_settings(w, err);
 }
 
-static int ports_here(const struct sync_gate *g, struct sw_error *err)
+int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 {
-	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
-	int r;
-
-	if (ctx == NULL)
-		return sw_fail(err, SW_EIO, "libnftables does not start");
-	r = nat_run(ctx, g->text, NULL, err);
-	nft_ctx_free(ctx);
-	return r == 0 ? flows_end(g->flows, g->n_flows, err) : r;
-}
-
-int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *err)
-{
+	const struct sync_gate *g = &s->gate;
 	int r;
 
 	if (w->gate.fd < 0)
@@ -138,7 +127,9 @@ int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *
 	r = ns_enter(w->gate.fd, err);
 	if (r < 0)
 		return r;
-	r = ports_here(g, err);
+	r = nft_here(&s->spent, g->text, err);
+	if (r == 0)
+		r = flows_end(g->flows, g->n_flows, err);
 	ns_return(w->home);
 	return r;
 }

@@ -15,7 +15,7 @@ struct place { /* a namespace with a bridge, or a sandbox, opened for work */
 struct worker;
 int do_gate(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** Its published ports, after the sandboxes are there. */
-int do_gate_ports(struct worker *w, const struct sync_gate *g, struct sw_error *err) SW_MUST_CHECK;
+int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** sync_wire.c */
 int do_wire(struct worker *w, const struct plan_host *h, const struct sync_wire *wire,
 	    struct sw_error *err) SW_MUST_CHECK;
@@ -31,6 +31,9 @@ int place_open(struct worker *w, struct place *p, const char *path, bool make,
 /** Carries out steps; those at the bridge on its socket, a VXLAN device on the host's. */
 int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
 	    struct sw_error *err) SW_MUST_CHECK;
+
+/** Runs the commands on a socket of the namespace that the thread is in. */
+int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *err) SW_MUST_CHECK;
 
 struct worker {
 	int home;

@@ -97,6 +97,11 @@ CTL_BUILD(volume_create)
 	if ((rc = ctl_check_name("volume", spec->name, err)) != 0 ||
 	    (rc = ctl_refuse_taken(tx, PB__KIND__KIND_VOLUME, spec->name, err)) != 0)
 		return rc;
+	if (spec->driver[0] != 0 && !sw_streq(spec->driver, "local"))
+		return sw_fail(err, SW_EUNSUPP,
+			       "volume %s has the driver \"%s\": only local is there (NFS, CIFS, "
+			       "tmpfs and binds are its options)",
+			       spec->name, spec->driver);
 	v = sw_new(Pb__Volume);
 	pb__volume__init(v);
 	v->id = ctl_new_id(c);

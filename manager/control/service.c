@@ -52,6 +52,26 @@ static void take_network_mode(Pb__TaskSpec *t)
 	}
 }
 
+/* A volume that was declared by itself (volume create) is what it was declared as. */
+static void resolve_volumes(const struct store_tx *tx, const Pb__ContainerSpec *c)
+{
+	for (size_t i = 0; i < c->n_mounts; i++) {
+		Pb__Mount *m = c->mounts[i];
+		const Pb__Volume *v;
+		uint64_t id;
+
+		if (m->type != PB__MOUNT_TYPE__MOUNT_VOLUME || *m->driver != 0 ||
+		    m->n_driver_opts > 0 ||
+		    ctl_find_named(tx, PB__KIND__KIND_VOLUME, m->source, &id) != 0)
+			continue;
+		v = store_tx_get(tx, PB__KIND__KIND_VOLUME, id);
+		msg_set_str(&m->driver, v->spec->driver);
+		for (size_t k = 0; k < v->spec->n_driver_opts; k++)
+			msg_kv_set(&m->driver_opts, &m->n_driver_opts, v->spec->driver_opts[k]->key,
+				   v->spec->driver_opts[k]->value);
+	}
+}
+
 int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_error *err)
 {
 	Pb__TaskSpec *t = spec->task;
@@ -59,6 +79,7 @@ int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_erro
 	int rc;
 
 	take_network_mode(t);
+	resolve_volumes(tx, c);
 	for (size_t i = 0; i < t->n_networks; i++)
 		if (ctl_find_named(tx, PB__KIND__KIND_NETWORK, t->networks[i]->name,
 				   &t->networks[i]->network_id) != 0)

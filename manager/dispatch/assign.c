@@ -434,6 +434,17 @@ static void take_networks(struct session *s, Pb__Assignments *m)
 	omap_fini(&s->gone_networks);
 }
 
+void assign_confirm(struct assign *a, uint64_t node, uint64_t index)
+{
+	struct session *s = session_of(a, node);
+
+	if (s == NULL || s->seen != ASSIGN_SEEN_UNKNOWN)
+		return;
+	s->seen = index;
+	s->awake = false;
+	session_wake(s);
+}
+
 bool assign_is_behind(const struct assign *a, uint64_t node)
 {
 	const struct session *s = session_of(a, node);

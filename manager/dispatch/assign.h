@@ -26,9 +26,15 @@ void assign_on_wake(struct assign *a, void (*woken)(void *arg, uint64_t node), v
  * that the agent was told of, as Assignments.version: it is told nothing before this manager's store
  * has come as far. An older state would have it stop tasks that are newer, and send connections to
  * tasks that were released because it had ceased to.
+ *
+ * An agent that does not know (its host or it itself has just started) gives ASSIGN_SEEN_UNKNOWN,
+ * and is told nothing before the leader was asked how far it is: assign_confirm.
  */
+#define ASSIGN_SEEN_UNKNOWN UINT64_MAX
 void assign_attach(struct assign *a, uint64_t node, uint64_t seen);
-/** The session waits for that. */
+/** The leader's store was at `index` when it was asked, after the session began. */
+void assign_confirm(struct assign *a, uint64_t node, uint64_t index);
+/** The session waits for one of them. */
 bool assign_is_behind(const struct assign *a, uint64_t node);
 void assign_detach(struct assign *a, uint64_t node);
 bool assign_is_attached(const struct assign *a, uint64_t node);

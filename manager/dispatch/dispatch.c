@@ -32,6 +32,7 @@ struct session {
 	bool tell_role;    /* a message about role and managers is due */
 	bool tell_who;     /* one about who belongs */
 	bool alive;        /* heard of since the last report */
+	bool asked;        /* in the report that is under way */
 	bool news;         /* some known status is not sent, or the description is not */
 	Pb__NodeDescription *description;
 	bool description_sent;
@@ -123,24 +124,24 @@ static bool send_belonging(const struct session *s)
 	return rpc_stream_send(s->stream, &m.base);
 }
 
+/* One at a time: what changes while a message waits comes as its latest state in the next one. That
+ * is asked for when this one has gone, since nothing wakes again before (assign_on_wake). */
 static void send_assignments(struct session *s)
 {
-	Pb__Assignments *a;
+	Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
 
-	while (rpc_stream_queued(s->stream) == 0 &&
-	       (a = assign_next(s->d->assign, s->node)) != NULL) {
-		Pb__ManagerMessage m = PB__MANAGER_MESSAGE__INIT;
-		bool ok;
-
-		m.assignments = a;
-		ok = rpc_stream_send(s->stream, &m.base);
-		msg_free(&a->base);
-		if (!ok) {
-			/* What was taken is lost to the agent: it starts over. */
-			assign_attach(s->d->assign, s->node, 0);
-			return;
-		}
+	if (rpc_stream_queued(s->stream) > 0) {
+		rpc_stream_tell_empty(s->stream);
+		return;
 	}
+	m.assignments = assign_next(s->d->assign, s->node);
+	if (m.assignments == NULL)
+		return;
+	/* What was taken and not queued is lost to the agent: it starts over. */
+	if (!rpc_stream_send(s->stream, &m.base))
+		assign_attach(s->d->assign, s->node, 0);
+	msg_free(&m.assignments->base);
+	rpc_stream_tell_empty(s->stream);
 }
 
 static void session_write(struct session *s)
@@ -193,7 +194,7 @@ static Pb__NodeReport *report_of(struct session *s, size_t *budget)
 		k->sent = true;
 		msg_add(&r->statuses, &r->n_statuses, msg_clone(&k->status->base));
 	}
-	s->description_sent = true;
+	s->description_sent = s->asked = true;
 	s->alive = false;
 	s->news = !all;
 	return r;
@@ -219,7 +220,7 @@ static void report_failed(struct dispatch *d, const Pb__StatusBatch *b)
 	}
 }
 
-static void on_reported(void *arg, int rc)
+static void on_reported(void *arg, int rc, uint64_t index)
 {
 	struct dispatch *d = arg;
 	Pb__StatusBatch *b = take_ptr(&d->in_flight);
@@ -230,8 +231,12 @@ static void on_reported(void *arg, int rc)
 	if (rc != 0)
 		report_failed(d, b);
 	msg_free(&b->base);
-	for (struct session *s; (s = omap_next(&it)) != NULL;)
+	for (struct session *s; (s = omap_next(&it)) != NULL;) {
 		more |= s->news;
+		if (s->asked && rc == 0)
+			assign_confirm(d->assign, s->node, index);
+		s->asked = false;
+	}
 	/* A failure is tried again with the next heartbeat. */
 	if (more && rc == 0 && !d->closer.closing)
 		sw_later_call(&d->flush);
@@ -287,8 +292,8 @@ static void look_after_behind(struct dispatch *d)
 			sw_later_call(&d->flush);
 		else
 			end_session(s, SW_EUNAVAIL,
-				    "this manager is behind: it has not heard yet of what the node "
-				    "was told by another one");
+				    "this manager is behind, or hears of no leader: it may not know "
+				    "yet what the node was told by another one");
 	}
 }
 
@@ -339,7 +344,7 @@ static void take_hello(struct session *s, const Pb__AgentHello *h)
 	if (s->greeted)
 		return;
 	s->greeted = s->tell_role = s->tell_who = true;
-	assign_attach(s->d->assign, s->node, h->seen);
+	assign_attach(s->d->assign, s->node, h->seen != 0 ? h->seen : ASSIGN_SEEN_UNKNOWN);
 	sw_info("agent attached", SW_ID("node", s->node));
 }
 

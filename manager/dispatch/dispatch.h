@@ -15,10 +15,10 @@ struct dispatch;
 struct dispatch_env {
 	struct store *store;
 	uv_loop_t *loop;
-	/** What the sessions reported, for the leader. cb once on a later turn: a failure has it
-	 *  reported again. Not called again before cb. */
-	void (*report)(void *arg, const Pb__StatusBatch *b, void (*cb)(void *cb_arg, int rc),
-		       void *cb_arg);
+	/** What the sessions reported, for the leader. cb once on a later turn: with the index of the
+	 *  leader's store, or a failure, which has it reported again. Not called again before cb. */
+	void (*report)(void *arg, const Pb__StatusBatch *b,
+		       void (*cb)(void *cb_arg, int rc, uint64_t index), void *cb_arg);
 	/** host:port of the managers; the caller frees. */
 	char **(*managers)(void *arg);
 	void *arg;

@@ -178,6 +178,7 @@ struct rpc_stream {
 	bool finished;    /* our side: server */
 	bool remote_closed, half_close_told;
 	bool full, paused;
+	bool tell_empty; /* on_writable is due when nothing waits */
 	bool got_trailers, started_reply;
 	bool closed;   /* nghttp2 is done with it */
 	bool over;     /* on_end comes next */

@@ -55,7 +55,8 @@ struct rpc_stream_ops {
 	void (*on_message)(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 	/** The other side has sent its last message. */
 	void (*on_half_close)(struct rpc_stream *s, void *arg);
-	/** The queue has room again after rpc_stream_send said it was full. */
+	/** The queue has room again after rpc_stream_send said it was full, or is empty after
+	 *  rpc_stream_tell_empty. */
 	void (*on_writable)(struct rpc_stream *s, void *arg);
 	/**
 	 * Exactly once, last. Client: the status of the call (code 0 = OK). Server: why it is over
@@ -65,8 +66,8 @@ struct rpc_stream_ops {
 };
 
 /**
- * Whether a call is the leader's. Then a follower passes it on, and waits some seconds for a leader to
- * be elected. For UNARY and SERVER_STREAM.
+ * Whether a call is the leader's. Then a follower passes it on, and waits some seconds for a leader
+ * to be elected. For UNARY and SERVER_STREAM.
  */
 enum rpc_lead {
 	RPC_ANY_MANAGER,
@@ -85,7 +86,7 @@ struct rpc_method {
 	const char *path; /* "/swarm.v1.Control/List" */
 	const ProtobufCMessageDescriptor *in, *out;
 	enum rpc_kind kind;
-	unsigned roles;   /* who may call it */
+	unsigned roles; /* who may call it */
 	enum rpc_lead lead;
 	void (*handle)(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 };
@@ -102,6 +103,9 @@ bool rpc_stream_send(struct rpc_stream *s, const ProtobufCMessage *m) SW_MUST_CH
 bool rpc_stream_send_packed(struct rpc_stream *s, const void *p, size_t n) SW_MUST_CHECK;
 /** Bytes that wait in the queue. */
 size_t rpc_stream_queued(const struct rpc_stream *s);
+/** on_writable comes, once, when nothing waits in the queue any more; on a later turn if nothing
+ * does. */
+void rpc_stream_tell_empty(struct rpc_stream *s);
 /** Client: no more messages from us. */
 void rpc_stream_half_close(struct rpc_stream *s);
 /** Client: give up; on_end follows with SW_ECANCELED. Server: reset the stream. */
@@ -118,8 +122,8 @@ const char *rpc_stream_metadata(const struct rpc_stream *s, const char *name);
 /* ---- Server side ---- */
 
 /**
- * Passes a call on, both ways and whatever its kind, to another server that has the same method; the
- * stream is not the caller's any more. Who called is passed on too, and believed when we are a
+ * Passes a call on, both ways and whatever its kind, to another server that has the same method;
+ * the stream is not the caller's any more. Who called is passed on too, and believed when we are a
  * manager. `first` (may be NULL): a message that was taken from the stream already.
  */
 void rpc_forward(struct rpc_stream *s, struct rpc_channel *to, const ProtobufCMessage *first);
@@ -144,8 +148,8 @@ struct rpc_server_options {
 	 * lead; with *ret_err set when there is no leader. Asked again and again while calls wait.
 	 * May be NULL: no forwarding. */
 	struct rpc_channel *(*leader)(void *arg, struct sw_error *ret_err);
-	/** Refuse this peer (revoked, other cluster), or take it for less than its certificate says by
-	 *  lowering its role. May be NULL. */
+	/** Refuse this peer (revoked, other cluster), or take it for less than its certificate says
+	 * by lowering its role. May be NULL. */
 	int (*admit)(void *arg, struct rpc_peer *peer, struct sw_error *err);
 };
 
@@ -177,8 +181,8 @@ struct rpc_channel_options {
 	struct rpc_tls *tls;   /* referenced; NULL for unix sockets */
 	size_t max_message;    /* 0 = 4 MiB */
 	uint64_t connect_ms;   /* 0 = 5000 */
-	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; half as long again,
-				 10 s at most, to answer */
+	uint64_t keepalive_ms; /* 0 = 20000: a PING after so long without traffic; half as long
+				 again, 10 s at most, to answer */
 	/** A call does not wait for another try when the connection can't be made: it ends with the
 	 *  reason; SW_EREVOKED when the server no longer takes our certificate. */
 	bool fail_fast;

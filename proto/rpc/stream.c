@@ -140,6 +140,12 @@ static void submit_trailers(struct rpc_stream *s, bool only)
 		nghttp2_submit_trailer(s->conn->h2, s->id, nv, n);
 }
 
+static bool may_tell_writable(const struct rpc_stream *s)
+{
+	return (s->full && rpc_stream_queued(s) <= RPC_QUEUE / 2) ||
+	       (s->tell_empty && rpc_stream_queued(s) == 0);
+}
+
 ssize_t stream_give_data(struct rpc_stream *s, uint8_t *buf, size_t n, uint32_t *flags)
 {
 	size_t have = s->out.len - s->out_at;
@@ -153,7 +159,7 @@ ssize_t stream_give_data(struct rpc_stream *s, uint8_t *buf, size_t n, uint32_t 
 			sw_buf_drop(&s->out, s->out_at);
 			s->out_at = 0;
 		}
-		if (s->full && rpc_stream_queued(s) <= RPC_QUEUE / 2)
+		if (may_tell_writable(s))
 			stream_ready(s);
 	}
 	if (take == have && (s->finished || s->half_closed)) {
@@ -291,6 +297,13 @@ void stream_force_send(struct rpc_stream *s, const void *p, size_t n)
 size_t rpc_stream_queued(const struct rpc_stream *s)
 {
 	return s->out.len - s->out_at;
+}
+
+void rpc_stream_tell_empty(struct rpc_stream *s)
+{
+	s->tell_empty = true;
+	if (can_send(s) && may_tell_writable(s))
+		stream_ready(s);
 }
 
 void rpc_stream_half_close(struct rpc_stream *s)
@@ -598,8 +611,8 @@ void stream_step(struct rpc_stream *s)
 		call_single(s);
 	else if (!s->over && s->method != NULL)
 		tell_half_close(s);
-	if (s->full && can_send(s) && rpc_stream_queued(s) <= RPC_QUEUE / 2) {
-		s->full = false;
+	if (can_send(s) && may_tell_writable(s)) {
+		s->full = s->tell_empty = false;
 		if (s->ops != NULL && s->ops->on_writable != NULL)
 			s->ops->on_writable(s, s->arg);
 	}

@@ -129,7 +129,8 @@ static int work_create(struct op *op)
 			       .shim = rt->shim,
 			       .cgroup_parent = rt->cgroup_parent,
 			       .images = rt->images,
-			       .volumes = rt->volumes};
+			       .volumes = rt->volumes,
+			       .filters = rt->filters};
 	int rc = img_store_get(rt->images, op->spec.image, &op->image, &op->err);
 
 	if (rc == 0) {
@@ -152,7 +153,7 @@ static int work_create(struct op *op)
 		rc = spawn_shim(op, overlay, &op->err);
 	if (rc == 0 && (memory = rt_cgroup(op->pid, "memory")) != NULL) {
 		c->r.memory_cgroup = take_ptr(&memory);
-		rc = rt_record_save(c->dir, &c->r, &op->err);
+		rc = rt_record_save_memory(c->dir, c->r.memory_cgroup, &op->err);
 	}
 	sw_close_p(&c->lock_fd);
 	c->lock_fd = -1;
@@ -674,6 +675,13 @@ static void report_ended(struct sw_later *l)
 	}
 }
 
+static bool takes_filters(const char *runtime)
+{
+	const char *slash = strrchr(runtime, '/');
+
+	return sw_after(slash != NULL ? slash + 1 : runtime, "crun") != NULL;
+}
+
 int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *images,
 	    struct vol_store *volumes, struct rt **ret, struct sw_error *err)
 {
@@ -689,6 +697,8 @@ int rt_open(uv_loop_t *loop, const struct rt_options *o, struct img_store *image
 	rt->runtime = sw_strdup(o->runtime != NULL ? o->runtime : "crun");
 	rt->runtime_root = sw_asprintf("%s/runtime", o->run_dir);
 	rt->files_dir = sw_asprintf("%s/files", o->run_dir);
+	if (takes_filters(rt->runtime))
+		rt->filters = rt_filters_new();
 	rt->shim = sw_strdup(o->shim);
 	rt->cgroup_parent = sw_strdup(o->cgroup_parent);
 	rt->log_max_size = o->log_max_size != 0 ? o->log_max_size : 10 << 20;
@@ -740,6 +750,7 @@ static void rt_on_closed(struct sw_closer *closer)
 	free(rt->files_dir);
 	free(rt->shim);
 	free(rt->cgroup_parent);
+	rt_filters_free(rt->filters);
 	void (*closed)(void *) = rt->closed;
 	void *ctx = rt->closed_ctx;
 

@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include "base/strmap.h"
 #include "runtime/container/container.h"
+#include "runtime/container/filter.h"
 #include "runtime/container/record.h"
 
 struct rt {
@@ -16,6 +17,7 @@ struct rt {
 	void (*on_exit)(struct rt_container *, const struct rt_exit *, void *);
 	struct img_store *images;
 	struct vol_store *volumes;
+	struct rt_filters *filters; /* NULL: not for this runtime */
 	struct sw_strmap containers;
 	struct sw_list queue;     /* of struct op, waiting for a slot */
 	struct sw_list processes; /* of struct rt_process */

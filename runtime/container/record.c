@@ -118,19 +118,38 @@ static char **list_of(const json_t *a)
 int rt_record_save(const char *dir, const struct rt_record *r, struct sw_error *err)
 {
 	sw_autofree char *path = sw_asprintf("%s/container.json", dir);
-	json_t *j = json_pack("{s:s*, s:s*, s:s*, s:o, s:o, s:i, s:I, s:b, s:I, s:i, s:o*}", "image",
-			      r->image, "memory_cgroup", r->memory_cgroup, "boot_id", r->boot_id,
-			      "labels", list(r->labels), "volumes", list(r->volumes), "stop_signal",
-			      r->stop_signal, "grace_ms", (json_int_t)r->grace_ms, "shared_mounts",
-			      r->shared_mounts, "log_max_size", (json_int_t)r->log_max_size,
-			      "log_max_files", r->log_max_files, "health",
-			      rt_health_save(&r->health));
+	json_t *j = json_pack("{s:s*, s:s*, s:o, s:o, s:i, s:I, s:b, s:I, s:i, s:o*}", "image",
+			      r->image, "boot_id", r->boot_id, "labels", list(r->labels), "volumes",
+			      list(r->volumes), "stop_signal", r->stop_signal, "grace_ms",
+			      (json_int_t)r->grace_ms, "shared_mounts", r->shared_mounts,
+			      "log_max_size", (json_int_t)r->log_max_size, "log_max_files",
+			      r->log_max_files, "health", rt_health_save(&r->health));
 	sw_autofree char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	json_decref(j);
 	if (text == NULL)
 		return sw_fail(err, SW_EINVAL, "a label, volume name or health check is not UTF-8");
 	return sw_write_file_fast(path, text, strlen(text), 0600, err);
+}
+
+/* In a file of its own: replacing one that was just written makes the kernel write it out first. */
+int rt_record_save_memory(const char *dir, const char *cgroup, struct sw_error *err)
+{
+	sw_autofree char *path = sw_asprintf("%s/memory", dir);
+
+	return sw_write_file_fast(path, cgroup, strlen(cgroup), 0600, err);
+}
+
+static char *load_memory(const char *dir, const json_t *j)
+{
+	sw_autofree char *path = sw_asprintf("%s/memory", dir);
+	struct sw_error ignored;
+	char *text = NULL;
+
+	if (sw_read_file(path, 4096, &text, NULL, &ignored) == 0)
+		return text;
+	/* Where earlier versions kept it. */
+	return sw_strdup(json_string_value(json_object_get(j, "memory_cgroup")));
 }
 
 int rt_record_load(const char *dir, struct rt_record *r, struct sw_error *err)
@@ -147,7 +166,7 @@ int rt_record_load(const char *dir, struct rt_record *r, struct sw_error *err)
 	if (j == NULL)
 		return sw_fail(err, SW_ECORRUPT, "%s is not JSON", path);
 	r->image = sw_strdup(json_string_value(json_object_get(j, "image")));
-	r->memory_cgroup = sw_strdup(json_string_value(json_object_get(j, "memory_cgroup")));
+	r->memory_cgroup = load_memory(dir, j);
 	r->boot_id = sw_strdup(json_string_value(json_object_get(j, "boot_id")));
 	r->labels = list_of(json_object_get(j, "labels"));
 	r->volumes = list_of(json_object_get(j, "volumes"));

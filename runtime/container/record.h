@@ -1,4 +1,5 @@
-/** What a container's folder says: container.json, pid, shim.pid, exit. All small and blocking. */
+/** What a container's folder says: container.json, memory, pid, shim.pid, exit. All small and
+ * blocking. */
 #pragma once
 
 #include "runtime/container/container.h"
@@ -24,6 +25,8 @@ void rt_record_fini(struct rt_record *r);
 int rt_record_from(struct rt_record *r, const struct rt_spec *s, int64_t log_size, int log_files,
 		   struct sw_error *err) SW_MUST_CHECK;
 int rt_record_save(const char *dir, const struct rt_record *r, struct sw_error *err) SW_MUST_CHECK;
+/** memory_cgroup, which is known later than the rest, and is no part of rt_record_save. */
+int rt_record_save_memory(const char *dir, const char *cgroup, struct sw_error *err) SW_MUST_CHECK;
 int rt_record_load(const char *dir, struct rt_record *r, struct sw_error *err) SW_MUST_CHECK;
 /** Names of the folders in `containers`. */
 int rt_record_list(const char *containers, char ***ret, struct sw_error *err) SW_MUST_CHECK;

@@ -337,7 +337,8 @@ static int config(const struct rt_prepare *p, const char *etc, const char *hostn
 			       .n_mounts = b->n,
 			       .cgroup_v2 = rt_cgroup_v2(),
 			       .host_caps = rt_caps_of_host(),
-			       .swap = has_swap()};
+			       .swap = has_swap(),
+			       .filters = p->filters};
 	int rc = resolve_user(p, &user, err);
 
 	if (rc == 0)

@@ -10,6 +10,7 @@ struct rt_prepare { /* what the job needs; strings live as long as the job */
 	const char *shim, *cgroup_parent;
 	struct img_store *images;
 	struct vol_store *volumes;
+	struct rt_filters *filters; /* as in struct rt_plan */
 	const struct img_image *image;
 };
 

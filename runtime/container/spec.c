@@ -494,6 +494,18 @@ static int check(const struct out *o, struct sw_error *err)
 	return 0;
 }
 
+static void annotate(const struct out *o, json_t *config)
+{
+	const json_t *seccomp = json_object_get(json_object_get(config, "linux"), "seccomp");
+	sw_autofree char *program = seccomp != NULL && o->p->filters != NULL
+					    ? rt_filters_get(o->p->filters, seccomp)
+					    : NULL;
+
+	if (program != NULL)
+		json_object_set_new(config, "annotations",
+				    json_pack("{s:s}", RT_FILTER_ANNOTATION, program));
+}
+
 int rt_config_json(const struct rt_plan *p, char **ret, struct sw_error *err)
 {
 	struct out o = {.p = p, .c = p->task->container, .mounts = json_array()};
@@ -513,6 +525,7 @@ int rt_config_json(const struct rt_plan *p, char **ret, struct sw_error *err)
 			      "process", proc, "root", "path", p->rootfs, "readonly",
 			      o.c->read_only, "hostname", p->hostname, "mounts", o.mounts, "linux",
 			      lin);
+		annotate(&o, j);
 		*ret = json_dumps(j, JSON_COMPACT);
 		json_decref(j);
 		if (*ret == NULL)

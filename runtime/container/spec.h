@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "proto/types.pb-c.h"
+#include "runtime/container/filter.h"
 #include "runtime/container/user.h"
 #include "runtime/image/manifest.h"
 
@@ -27,6 +28,7 @@ struct rt_plan {
 	size_t n_mounts;
 	bool cgroup_v2, swap;
 	uint64_t host_caps; /* rt_caps_of_host */
+	struct rt_filters *filters; /* NULL = the runtime compiles the seccomp profile */
 };
 
 /** *ret: JSON text that the caller frees. */

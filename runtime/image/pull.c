@@ -245,7 +245,7 @@ static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struc
 
 static struct img_registry *registry_of(struct img_pull *l)
 {
-	return img_registry_new(&l->ref, l->p->o.hosts, l->p->o.n_hosts, l->auth, &l->stop);
+	return img_registry_new(&l->ref, &l->p->o.registries, l->auth, &l->stop);
 }
 
 static size_t n_layers(const struct img_pull *l)

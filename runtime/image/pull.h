@@ -32,8 +32,7 @@ struct img_peers {
 };
 
 struct img_puller_options { /* copied by reference: must outlive the puller */
-	const struct img_registry_host *hosts;
-	size_t n_hosts;
+	struct img_registries registries;
 	const struct img_peers *peers; /* NULL = registries only */
 };
 

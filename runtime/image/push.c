@@ -252,7 +252,7 @@ int img_push(struct img_store *s, const char *name, const struct img_push_option
 		rc = img_store_get(s, name, &p.image, err);
 	if (rc == 0) {
 		img_store_pin(s, p.image->id);
-		p.r = img_registry_new(&ref, o->hosts, o->n_hosts, o->auth, o->cancel);
+		p.r = img_registry_new(&ref, o->registries, o->auth, o->cancel);
 		from = neighbour(p.image, &ref);
 		img_registry_for_push(p.r, from);
 		say(&p, "The push refers to repository [%s/%s]", ref.domain, ref.path);

@@ -5,8 +5,7 @@
 #include "runtime/image/store.h"
 
 struct img_push_options {
-	const struct img_registry_host *hosts;
-	size_t n_hosts;
+	const struct img_registries *registries;
 	const char *auth;                          /* as in img_registry_host, or NULL */
 	void (*line)(void *ctx, const char *line); /* for people */
 	void *ctx;

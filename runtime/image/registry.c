@@ -32,19 +32,21 @@ static void add_url(struct img_registry *r, char *url)
 		r->urls[r->n_urls++] = url;
 }
 
-struct img_registry *img_registry_new(const struct img_ref *ref,
-				      const struct img_registry_host *hosts, size_t n,
+struct img_registry *img_registry_new(const struct img_ref *ref, const struct img_registries *known,
 				      const char *auth, const atomic_bool *cancel)
 {
+	const struct img_registry_host *hosts = known->hosts;
 	struct img_registry *r = sw_new(struct img_registry);
 	const char *host =
 		sw_streq(ref->domain, "docker.io") ? "registry-1.docker.io" : ref->domain;
 
 	r->path = sw_strdup(ref->path);
+	r->domain = sw_strdup(ref->domain);
+	r->cert_dirs = known->certs;
 	r->cancel = cancel;
 	r->insecure = is_local(ref->domain);
 	sw_rand_init(&r->rand, sw_rand_seed());
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < known->n; i++) {
 		if (!sw_streq(hosts[i].host, ref->domain))
 			continue;
 		for (char *const *m = hosts[i].mirrors; m != NULL && *m != NULL; m++)
@@ -69,6 +71,9 @@ void img_registry_free(struct img_registry *r)
 	for (size_t i = 0; i < r->n_urls; i++)
 		free(r->urls[i]);
 	curl_easy_cleanup(r->curl);
+	img_certs_fini(&r->certs);
+	free(r->certs_host);
+	free(r->domain);
 	free(r->path);
 	free(r->auth);
 	free(r->token);
@@ -151,6 +156,60 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t d, curl
 	return r->cancel != NULL && atomic_load(r->cancel);
 }
 
+/* "reg:5000" of "https://user@reg:5000/v2/". */
+static char *host_of(const char *url)
+{
+	const char *from = strstr(url, "://"), *at;
+	size_t n;
+
+	from = from != NULL ? from + 3 : url;
+	n = strcspn(from, "/?#");
+	at = memrchr(from, '@', n);
+	return at != NULL ? sw_strndup(at + 1, n - (size_t)(at + 1 - from)) : sw_strndup(from, n);
+}
+
+/* Of the host that is asked. A token server that has none of its own is asked with the registry's, as
+ * by Docker. */
+static int use_certs(struct img_registry *r, const char *url, struct sw_error *err)
+{
+	sw_autofree char *host = host_of(url), *base = host_of(r->urls[r->last]);
+	const char *const hosts[] = {host, r->last >= r->own ? r->domain : base};
+	int rc = 0;
+
+	if (r->certs_host == NULL || !sw_streq(r->certs_host, host)) {
+		img_certs_fini(&r->certs);
+		free(take_ptr(&r->certs_host));
+		for (size_t i = 0; rc == 0 && r->certs.dir == NULL && i < SW_COUNT(hosts); i++)
+			rc = img_certs_load(r->cert_dirs, hosts[i], &r->certs, err);
+		if (rc < 0)
+			return rc;
+		r->certs_host = take_ptr(&host);
+	}
+	if (r->certs.ca != NULL) { /* beside curl's folder of the system's CAs */
+		struct curl_blob blob = {r->certs.ca, r->certs.ca_n, CURL_BLOB_COPY};
+
+		curl_easy_setopt(r->curl, CURLOPT_CAINFO_BLOB, &blob);
+	}
+	if (r->certs.cert != NULL) {
+		curl_easy_setopt(r->curl, CURLOPT_SSLCERT, r->certs.cert);
+		curl_easy_setopt(r->curl, CURLOPT_SSLKEY, r->certs.key);
+	}
+	return 0;
+}
+
+/* A failure of TLS says where certificates belong; asking again would not help. */
+static int no_answer(const struct call *c, const char *message, struct sw_error *err)
+{
+	const struct img_registry *r = c->r;
+
+	if (strcasestr(message, "certificate") == NULL || r->cert_dirs == NULL)
+		return sw_fail(err, SW_EUNAVAIL, "registry %s: %s", c->url, message);
+	return sw_fail(err, SW_EAUTH,
+		       "registry %s: %s; a CA of its own belongs in %s/%s/ca.crt, a certificate "
+		       "to show in client.cert and client.key there",
+		       c->url, message, r->cert_dirs[0], r->certs_host);
+}
+
 /* One request. 0 = an answer came (c->status), else an error; never looks at the status. */
 static int request(struct call *c, const char *auth_header, const char *accept, int64_t from,
 		   struct sw_error *err)
@@ -159,8 +218,13 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	struct curl_slist *headers = NULL;
 	char message[CURL_ERROR_SIZE] = "", range[32];
 	CURLcode rc;
+	int known;
 
+	c->status = 0;
 	curl_easy_reset(h);
+	known = use_certs(c->r, c->url, err);
+	if (known < 0)
+		return known;
 	if (auth_header != NULL)
 		headers = curl_slist_append(headers, auth_header);
 	if (accept != NULL)
@@ -178,7 +242,6 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 
 		headers = curl_slist_append(headers, text);
 	}
-	c->status = 0;
 	c->resumed = from > 0;
 	c->skip = from;
 	curl_easy_setopt(h, CURLOPT_URL, c->url);
@@ -229,8 +292,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	if (rc == CURLE_WRITE_ERROR)
 		return sw_fail(err, SW_ETOOBIG, "%s: the answer is too large", c->url);
 	if (rc != CURLE_OK)
-		return sw_fail(err, SW_EUNAVAIL, "registry %s: %s", c->url,
-			       *message != 0 ? message : curl_easy_strerror(rc));
+		return no_answer(c, *message != 0 ? message : curl_easy_strerror(rc), err);
 	return 0;
 }
 

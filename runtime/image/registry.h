@@ -17,11 +17,16 @@ struct img_registry_host {    /* how one registry is reached; NULL-terminated li
 	const char *auth; /* base64 of "user:password", as in ~/.docker/config.json; NULL = none */
 };
 
+struct img_registries { /* what is known of them all */
+	const struct img_registry_host *hosts;
+	size_t n;
+	char *const *certs; /* folders as in runtime/image/certs.h; NULL = none */
+};
+
 struct img_registry;
 
-/** `hosts` and `cancel` (may be NULL) must outlive it. `auth` overrides the host's. */
-struct img_registry *img_registry_new(const struct img_ref *ref,
-				      const struct img_registry_host *hosts, size_t n,
+/** `known` and `cancel` (may be NULL) must outlive it. `auth` overrides the host's. */
+struct img_registry *img_registry_new(const struct img_ref *ref, const struct img_registries *known,
 				      const char *auth, const atomic_bool *cancel);
 void img_registry_free(struct img_registry *r);
 

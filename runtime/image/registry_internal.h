@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/rand.h"
+#include "runtime/image/certs.h"
 #include "runtime/image/registry.h"
 
 #include <curl/curl.h>
@@ -15,6 +16,10 @@ struct img_registry {
 	size_t n_urls, last;  /* last: of those that answered */
 	size_t own; /* from here on it is the registry itself: credentials are for it only */
 	bool insecure;
+	char *domain; /* as in references */
+	char *const *cert_dirs;
+	struct img_certs certs; /* for certs_host; NULL = for none yet */
+	char *certs_host;
 	char *auth;  /* base64 */
 	char *token; /* bearer, for urls[last] */
 	const atomic_bool *cancel;

@@ -197,14 +197,14 @@ static int pull(struct driver *d, const char *name)
 {
 	static struct img_registry_host mirror;
 	static char *urls[2];
-	struct img_puller_options o = {.hosts = &mirror};
+	struct img_puller_options o = {.registries.hosts = &mirror};
 	struct img_puller *p;
 	struct sw_error err;
 
 	if (getenv("RT_MIRROR") != NULL) {
 		urls[0] = getenv("RT_MIRROR");
 		mirror = (struct img_registry_host){.host = "docker.io", .mirrors = urls};
-		o.n_hosts = 1;
+		o.registries.n = 1;
 	}
 	p = img_puller_new(&d->loop, d->images, &o);
 	if (img_pull(p, name, NULL, on_pulled, d, &err) < 0)

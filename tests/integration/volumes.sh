@@ -94,6 +94,14 @@ check "deployed again" ctl n1 stack deploy -c "$work/stack.yml" s
 check "it finds it" is kept read_in s_web /etc/mine
 check "a tmpfs is a new one" not read_in s_web /mem/f
 
+echo "== declared by itself"
+check "with options" is bydecl ctl n1 volume create --driver local -o type=none -o o=bind --opt "device=$work/srv" --label keep=too bydecl
+check "a service takes it as it was declared" ctl n1 service create -q --name decl --constraint node.hostname==n2 --mount type=volume,source=bydecl,target=/d busybox sleep 100000
+check "and sees it" is deep read_in decl /d/sub/file
+check "another driver is refused" says 'has the driver "rexray": only local' ctl n1 volume create -d rexray other
+check "its service goes" ctl n1 service rm decl
+check "then it goes" within 20 is bydecl ctl n1 volume rm bydecl
+
 echo "== refused"
 no() { ctl n1 service create -d --name "$1" --restart-condition none --constraint node.hostname==n2 --mount "$2" busybox sleep 100000; }
 check "a bind without its source" no gone type=bind,source=/no/such/place,target=/x

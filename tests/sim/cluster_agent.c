@@ -14,6 +14,7 @@ static void report(struct agent *a, const struct container *c)
 	if (l == NULL || a->manager < 0 || a->w->net.blocked[a->manager][l->at])
 		return;
 	leader_alive(l->leader, a->node, a->w->sim.now);
+	assign_confirm(a->w->m[a->manager].assign, a->node, store_index(l->store));
 	leader_applied(l->leader, a->node, assign_applied(a->w->m[a->manager].assign, a->node));
 	if (c == NULL)
 		return;
@@ -218,7 +219,8 @@ static void attach(struct agent *a)
 	if (a->w->m[i].core == NULL || a->cut)
 		return;
 	a->manager = i;
-	assign_attach(a->w->m[i].assign, a->node, a->seen);
+	assign_attach(a->w->m[i].assign, a->node, a->seen != 0 ? a->seen : ASSIGN_SEEN_UNKNOWN);
+	report(a, NULL);
 }
 
 void agent_tick(struct agent *a)

@@ -137,6 +137,25 @@ static void an_agent_that_is_ahead_waits(void **state)
 	is_told(w, PULLS, "two");
 }
 
+/* Its host has just started: only the leader knows how far it must be. */
+static void an_agent_that_knows_nothing_waits_for_the_leader(void **state)
+{
+	struct world *w = *state;
+
+	assign_attach(w->assign, PULLS, ASSIGN_SEEN_UNKNOWN);
+	is_told(w, PULLS, "-");
+	assign_confirm(w->assign, PULLS, w->index + 1);
+	assert_true(assign_is_behind(w->assign, PULLS));
+	is_told(w, PULLS, "-");
+	log_in(w, "one");
+	is_told(w, PULLS, "one");
+
+	/* A later answer changes nothing. */
+	assign_confirm(w->assign, PULLS, w->index + 5);
+	log_in(w, "two");
+	is_told(w, PULLS, "two");
+}
+
 static void what_it_has_seen_is_no_hindrance(void **state)
 {
 	struct world *w = *state;
@@ -219,6 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_agent_that_is_ahead_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_agent_that_knows_nothing_waits_for_the_leader, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_it_has_seen_is_no_hindrance, setup, teardown),
 		cmocka_unit_test_setup_teardown(credentials_go_to_who_pulls, setup, teardown),
 		cmocka_unit_test_setup_teardown(and_are_taken_back, setup, teardown),

@@ -553,6 +553,30 @@ static void a_slow_reader_holds_the_sender(void **state)
 	assert_int_equal(w->bytes, FLOOD * FLOOD_BYTES);
 }
 
+/* Whoever sends one message at a time waits for this and for nothing else. */
+static void an_empty_queue_is_told_when_asked_for(void **state)
+{
+	struct world *w = connected(state, PKI_OU_MANAGER);
+	struct rpc_stream *s = rpc_call(w->channel, &methods[BIDI], 0, &cli_ops, w);
+
+	assert_true(send_request(s, 1));
+	run_until(w, &w->messages, 1);
+	assert_int_equal(w->writable, 0);
+	assert_true(send_request(s, 2));
+	assert_true(rpc_stream_queued(s) > 0);
+	rpc_stream_tell_empty(s);
+	assert_int_equal(w->writable, 0);
+	run_until(w, &w->writable, 1);
+	assert_int_equal(rpc_stream_queued(s), 0);
+	run_until(w, &w->messages, 2);
+	rpc_stream_tell_empty(s);
+	assert_int_equal(w->writable, 1);
+	run_until(w, &w->writable, 2);
+	rpc_stream_half_close(s);
+	run_until(w, &w->ends, 1);
+	assert_int_equal(w->writable, 2);
+}
+
 static void errors_keep_code_and_text(void **state)
 {
 	struct world *w = connected(state, PKI_OU_MANAGER);
@@ -1165,6 +1189,7 @@ int main(void)
 		T(unary_over_tls),
 		T(streams_of_all_kinds),
 		T(a_slow_reader_holds_the_sender),
+		T(an_empty_queue_is_told_when_asked_for),
 		T(errors_keep_code_and_text),
 		T(a_wrong_role_is_told_the_right_one),
 		T(without_certificate_only_what_is_open),
