@@ -37,20 +37,26 @@ static void forget(struct view *v, size_t i)
 	store_tx_remove(v->tx, PB__KIND__KIND_TASK, v->tasks[i]->id);
 }
 
+/* What a slot of a job completed with is no history: without it the slot would run again. run.c has
+ * it forgotten, with its slot. */
+static bool is_history(const Pb__Task *t)
+{
+	return t->desired == PB__TASK_STATE__TASK_SHUTDOWN && task_is_dead(t) &&
+	       (t->run == 0 || t->state != PB__TASK_STATE__TASK_COMPLETE);
+}
+
 static void trim_slot(struct view *v, const struct slot *s, int64_t keep)
 {
 	int64_t dead = 0;
 
 	for (size_t k = 0; k < s->n; k++)
-		dead += s->tasks[k]->desired == PB__TASK_STATE__TASK_SHUTDOWN &&
-			task_is_dead(s->tasks[k]);
+		dead += is_history(s->tasks[k]);
 	for (size_t k = 0; k < s->n; k++) {
 		const Pb__Task *t = s->tasks[k];
 
 		if (t->desired == PB__TASK_STATE__TASK_REMOVE && can_forget(v, t)) {
 			forget(v, (size_t)(&s->tasks[k] - v->tasks));
-		} else if (t->desired == PB__TASK_STATE__TASK_SHUTDOWN && task_is_dead(t) &&
-			   keep >= 0 && dead > keep) {
+		} else if (is_history(t) && keep >= 0 && dead > keep) {
 			forget(v, (size_t)(&s->tasks[k] - v->tasks));
 			dead--;
 		} else if (t->desired > PB__TASK_STATE__TASK_RUNNING && !task_is_dead(t) &&

@@ -81,6 +81,42 @@ static void a_job_that_fails_is_tried_again_and_given_up(void **state)
 	world_free(w);
 }
 
+/* Its node was lost, so that it was stopped and tried again; then it completed after all. */
+static void what_completed_late_is_no_history(void **state)
+{
+	struct world *w = job_world(PB__SERVICE_MODE__REPLICATED_JOB, 2, 0);
+	const Pb__Task *first = NULL;
+	struct store_iter it = {0};
+	struct store_tx *tx;
+	Pb__Task *t;
+	uint64_t id;
+
+	(void)state;
+	w->short_ms = 1000000;
+	run(w, 500);
+	for (const Pb__Task *o;
+	     (o = store_next_of_service(w->store, the_service(w), &it)) != NULL;)
+		if (o->slot == 1)
+			first = o;
+	assert_non_null(first);
+	id = first->id;
+	tx = store_tx_new(w->store, wall(w));
+	for (uint64_t i = 0; i < 8; i++) {
+		t = msg_clone_of(Pb__Task, first);
+		t->id = id + 1 + i;
+		t->state = t->desired = PB__TASK_STATE__TASK_SHUTDOWN;
+		store_tx_create(tx, PB__KIND__KIND_TASK, t);
+	}
+	t = store_tx_edit(tx, PB__KIND__KIND_TASK, id);
+	t->state = PB__TASK_STATE__TASK_COMPLETE;
+	t->desired = PB__TASK_STATE__TASK_SHUTDOWN;
+	assert_int_equal(commit(w, tx), 0);
+	run(w, 1000);
+	assert_non_null(store_task(w->store, id));
+	assert_int_equal(live(w), 1);
+	world_free(w);
+}
+
 static void a_global_job_runs_once_on_each_node(void **state)
 {
 	struct world *w = job_world(PB__SERVICE_MODE__GLOBAL_JOB, 0, 0);
@@ -325,6 +361,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_job_completes_no_more_at_a_time_than_it_may),
+		cmocka_unit_test(what_completed_late_is_no_history),
 		cmocka_unit_test(a_job_that_fails_is_tried_again_and_given_up),
 		cmocka_unit_test(a_global_job_runs_once_on_each_node),
 		cmocka_unit_test(new_content_is_a_new_run),
