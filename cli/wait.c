@@ -5,15 +5,18 @@
 #include "base/mem.h"
 #include "base/omap.h"
 #include "base/str.h"
+#include "cli/board.h"
 #include "cli/compose/units.h"
 #include "cli/human.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 10 * 60 * 1000, TICK_MS = 100, MAX_ROWS = 20 };
+enum { TIMEOUT_MS = 10 * 60 * 1000, TICK_MS = 100 };
 
 struct wait {
 	struct cli *cli;
@@ -26,8 +29,7 @@ struct wait {
 	bool synced, done, failed, timed_out, interrupted, dirty;
 	bool terminal, quiet;
 	bool rollback;   /* it was asked for: its end is a good one */
-	int drawn;       /* lines on the screen */
-	char last[4096]; /* printed last, when not a terminal */
+	char *drawn;     /* what was printed last */
 };
 
 static struct omap_key one(uint64_t a)
@@ -224,43 +226,76 @@ static const char *state_word(const struct wait *w, const Pb__Service *s)
 		       : "starting";
 }
 
-static void line_of(const struct wait *w, const Pb__Service *s, struct sw_buf *b)
+static struct board_row row_of(const struct wait *w, const Pb__Service *s)
 {
 	struct tally t = count(w, s);
-	const char *why = t.failing != NULL && !is_converged(w, s) ? t.failing->message : "";
+	bool settled = is_converged(w, s);
 
-	sw_buf_addf(b, "%-24s %3llu/%-3llu %s%s%.100s\n", s->spec->name,
-		    (unsigned long long)t.running, (unsigned long long)t.wanted, state_word(w, s),
-		    why[0] != 0 ? ": " : "", why);
+	return (struct board_row){.name = s->spec->name,
+				  .running = t.running,
+				  .wanted = t.wanted,
+				  .state = state_word(w, s),
+				  .why = t.failing != NULL && !settled ? t.failing->message : "",
+				  .settled = settled};
+}
+
+static int by_name(const void *pa, const void *pb)
+{
+	const struct board_row *a = pa, *b = pb;
+
+	return human_compare(a->name, b->name);
+}
+
+/* The cursor is below what was drawn; the terminal may have another width by now. */
+static void redraw(struct wait *w, const struct board_row *rows, size_t n)
+{
+	struct winsize size = {0};
+	struct sw_buf b = SW_BUF_INIT(1 << 20);
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0)
+		size = (struct winsize){.ws_col = 80, .ws_row = 24};
+	/* The last line is the cursor's. */
+	board_table(&b, rows, n, size.ws_col, size.ws_row - 1u);
+	if (w->drawn != NULL)
+		printf("\033[%uA\033[J", board_lines(w->drawn, size.ws_col));
+	fputs(sw_buf_str(&b), stdout);
+	free(w->drawn);
+	w->drawn = sw_strdup(sw_buf_str(&b));
+	sw_buf_fini(&b);
+}
+
+static void print_changes(struct wait *w, const struct board_row *rows, size_t n)
+{
+	struct sw_buf b = SW_BUF_INIT(1 << 20);
+
+	board_plain(&b, rows, n);
+	if (w->drawn == NULL || !sw_streq(w->drawn, sw_buf_str(&b))) {
+		fputs(sw_buf_str(&b), stdout);
+		free(w->drawn);
+		w->drawn = sw_strdup(sw_buf_str(&b));
+	}
+	sw_buf_fini(&b);
 }
 
 static void draw(struct wait *w)
 {
-	struct sw_buf b = SW_BUF_INIT(1 << 20);
 	struct omap_iter it = omap_begin(&w->services);
-	int lines = 0;
+	sw_autofree struct board_row *rows = NULL;
+	size_t n = 0;
 
 	if (w->quiet || !w->synced || !w->dirty || w->gone_id != 0)
 		return;
 	w->dirty = false;
-	for (const Pb__Service *s; (s = omap_next(&it)) != NULL; lines++)
-		if (lines < MAX_ROWS)
-			line_of(w, s, &b);
-	if (lines > MAX_ROWS) {
-		sw_buf_addf(&b, "… and %d more services\n", lines - MAX_ROWS);
-		lines = MAX_ROWS + 1;
-	}
-	if (w->terminal) {
-		if (w->drawn > 0)
-			printf("\033[%dA\033[J", w->drawn);
-		fputs(sw_buf_str(&b), stdout);
-		w->drawn = lines;
-	} else if (strncmp(w->last, sw_buf_str(&b), sizeof w->last - 1) != 0) {
-		fputs(sw_buf_str(&b), stdout);
-		snprintf(w->last, sizeof w->last, "%s", sw_buf_str(&b));
-	}
+	rows = sw_new_n(struct board_row, omap_count(&w->services) + 1);
+	for (const Pb__Service *s; (s = omap_next(&it)) != NULL;)
+		rows[n++] = row_of(w, s);
+	if (n > 1)
+		qsort(rows, n, sizeof *rows, by_name);
+	if (w->terminal)
+		redraw(w, rows, n);
+	else
+		print_changes(w, rows, n);
 	fflush(stdout);
-	sw_buf_fini(&b);
 }
 
 /* Each task that is wanted and does not run, with its reason. */
@@ -439,6 +474,7 @@ int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollb
 	}
 	clear(&w.services);
 	clear(&w.tasks);
+	free(w.drawn);
 	return rc;
 }
 
@@ -463,5 +499,6 @@ int wait_gone(struct cli *cli, Pb__Kind kind, uint64_t id, const char *name, str
 		rc = sw_fail(err, SW_ETIMEOUT, "%s is still being removed", name);
 	clear(&w.services);
 	clear(&w.tasks);
+	free(w.drawn);
 	return rc;
 }
