@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FIRST_MS = 200, MAX_MS = 1000, STABLE_MS = 10000, STOP_MS = 5000 };
+enum { FIRST_MS = 200, MAX_MS = 1000, STABLE_MS = 1000, STOP_MS = 5000 };
 
 struct child {
 	struct agent *a;
