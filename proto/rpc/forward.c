@@ -62,6 +62,8 @@ struct rpc_peer *forward_caller(const struct rpc_stream *s)
 
 /* A leader is elected within a second. A call waits for several elections, and looks this often. */
 enum { LEADER_WAIT_MS = 5000, LOOK_MS = 50, LAST_WORD_MS = 100 };
+/* Of requests that are kept to be passed on again: anybody may ask for a certificate. */
+enum { MAX_FORWARDS = 20000, MAX_KEPT = 64 << 20 };
 
 struct forward {
 	struct rpc_stream *in;  /* from the caller; NULL after its end */
@@ -84,6 +86,10 @@ static void maybe_free(struct forward *f)
 	if (f->in != NULL || f->out != NULL)
 		return;
 	sw_list_remove(&f->link);
+	if (f->server != NULL) {
+		f->server->n_forwards--;
+		f->server->kept -= f->n_request;
+	}
 	free(f->request);
 	free(f);
 }
@@ -114,7 +120,14 @@ static void in_on_raw(struct rpc_stream *s, const void *p, size_t n, void *arg)
 		finish(f, &e);
 		return;
 	}
+	if (f->server != NULL && f->server->kept + n > MAX_KEPT) {
+		sw_fail(&e, SW_EFULL, "this manager keeps %zu MiB of calls for the leader already",
+			f->server->kept >> 20);
+		finish(f, &e);
+		return;
+	}
 	if (f->server != NULL) {
+		f->server->kept += n;
 		f->request = sw_alloc(n + 1);
 		f->n_request = n;
 		memcpy(f->request, p, n);
@@ -334,8 +347,17 @@ static void look(struct forward *f)
 void forward_to_leader(struct rpc_stream *s)
 {
 	uint64_t now = uv_now(s->hub->loop);
-	struct forward *f = take(s);
+	struct sw_error e;
+	struct forward *f;
 
+	if (s->server->n_forwards >= MAX_FORWARDS) {
+		sw_fail(&e, SW_EFULL, "%d calls for the leader are under way here already",
+			MAX_FORWARDS);
+		rpc_stream_finish(s, &e);
+		return;
+	}
+	f = take(s);
+	s->server->n_forwards++;
 	f->server = s->server;
 	f->until = now + LEADER_WAIT_MS;
 	/* The reason is told before the caller's deadline ends the call without one. */

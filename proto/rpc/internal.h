@@ -254,6 +254,7 @@ struct rpc_server {
 	struct sw_strmap methods; /* path -> struct entry */
 	struct sw_list conns, listeners, watchers;
 	struct sw_list forwards; /* calls for the leader, when that is not us */
+	size_t n_forwards, kept; /* of them, and bytes of their requests */
 	struct sw_timer look;    /* at who leads */
 	size_t n_conns;
 	bool serving, closing, closed_hub;

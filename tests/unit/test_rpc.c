@@ -986,6 +986,33 @@ static void a_call_waits_for_a_leader(void **state)
 	assert_int_equal(w->calls, 2);
 }
 
+/* What waits is bounded, and what has gone makes room. */
+static void what_waits_for_a_leader_is_bounded(void **state)
+{
+	enum { CALLS = 40, MOST = 16 };
+	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
+	struct rpc_stream *s[CALLS];
+
+	w->no_leader = true;
+	for (int i = 0; i < CALLS; i++) {
+		s[i] = rpc_call(w->channel, &methods[LED], 60000, &cli_ops, w);
+		assert_true(send_request(s[i], 4000000));
+		rpc_stream_half_close(s[i]);
+		while (w->second->kept < 4000000 * (size_t)(i < MOST ? i + 1 : 0) ||
+		       (i >= MOST && w->ends <= (unsigned)(i - MOST)))
+			uv_run(&w->loop, UV_RUN_ONCE);
+	}
+	assert_int_equal(w->ends, CALLS - MOST);
+	assert_int_equal(w->end.code, SW_EFULL);
+	w->no_leader = false;
+	rpc_server_leader_changed(w->second);
+	run_until(w, &w->ends, CALLS);
+	assert_int_equal(w->end.code, 0);
+	assert_int_equal(w->calls, MOST);
+	call_and_wait(w, &methods[LED]);
+	assert_int_equal(w->end.code, 0);
+}
+
 static void a_lost_leader_leaves_a_write_unknown(void **state)
 {
 	struct world *w = with_a_follower(state, PKI_OU_OPERATOR);
@@ -1210,6 +1237,7 @@ int main(void)
 		T(a_follower_forwards),
 		T(a_follower_without_leader_says_so),
 		T(a_call_waits_for_a_leader),
+		T(what_waits_for_a_leader_is_bounded),
 		T(a_lost_leader_leaves_a_write_unknown),
 		T(what_may_be_asked_twice_is),
 		T(a_deposed_leader_is_not_waited_for),
