@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/cases.h"
+
 #define WD "/up/wd"
 
 /* ---- on purpose ---- */
@@ -386,10 +388,8 @@ static json_t *load_json(const char *name)
 	json_error_t e;
 	json_t *j = json_load_file(path, 0, &e);
 
-	if (j == NULL) {
-		printf("skipped: no %s\n", path);
-		skip();
-	}
+	if (j == NULL)
+		skip_without(path);
 	return j;
 }
 
@@ -489,10 +489,8 @@ static void wild(void **state)
 	int n = scandir(dir, &names, NULL, alphasort);
 
 	(void)state;
-	if (n < 0) {
-		printf("skipped: no %s\n", dir);
-		skip();
-	}
+	if (n < 0)
+		skip_without(dir);
 	for (int i = 0; i < n; i++) {
 		const char *ending = strstr(names[i]->d_name, ".expect.json");
 
@@ -510,30 +508,30 @@ static void wild(void **state)
 	end(&t, "wild", 49);
 }
 
-static void full_example(void **state)
+static void run_one(const char *set, const char *file, const char *expect)
 {
-	sw_autofree char *file = sw_asprintf("%s/compose/loader/full-example.yml", SW_CASES);
-	sw_autofree char *expect =
-		sw_asprintf("%s/compose/loader/full-example.expect.json", SW_CASES);
+	sw_autofree char *f = sw_asprintf("%s/%s", SW_CASES, file);
+	sw_autofree char *e = sw_asprintf("%s/%s", SW_CASES, expect);
 	struct tally t = {0};
 
+	run_file(&t, set, f, e);
+	end(&t, set, 1);
+}
+
+static void full_example(void **state)
+{
 	(void)state;
 	json_decref(load_json("loader/cases.json"));
-	run_file(&t, "full-example", file, expect);
-	end(&t, "full-example", 1);
+	run_one("full-example", "compose/loader/full-example.yml",
+		"compose/loader/full-example.expect.json");
 }
 
 /* The sample application that this project has to run unchanged. */
 static void atsea(void **state)
 {
-	sw_autofree char *file = sw_asprintf("%s/atsea/docker-stack.yml", SW_CASES);
-	sw_autofree char *expect = sw_asprintf("%s/atsea/expect/docker-stack.yml.json", SW_CASES);
-	struct tally t = {0};
-
 	(void)state;
 	json_decref(load_json("loader/cases.json"));
-	run_file(&t, "atsea", file, expect);
-	end(&t, "atsea", 1);
+	run_one("atsea", "atsea/docker-stack.yml", "atsea/expect/docker-stack.yml.json");
 }
 
 int main(void)

@@ -16,15 +16,15 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/cases.h"
+
 static json_t *load(const char *name)
 {
 	sw_autofree char *path = sw_asprintf("%s/dockerfile/%s", SW_CASES, name);
 	json_t *j = json_load_file(path, 0, NULL);
 
-	if (j == NULL) {
-		printf("skipped: no %s\n", path);
-		skip();
-	}
+	if (j == NULL)
+		skip_without(path);
 	return j;
 }
 
@@ -215,7 +215,7 @@ static void parser_folders_give_their_dumps(void **state)
 
 	(void)state;
 	if (d == NULL)
-		skip();
+		skip_without(dir);
 	for (struct dirent *e; (e = readdir(d)) != NULL;) {
 		sw_autofree char *in = sw_asprintf("%s/%s/Dockerfile", dir, e->d_name);
 		sw_autofree char *out = sw_asprintf("%s/%s/result", dir, e->d_name);

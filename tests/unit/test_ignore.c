@@ -12,15 +12,15 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/cases.h"
+
 static json_t *load(const char *name)
 {
 	sw_autofree char *path = sw_asprintf("%s/ignore/%s", SW_CASES, name);
 	json_t *j = json_load_file(path, 0, NULL);
 
-	if (j == NULL) {
-		printf("skipped: no %s\n", path);
-		skip();
-	}
+	if (j == NULL)
+		skip_without(path);
 	return j;
 }
 

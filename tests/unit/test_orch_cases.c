@@ -5,6 +5,7 @@
  */
 #include "base/str.h"
 #include "tests/unit/leader_world.h"
+#include "tests/unit/cases.h"
 
 #include <jansson.h>
 
@@ -311,10 +312,8 @@ static void the_reference_s_scenarios(void **state)
 	size_t i, k;
 
 	(void)state;
-	if (root == NULL) {
-		print_message("skipped: no cases beside the project\n");
-		skip();
-	}
+	if (root == NULL)
+		skip_without(path);
 	assert_true(json_array_size(json_object_get(root, "cases")) > 0);
 	json_array_foreach(json_object_get(root, "cases"), i, c)
 	{

@@ -18,16 +18,16 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/cases.h"
+
 static json_t *load(const char *name)
 {
 	sw_autofree char *path = sw_asprintf("%s/sched/%s", SW_CASES, name);
 	json_error_t e;
 	json_t *j = sw_path_exists(path) ? json_load_file(path, 0, &e) : NULL;
 
-	if (j == NULL) {
-		print_message("skipped: no cases beside the project (%s)\n", name);
-		skip();
-	}
+	if (j == NULL)
+		skip_without(path);
 	return j;
 }
 

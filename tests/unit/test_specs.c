@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/cases.h"
+
 static const struct {
 	const char *input, *why;
 } on_purpose[] = {
@@ -59,10 +61,8 @@ static void run(const char *file, const char *fn, unsigned floor, bool (*check)(
 	unsigned ran = 0, failed = 0;
 	size_t i;
 
-	if (j == NULL) {
-		printf("skipped: no %s\n", path);
-		skip();
-	}
+	if (j == NULL)
+		skip_without(path);
 	json_array_foreach(json_object_get(j, "cases"), i, c)
 	{
 		const char *input = field(c, "input") ?: "";
