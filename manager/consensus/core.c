@@ -1,7 +1,7 @@
 /*
- * The step loop: an event goes into raft_step, what comes out is carried out in the order that the
- * contract asks for (term and vote durable before anything leaves; entries; snapshot; messages;
- * state; commit), then what has become possible is done: rows are applied, a snapshot is begun.
+ * The core's events: what comes from peers, from the disk, from who proposes, and at a start. Each is
+ * a step of raft (step.c) or several; then what has become possible is done: rows are applied, a
+ * snapshot is begun.
  */
 #include "manager/consensus/core.h"
 
@@ -13,16 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-	MAX_INFLIGHT = 4096,
-	STALL_RETRY_MS = 100,
-	HOLD_MS = 2000, /* S12 */
-	ELECTION_PAUSE_MS = 10,
-	LOST_BASE_MS = 5,
-	LOST_RANK_MS = 30,
-	LOST_AGAIN_MS = 60,
-	LOST_TRIES = 4,
-};
+enum { MAX_INFLIGHT = 4096 };
 
 void core_fatal(struct cons_core *c, int code, const char *fmt, ...)
 {
@@ -84,285 +75,6 @@ uint64_t core_queue(struct cons_core *c, enum op_kind kind, uint64_t last)
 	sw_grow(c->ops, c->cap_ops, c->n_ops + 1);
 	c->ops[c->n_ops++] = (struct disk_op){.kind = kind, .seq = ++c->seq, .last = last};
 	return c->seq;
-}
-
-/* ---- what a step says ---- */
-
-/* Rows [from, from + n) as one or more frames of at most about CONS_FRAME_SOFT bytes. */
-static void send_append(struct cons_core *c, const struct raft_message *m)
-{
-	const struct raft_append_entries *a = &m->append_entries;
-	struct cons_frame f = {.type = CONS_F_APPEND, .term = a->term};
-	uint64_t prev = a->prev_log_index, end = prev + a->n_entries;
-	struct cons_span *rows = a->n_entries > 0 ? sw_new_n(struct cons_span, a->n_entries) : NULL;
-
-	/* S12, 2 voters to 1: the change leaves only after our own write. */
-	if (c->cut_from != 0 && end >= c->cut_from)
-		end = prev >= c->cut_from ? prev : c->cut_from - 1;
-	f.append.prev = prev;
-	f.append.prev_term = a->prev_log_term;
-	f.append.commit = a->leader_commit;
-	f.append.rows = rows;
-	do {
-		size_t bytes = 0;
-
-		f.append.n = 0;
-		while (prev + f.append.n < end && bytes < CONS_FRAME_SOFT) {
-			const struct cons_entry *e = mlog_get(&c->log, prev + f.append.n + 1);
-
-			if (e == NULL || (f.append.n > 0 && bytes + e->n > CONS_FRAME_SOFT))
-				break;
-			rows[f.append.n++] = (struct cons_span){e->term, e->data, e->n, e->type};
-			bytes += e->n + 16u;
-		}
-		if (!core_send(c, m->server_id, m->server_address, &f) || f.append.n == 0)
-			break;
-		prev += f.append.n;
-		f.append.prev = prev;
-		f.append.prev_term = rows[f.append.n - 1].term;
-	} while (prev < end);
-	free(rows);
-}
-
-static void send_message(struct cons_core *c, struct raft_message *m)
-{
-	struct cons_frame f = {0};
-
-	guard_outgoing(c, m);
-	switch (m->type) {
-	case RAFT_APPEND_ENTRIES:
-		send_append(c, m);
-		return;
-	case RAFT_INSTALL_SNAPSHOT:
-		transfer_begin(c, m->server_id, m->server_address, m->install_snapshot.last_index);
-		return;
-	case RAFT_APPEND_ENTRIES_RESULT:
-		f.type = CONS_F_APPEND_RESULT;
-		f.term = m->append_entries_result.term;
-		f.append_result.rejected = m->append_entries_result.rejected;
-		f.append_result.last = m->append_entries_result.last_log_index;
-		f.append_result.features = m->append_entries_result.features;
-		break;
-	case RAFT_REQUEST_VOTE:
-		f.type = CONS_F_VOTE;
-		f.term = m->request_vote.term;
-		f.vote.candidate = m->request_vote.candidate_id;
-		f.vote.last = m->request_vote.last_log_index;
-		f.vote.last_term = m->request_vote.last_log_term;
-		f.vote.disrupt = m->request_vote.disrupt_leader;
-		f.vote.pre = m->request_vote.pre_vote;
-		break;
-	case RAFT_REQUEST_VOTE_RESULT:
-		f.type = CONS_F_VOTE_RESULT;
-		f.term = m->request_vote_result.term;
-		f.vote_result.granted = m->request_vote_result.vote_granted;
-		f.vote_result.pre = m->request_vote_result.pre_vote;
-		f.vote_result.features = m->request_vote_result.features;
-		break;
-	case RAFT_TIMEOUT_NOW:
-		f.type = CONS_F_TIMEOUT_NOW;
-		f.term = m->timeout_now.term;
-		f.timeout_now.last = m->timeout_now.last_log_index;
-		f.timeout_now.last_term = m->timeout_now.last_log_term;
-		break;
-	default:
-		return;
-	}
-	core_send(c, m->server_id, m->server_address, &f);
-}
-
-/* Takes the rows of an update over as ours and frees what raft's contract leaves to us. Done before
- * anything can wait, because a frame's bytes are gone after the call that brought it. */
-static void collect_rows(struct cons_core *c, struct raft_update *u)
-{
-	unsigned n = u->entries.n;
-
-	c->held_rows = NULL;
-	c->n_held_rows = 0;
-	if ((u->flags & (RAFT_UPDATE_ENTRIES)) == 0)
-		return;
-	c->held_rows = sw_new_n(struct cons_entry *, n);
-	c->n_held_rows = n;
-	for (unsigned i = 0; i < n; i++) {
-		const struct raft_entry *e = &u->entries.batch[i];
-
-		if (c->submitting > 0)
-			c->held_rows[i] = cons_entry_ref(c->submitted[i]);
-		else
-			c->held_rows[i] =
-				cons_entry_new(e->term, (uint8_t)e->type, e->buf.base, e->buf.len);
-	}
-	if (c->submitting == 0)
-		raft_free(u->entries.batch[0].batch); /* the token, or raft's own barrier */
-}
-
-/* S12: a leader's own change of the number of voters between one and two. */
-static void watch_change(struct cons_core *c, uint64_t index, const struct cons_entry *e)
-{
-	struct raft_configuration to;
-	unsigned before = 0, after;
-
-	if (e->type != CONS_CHANGE || c->submitting == 0 || !guard(c, CONS_S12))
-		return;
-	if (!core_decode_conf(e->data, e->n, &to))
-		return;
-	after = core_voters(&to);
-	if (c->change.kind != CHANGE_NONE)
-		before = after + (c->change.kind == CHANGE_REMOVE) -
-			 (c->change.step == STEP_PROMOTE);
-	if (after == 2 && before == 1) {
-		c->hold_from = index;
-		c->hold_voter = c->change.id;
-		c->hold_deadline = c->now + HOLD_MS;
-	} else if (after == 1 && before == 2) {
-		c->cut_from = index;
-	}
-	raft_configuration_close(&to);
-}
-
-static void queue_rows(struct cons_core *c, uint64_t from)
-{
-	uint64_t last = mlog_last(&c->log);
-	size_t n = (size_t)(last + 1 - from);
-	struct cons_entry **rows = sw_new_n(struct cons_entry *, n > 0 ? n : 1);
-
-	for (size_t i = 0; i < n; i++)
-		rows[i] = mlog_get(&c->log, from + i);
-	guard_cut_writes(c, from);
-	c->io.write(c->io.arg, core_queue(c, OP_WRITE, last), from, rows, n);
-	free(rows);
-}
-
-static void take_rows(struct cons_core *c, uint64_t from)
-{
-	mlog_cut(&c->log, from);
-	SW_ASSERT(from == mlog_last(&c->log) + 1);
-	if (c->cut_from != 0 && from <= c->cut_from && c->submitting == 0)
-		c->cut_from = 0;
-	for (size_t i = 0; i < c->n_held_rows; i++) {
-		mlog_append(&c->log, c->held_rows[i]);
-		watch_change(c, from + i, c->held_rows[i]);
-		if (c->held_rows[i]->type == CONS_BARRIER && c->submitting == 0 &&
-		    c->receiving == NULL && raft_state(&c->raft) == RAFT_LEADER)
-			c->barrier = from + i;
-	}
-	c->n_held_rows = 0;
-	if (c->hold_from == 0 || from < c->hold_from) {
-		c->hold_from = 0;
-		queue_rows(c, from);
-	} else if (raft_state(&c->raft) != RAFT_LEADER) {
-		/* The new leader stands on the change: so the new voter has it. When the change
-		 * itself was just replaced, the same call writes its replacement. */
-		uint64_t hold = c->hold_from;
-
-		c->hold_from = 0;
-		queue_rows(c, hold);
-	}
-}
-
-static void take_snapshot(struct cons_core *c)
-{
-	struct incoming *in = c->incoming;
-
-	SW_ASSERT(in != NULL);
-	c->installing = true;
-	c->hold_from = c->cut_from = 0;
-	for (size_t i = 0; i < c->n_ops; i++)
-		c->ops[i].overtaken = c->ops[i].kind == OP_WRITE;
-	mlog_reset(&c->log, in->meta.index, in->meta.term);
-	c->io.install(c->io.arg, core_queue(c, OP_INSTALL, in->meta.index), &in->meta, in->p,
-		      in->n);
-}
-
-/* Leadership as raft has it came or went. */
-static void state_changed(struct cons_core *c)
-{
-	bool leader = raft_state(&c->raft) == RAFT_LEADER;
-	uint64_t index;
-
-	if (leader == c->was_leader)
-		return;
-	c->was_leader = leader;
-	c->lost_due = 0;
-	if (!leader) {
-		c->barrier = 0;
-		c->cut_from = 0;
-		transfer_stop_all(c);
-		return;
-	}
-	c->next_beat = c->now + c->o.heartbeat_ms;
-	/* S7: a row of our own term, unless raft made one itself. */
-	if (c->barrier == 0 && guard(c, CONS_S7_BARRIER)) {
-		static const uint8_t nothing[8];
-
-		if (core_submit(c, CONS_BARRIER, nothing, sizeof nothing, &index) == 0)
-			c->barrier = index;
-	}
-}
-
-static void carry_out(struct cons_core *c)
-{
-	struct raft_update u = c->held;
-
-	if (c->held_rows != NULL) {
-		if (c->n_held_rows > 0)
-			take_rows(c, u.entries.index);
-		free(c->held_rows);
-		c->held_rows = NULL;
-	}
-	if ((u.flags & (RAFT_UPDATE_SNAPSHOT)) != 0)
-		take_snapshot(c);
-	if ((u.flags & (RAFT_UPDATE_MESSAGES)) != 0)
-		for (unsigned i = 0; i < u.messages.n; i++)
-			send_message(c, &u.messages.batch[i]);
-	if (raft_commit_index(&c->raft) > c->commit)
-		c->commit = raft_commit_index(&c->raft);
-	c->submitting = 0;
-	c->receiving = NULL;
-	state_changed(c);
-}
-
-static bool write_term(struct cons_core *c)
-{
-	uint64_t term = raft_current_term(&c->raft), vote = raft_voted_for(&c->raft);
-
-	if (!c->io.set_term(c->io.arg, term, vote))
-		return false;
-	c->term = term;
-	c->vote = vote;
-	return true;
-}
-
-int core_step(struct cons_core *c, struct raft_event *ev)
-{
-	struct raft_update u = {0};
-	int rv;
-
-	SW_ASSERT(!c->stalled);
-	ev->time = c->now;
-	rv = raft_step(&c->raft, ev, &u);
-	if (rv == RAFT_NOTLEADER || rv == RAFT_CANTCHANGE || (rv != 0 && ev->type == RAFT_TRANSFER))
-		return rv;
-	if (rv == RAFT_SHUTDOWN) {
-		core_fatal(c, SW_ECORRUPT,
-			   "this manager's log differs from the cluster's in a committed entry: "
-			   "remove its data folder and join it again as a new manager");
-		return rv;
-	}
-	if (rv != 0) {
-		core_fatal(c, SW_EINTERNAL, "raft: event %d failed: %s (%s)", (int)ev->type,
-			   raft_strerror(rv), c->raft.errmsg);
-		return rv;
-	}
-	collect_rows(c, &u);
-	c->held = u;
-	if ((u.flags & ((RAFT_UPDATE_CURRENT_TERM) | (RAFT_UPDATE_VOTED_FOR))) != 0 &&
-	    !write_term(c)) {
-		c->stalled = true;
-		return 0;
-	}
-	carry_out(c);
-	return 0;
 }
 
 /* ---- starting ---- */
@@ -599,7 +311,7 @@ void core_settle(struct cons_core *c)
 			uint64_t from = c->hold_from;
 
 			c->hold_from = 0;
-			queue_rows(c, from);
+			step_queue_rows(c, from);
 		} else if (c->now >= c->hold_deadline) {
 			core_restart(c);
 		}
@@ -694,7 +406,7 @@ static void installed(struct cons_core *c)
 }
 
 /* What the disk has finished, in its order. */
-static void drain_ops(struct cons_core *c)
+void core_drain_ops(struct cons_core *c)
 {
 	while (c->n_ops > 0 && c->ops[0].seq <= c->done_seq && !c->stalled && !c->failed) {
 		struct disk_op op = c->ops[0];
@@ -720,7 +432,7 @@ void cons_core_written(struct cons_core *c, uint64_t now, uint64_t seq)
 		c->done_seq = seq;
 	if (c->failed || c->stalled)
 		return;
-	drain_ops(c);
+	core_drain_ops(c);
 	core_settle(c);
 }
 
@@ -909,154 +621,6 @@ void cons_core_receive(struct cons_core *c, uint64_t now, uint64_t from, const c
 	else if (f.type != CONS_F_GONE)
 		receive_simple(c, from, address, &f);
 	cons_frame_fini(&f);
-	core_settle(c);
-}
-
-/* ---- time ---- */
-
-static void step_timeout(struct cons_core *c)
-{
-	struct raft_event ev = {.type = RAFT_TIMEOUT};
-
-	core_step(c, &ev);
-}
-
-static void tick_election(struct cons_core *c)
-{
-	if (c->now < raft_timeout(&c->raft) || c->now < c->next_election ||
-	    raft_role(&c->raft) != RAFT_VOTER)
-		return;
-	c->next_election = c->now + ELECTION_PAUSE_MS;
-	/* S5: it would lead again in its old term. */
-	if (core_only_voter(c) && guard(c, CONS_S5))
-		core_restart(c);
-	else
-		step_timeout(c);
-}
-
-/* The newest configuration that came here leaves us out, committed or not: whoever leads sends us
- * nothing more, and we may not campaign. A newcomer has no configuration at all. */
-static bool is_left_out(const struct cons_core *c)
-{
-	return c->up && !c->failed && !c->restarting && c->raft.configuration.n > 0 &&
-	       core_server(&c->raft.configuration, c->o.id) == NULL;
-}
-
-/* Then a leader is asked, by a request for a vote before the election: it moves no term, and the
- * answer is that we are gone (tell_gone). */
-static void tick_left_out(struct cons_core *c)
-{
-	struct cons_frame f = {.type = CONS_F_VOTE, .term = raft_current_term(&c->raft)};
-
-	if (!is_left_out(c) || c->now < c->next_ask)
-		return;
-	c->next_ask = c->now + c->o.election_ms;
-	f.vote.candidate = c->o.id;
-	f.vote.last = raft_last_index(&c->raft);
-	f.vote.last_term = mlog_term(&c->log, f.vote.last);
-	f.vote.pre = true;
-	for (unsigned i = 0; i < c->raft.configuration.n; i++)
-		core_send(c, c->raft.configuration.servers[i].id,
-			  c->raft.configuration.servers[i].address, &f);
-}
-
-/* Quick fail-over: the leader's connection broke, so campaign without waiting out the timer. */
-static void tick_lost(struct cons_core *c)
-{
-	bool follower = raft_state(&c->raft) == RAFT_FOLLOWER &&
-			c->raft.follower_state.current_leader.id == 0;
-	bool candidate =
-		raft_state(&c->raft) == RAFT_CANDIDATE && c->raft.candidate_state.in_pre_vote;
-
-	if (c->lost_due == 0 || c->now < c->lost_due)
-		return;
-	c->lost_due = 0;
-	if ((!follower && !candidate) || core_only_voter(c) || raft_role(&c->raft) != RAFT_VOTER)
-		return;
-	if (++c->lost_tries < LOST_TRIES)
-		c->lost_due = c->now + LOST_AGAIN_MS;
-	c->raft.election_timer_start =
-		c->now > 2 * c->o.election_ms ? c->now - 2 * c->o.election_ms : 0;
-	step_timeout(c);
-}
-
-void cons_core_tick(struct cons_core *c, uint64_t now)
-{
-	c->now = now;
-	if (c->failed)
-		return;
-	if (c->stalled) {
-		if (!write_term(c))
-			return;
-		c->stalled = false;
-		carry_out(c);
-		drain_ops(c);
-	}
-	if (c->up && !c->restarting && !c->stalled) {
-		if (raft_state(&c->raft) != RAFT_LEADER) {
-			tick_election(c);
-		} else if (c->now >= c->next_beat) {
-			c->next_beat = c->now + c->o.heartbeat_ms;
-			step_timeout(c);
-		}
-	}
-	if (c->up && !c->restarting && !c->stalled)
-		tick_lost(c);
-	if (!c->stalled)
-		tick_left_out(c);
-	if (c->up && !c->restarting && !c->stalled) {
-		transfer_tick(c);
-		members_tick(c);
-	}
-	core_settle(c);
-}
-
-/* A member without a vote never campaigns; raft leaves its timeout in the past. */
-static uint64_t next_election(const struct cons_core *c)
-{
-	struct raft *r = (struct raft *)(uintptr_t)&c->raft; /* raft_role only reads */
-	uint64_t at = raft_timeout(&c->raft);
-
-	if (raft_role(r) != RAFT_VOTER)
-		return UINT64_MAX;
-	return at > c->next_election ? at : c->next_election;
-}
-
-uint64_t cons_core_next(const struct cons_core *c)
-{
-	uint64_t next, t;
-
-	if (c->failed)
-		return UINT64_MAX;
-	if (c->stalled || c->restarting || !c->up)
-		return c->now + STALL_RETRY_MS;
-	next = c->was_leader ? c->next_beat : next_election(c);
-	if (c->lost_due != 0 && c->lost_due < next)
-		next = c->lost_due;
-	if (c->hold_from != 0 && c->hold_deadline < next)
-		next = c->hold_deadline;
-	if (is_left_out(c) && c->next_ask < next)
-		next = c->next_ask;
-	t = transfer_next(c);
-	next = t < next ? t : next;
-	t = members_next(c);
-	return t < next ? t : next;
-}
-
-void cons_core_peer_lost(struct cons_core *c, uint64_t now, uint64_t id)
-{
-	const struct raft_configuration *conf = &c->raft.configuration;
-	uint64_t rank = 0;
-
-	c->now = now;
-	if (c->failed || c->stalled || c->restarting || !c->up ||
-	    raft_state(&c->raft) != RAFT_FOLLOWER || c->raft.follower_state.current_leader.id != id)
-		return;
-	c->raft.follower_state.current_leader.id = 0;
-	for (unsigned i = 0; i < conf->n && conf->servers[i].id != c->o.id; i++)
-		rank += conf->servers[i].role == RAFT_VOTER && conf->servers[i].id != id;
-	c->lost_due = now + LOST_BASE_MS + LOST_RANK_MS * rank;
-	c->lost_tries = 0;
 	core_settle(c);
 }
 

@@ -1,4 +1,4 @@
-/** The core's body, for core.c, guards.c, members.c and transfer.c only. */
+/** The core's body, for core.c, step.c, timing.c, guards.c, members.c and transfer.c only. */
 #pragma once
 
 #include "base/buf.h"
@@ -124,8 +124,6 @@ static inline bool guard(const struct cons_core *c, uint32_t g)
 	return (c->off & g) == 0;
 }
 
-/** Steps raft and carries its update out. Returns raft's code. */
-int core_step(struct cons_core *c, struct raft_event *ev);
 /** As the last thing of each event: apply, snapshot, roles, restarts that are due. */
 void core_settle(struct cons_core *c);
 void core_fatal(struct cons_core *c, int code, const char *fmt, ...)
@@ -139,6 +137,17 @@ void core_restart(struct cons_core *c);
 bool core_only_voter(struct cons_core *c);
 const struct raft_server *core_server(const struct raft_configuration *conf, uint64_t id);
 unsigned core_voters(const struct raft_configuration *conf);
+
+/** What the disk has done, in order. */
+void core_drain_ops(struct cons_core *c);
+
+/* step.c */
+/** Steps raft and carries its update out. Returns raft's code. */
+int core_step(struct cons_core *c, struct raft_event *ev);
+/** A step that could not write term and vote is tried again; false: it still can't. */
+bool step_resume(struct cons_core *c);
+/** Has the rows from here on written. */
+void step_queue_rows(struct cons_core *c, uint64_t from);
 
 /* guards.c */
 bool guard_stale_term(struct cons_core *c, uint64_t from, const char *address,
