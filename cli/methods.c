@@ -5,13 +5,11 @@
 #include "proto/local.pb-c.h"
 
 const struct rpc_method cli_methods[METHOD_NR] = {
-#define ONCE  RPC_LEADER
-#define AGAIN RPC_LEADER_AGAIN
-#define X(name, in_, out_, kind_, lead_)                       \
-	[METHOD_##name] = {.path = "/swarm.v1.Control/" #name, \
-			   .in = &pb__##in_##__descriptor,     \
-			   .out = &pb__##out_##__descriptor,   \
-			   .kind = kind_,                      \
+#define X(name, lower, in_, out_, kind_, lead_)              \
+	[METHOD_##name] = {.path = CONTROL_PATH #name,       \
+			   .in = &pb__##in_##__descriptor,   \
+			   .out = &pb__##out_##__descriptor, \
+			   .kind = kind_,                    \
 			   .lead = lead_},
 	CONTROL_METHODS(X)
 #undef X

@@ -1,46 +1,10 @@
 /** The calls that swarmctl makes: its own rows of the services Control and Local. */
 #pragma once
 
-#include "proto/rpc/rpc.h"
+#include "proto/methods.h"
 
-/* name, request, reply, kind, whether asking twice is as good as once */
-#define CONTROL_METHODS(X)                                                           \
-	X(ClusterGet, empty, cluster_reply, RPC_UNARY, AGAIN)                        \
-	X(List, list_request, list_reply, RPC_SERVER_STREAM, AGAIN)                  \
-	X(Watch, watch_request, watch_event, RPC_SERVER_STREAM, AGAIN)               \
-	X(Explain, ref, explain_reply, RPC_UNARY, AGAIN)                             \
-	X(StackApply, stack_apply_request, stack_apply_reply, RPC_UNARY, AGAIN)      \
-	X(StackRemove, ref, stack_remove_reply, RPC_UNARY, ONCE)                     \
-	X(StackRollback, stack_rollback_request, stack_apply_reply, RPC_UNARY, ONCE) \
-	X(ServiceCreate, service_create_request, id_reply, RPC_UNARY, ONCE)          \
-	X(ServiceUpdate, service_update_request, id_reply, RPC_UNARY, ONCE)          \
-	X(ServiceScale, service_scale_request, id_reply, RPC_UNARY, AGAIN)           \
-	X(ServiceRemove, ref, id_reply, RPC_UNARY, ONCE)                             \
-	X(ServiceRun, service_run_request, id_reply, RPC_UNARY, ONCE)                \
-	X(ServiceLogs, logs_request, log_line, RPC_SERVER_STREAM, ONCE)              \
-	X(NodeUpdate, node_update_request, id_reply, RPC_UNARY, ONCE)                \
-	X(NodeRemove, node_remove_request, id_reply, RPC_UNARY, ONCE)                \
-	X(NodeBuild, build_request, build_event, RPC_BIDI, ONCE)                     \
-	X(Rebalance, rebalance_request, rebalance_reply, RPC_UNARY, ONCE)            \
-	X(NetworkCreate, network_create_request, id_reply, RPC_UNARY, ONCE)          \
-	X(NetworkRemove, ref, id_reply, RPC_UNARY, ONCE)                             \
-	X(RegistrySet, registry_set_request, id_reply, RPC_UNARY, ONCE)              \
-	X(RegistryRemove, ref, id_reply, RPC_UNARY, ONCE)                            \
-	X(SecretCreate, secret_create_request, id_reply, RPC_UNARY, ONCE)            \
-	X(SecretRemove, ref, id_reply, RPC_UNARY, ONCE)                              \
-	X(SecretUpdate, secret_update_request, id_reply, RPC_UNARY, ONCE)            \
-	X(ConfigCreate, config_create_request, id_reply, RPC_UNARY, ONCE)            \
-	X(ConfigRemove, ref, id_reply, RPC_UNARY, ONCE)                              \
-	X(ConfigUpdate, config_update_request, id_reply, RPC_UNARY, ONCE)            \
-	X(VolumeCreate, volume_create_request, id_reply, RPC_UNARY, ONCE)            \
-	X(VolumeRemove, ref, id_reply, RPC_UNARY, ONCE)                              \
-	X(Exec, exec_request, exec_reply, RPC_BIDI, ONCE)                            \
-	X(Copy, copy_request, copy_reply, RPC_BIDI, ONCE)                            \
-	X(Forward, forward_request, forward_reply, RPC_BIDI, ONCE)                   \
-	X(Usage, usage_request, usage_reply, RPC_UNARY, AGAIN)                       \
-	X(Volumes, volumes_request, usage_reply, RPC_UNARY, AGAIN)                   \
-	X(JoinTokenGet, join_token_request, join_token_reply, RPC_UNARY, ONCE)       \
-	X(OperatorIssue, operator_issue_request, operator_issue_reply, RPC_UNARY, ONCE)
+/* Of Control all. */
+#define CONTROL_METHODS(X) CONTROL_WRITES(X) CONTROL_READS(X) CONTROL_OF_NODES(X)
 
 /* name, request, reply, kind */
 #define LOCAL_METHODS(X)                                                    \

@@ -58,7 +58,7 @@ int ctl_refuse_mounted(const struct control *c, const char *volume,
 void ctl_on_cluster_get(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 void ctl_on_list(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 void ctl_on_explain(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
-void ctl_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+void ctl_on_service_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 /** A copy without what operators never see again: secret data, keys. */
 struct store_head *ctl_public_copy(Pb__Kind kind, const struct store_head *o);
 

@@ -400,7 +400,7 @@ void ctl_on_explain(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 	free(r.lines);
 }
 
-void ctl_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+void ctl_on_service_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	struct control *c = arg;
 
