@@ -364,6 +364,14 @@ int client_open(struct client *c, struct rpc_channel **ret, uv_loop_t **ret_loop
 	return rc;
 }
 
+void client_pause(struct sw_backoff *b)
+{
+	struct sw_rand r;
+
+	sw_rand_init(&r, sw_rand_seed());
+	usleep((useconds_t)sw_backoff_next(b, &r) * 1000);
+}
+
 /*
  * Managers come and go: an election, a manager that is started anew. What surely was not done, and
  * what may be done twice, is asked again for some seconds, from a laptop also of another manager.
@@ -386,7 +394,6 @@ struct again {
 static bool ask_again(struct client *c, enum cli_method m, struct again *a, struct sw_error *err)
 {
 	struct sw_error none;
-	struct sw_rand r;
 
 	if (!may_ask_again(m, err) || c->control == NULL || c->interrupted)
 		return false;
@@ -395,8 +402,7 @@ static bool ask_again(struct client *c, enum cli_method m, struct again *a, stru
 				    .backoff = {.first_ms = 50, .max_ms = 1000}};
 	if (sw_mono_ms() >= a->until)
 		return false;
-	sw_rand_init(&r, sw_rand_seed());
-	usleep((useconds_t)sw_backoff_next(&a->backoff, &r) * 1000);
+	client_pause(&a->backoff);
 	if (c->remote) {
 		struct rpc_channel *old = c->control;
 

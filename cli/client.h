@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/backoff.h"
 #include "cli/methods.h"
 #include "proto/control.pb-c.h"
 #include "proto/store.pb-c.h"
@@ -46,6 +47,8 @@ int client_stream(struct client *c, enum cli_method m, const ProtobufCMessage *r
 		  const struct client_stream_ops *ops, void *arg,
 		  struct sw_error *err) SW_MUST_CHECK;
 void client_stop(struct client *c);
+/** Sleeps for the next delay of a back-off: what failed may work in a moment. */
+void client_pause(struct sw_backoff *b);
 
 /**
  * For calls that go on beside files and sockets: the channel that Control's methods are called on

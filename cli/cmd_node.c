@@ -197,7 +197,7 @@ static int update_role(struct cli *cli, const char *ref, const char *role, struc
 		rc = update_node(cli, ref, role, err);
 		if (rc != SW_EUNAVAIL && rc != SW_ECONFLICT)
 			break;
-		wait_pause(&backoff);
+		client_pause(&backoff);
 	} while (sw_mono_ms() < until);
 	return rc;
 }

@@ -387,14 +387,6 @@ static void clear(struct omap *m)
 	omap_fini(m);
 }
 
-void wait_pause(struct sw_backoff *b)
-{
-	struct sw_rand r;
-
-	sw_rand_init(&r, sw_rand_seed());
-	usleep((useconds_t)sw_backoff_next(b, &r) * 1000);
-}
-
 /* A watch may end early: the leader changed, or we were too slow. Then all is read again. */
 static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *err)
 {
@@ -414,7 +406,7 @@ static int follow(struct wait *w, const Pb__WatchRequest *q, struct sw_error *er
 		    rc != SW_ETIMEOUT && rc != SW_EUNKNOWN && rc != SW_ECANCELED)
 			return rc;
 		if (rc != 0)
-			wait_pause(&backoff); /* another manager is taking over */
+			client_pause(&backoff); /* another manager is taking over */
 		if (sw_mono_ms() >= w->deadline_ms)
 			w->timed_out = true;
 	} while (!w->done && !w->timed_out && !w->interrupted);

@@ -1,7 +1,6 @@
 /** Waiting for services to become what they should be, with progress. */
 #pragma once
 
-#include "base/backoff.h"
 #include "cli/cmd.h"
 
 /**
@@ -13,8 +12,6 @@
  */
 int wait_converged(struct cli *cli, uint64_t stack, uint64_t service, bool rollback,
 		   struct sw_error *err) SW_MUST_CHECK;
-/** Sleeps for the next delay of a back-off: what failed may work in a moment. */
-void wait_pause(struct sw_backoff *b);
 /** Until the node runs nothing any more, for `node update --availability drain --wait`. */
 int wait_drained(struct cli *cli, const char *node, struct sw_error *err) SW_MUST_CHECK;
 /** Until the stack's row, or the service's, is gone. */
