@@ -1,20 +1,12 @@
 // links: dispatch
 /* What an agent is told, and when it is told nothing: states that it is ahead of, credentials that
  * are not for it. */
-#include "base/mem.h"
 #include "manager/dispatch/assign.h"
-#include "manager/store/tx.h"
-#include "proto/msg.h"
+#include "tests/unit/told_world.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-enum { PULLS = 1, OTHER, SERVICE, REVISION, TASK, NEXT, REGISTRY };
+enum { PULLS = 1, OTHER, NEXT };
 
 struct world {
 	struct store *store;
@@ -24,41 +16,7 @@ struct world {
 
 static void commit(struct world *w, struct store_tx *tx)
 {
-	sw_autofree uint8_t *p = NULL;
-	size_t n = store_tx_pack(tx, &p);
-
-	store_tx_free(tx);
-	assert_int_equal(store_apply(w->store, ++w->index, p, n, NULL), 0);
-}
-
-static void add_task(struct store_tx *tx)
-{
-	Pb__Service *s = sw_new(Pb__Service);
-	Pb__Revision *r = sw_new(Pb__Revision);
-	Pb__Task *t = sw_new(Pb__Task);
-
-	pb__service__init(s);
-	s->id = SERVICE;
-	s->spec = sw_new(Pb__ServiceSpec);
-	pb__service_spec__init(s->spec);
-	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
-	pb__revision__init(r);
-	r->id = REVISION;
-	r->service_id = SERVICE;
-	r->task = sw_new(Pb__TaskSpec);
-	pb__task_spec__init(r->task);
-	r->task->container = sw_new(Pb__ContainerSpec);
-	pb__container_spec__init(r->task->container);
-	msg_set_str(&r->task->container->image, "reg:5000/app");
-	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
-	pb__task__init(t);
-	t->id = TASK;
-	t->service_id = SERVICE;
-	t->revision_id = REVISION;
-	t->node_id = PULLS;
-	t->state = PB__TASK_STATE__TASK_ASSIGNED;
-	t->desired = PB__TASK_STATE__TASK_RUNNING;
-	store_tx_create(tx, PB__KIND__KIND_TASK, t);
+	commit_to(w->store, &w->index, tx);
 }
 
 static int setup(void **state)
@@ -69,7 +27,7 @@ static int setup(void **state)
 	w->store = store_new();
 	w->assign = assign_new(w->store);
 	tx = store_tx_new(w->store, 1);
-	add_task(tx);
+	add_task(tx, PULLS);
 	commit(w, tx);
 	*state = w;
 	return 0;
@@ -87,22 +45,7 @@ static int teardown(void **state)
 
 static void log_in(struct world *w, const char *auth)
 {
-	struct store_tx *tx = store_tx_new(w->store, 1);
-	Pb__Registry *r;
-
-	if (store_registry(w->store, REGISTRY) != NULL) {
-		r = store_tx_edit(tx, PB__KIND__KIND_REGISTRY, REGISTRY);
-	} else {
-		r = sw_new(Pb__Registry);
-		pb__registry__init(r);
-		r->id = REGISTRY;
-		r->spec = sw_new(Pb__RegistrySpec);
-		pb__registry_spec__init(r->spec);
-		msg_set_str(&r->spec->name, "reg:5000");
-		store_tx_create(tx, PB__KIND__KIND_REGISTRY, r);
-	}
-	msg_set_str(&r->spec->auth, auth);
-	commit(w, tx);
+	log_in_to(w->store, &w->index, auth);
 }
 
 /* The next message to the node: "-" for none, "" for one without credentials, "?" for their end. */
@@ -238,7 +181,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_agent_that_is_ahead_waits, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_agent_that_knows_nothing_waits_for_the_leader, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_agent_that_knows_nothing_waits_for_the_leader,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(what_it_has_seen_is_no_hindrance, setup, teardown),
 		cmocka_unit_test_setup_teardown(credentials_go_to_who_pulls, setup, teardown),
 		cmocka_unit_test_setup_teardown(and_are_taken_back, setup, teardown),

@@ -3,32 +3,15 @@
  */
 #include "base/id.h"
 #include "base/loop.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "manager/dispatch/dispatch.h"
-#include "manager/store/tx.h"
-#include "proto/msg.h"
 #include "proto/pki/pki.h"
+#include "tests/unit/told_world.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-enum {
-	LIMIT_MS = 20000,
-	SERVICE = 1,
-	REVISION,
-	TASK,
-	REGISTRY,
-	CLUSTER,
-	LARGE = 3 << 20,
-	TURNS = 200
-};
+enum { LIMIT_MS = 20000, CLUSTER = 1, LARGE = 3 << 20, TURNS = 200 };
 #define DAY_MS (24LL * 3600 * 1000)
 static const char node_name[] = "0000000000abc";
 
@@ -86,41 +69,7 @@ static char **no_managers(void *arg)
 
 static void commit(struct world *w, struct store_tx *tx)
 {
-	sw_autofree uint8_t *p = NULL;
-	size_t n = store_tx_pack(tx, &p);
-
-	store_tx_free(tx);
-	assert_int_equal(store_apply(w->store, ++w->index, p, n, NULL), 0);
-}
-
-static void add_task(struct world *w, struct store_tx *tx)
-{
-	Pb__Service *s = sw_new(Pb__Service);
-	Pb__Revision *r = sw_new(Pb__Revision);
-	Pb__Task *t = sw_new(Pb__Task);
-
-	pb__service__init(s);
-	s->id = SERVICE;
-	s->spec = sw_new(Pb__ServiceSpec);
-	pb__service_spec__init(s->spec);
-	store_tx_create(tx, PB__KIND__KIND_SERVICE, s);
-	pb__revision__init(r);
-	r->id = REVISION;
-	r->service_id = SERVICE;
-	r->task = sw_new(Pb__TaskSpec);
-	pb__task_spec__init(r->task);
-	r->task->container = sw_new(Pb__ContainerSpec);
-	pb__container_spec__init(r->task->container);
-	msg_set_str(&r->task->container->image, "reg:5000/app");
-	store_tx_create(tx, PB__KIND__KIND_REVISION, r);
-	pb__task__init(t);
-	t->id = TASK;
-	t->service_id = SERVICE;
-	t->revision_id = REVISION;
-	t->node_id = w->node;
-	t->state = PB__TASK_STATE__TASK_ASSIGNED;
-	t->desired = PB__TASK_STATE__TASK_RUNNING;
-	store_tx_create(tx, PB__KIND__KIND_TASK, t);
+	commit_to(w->store, &w->index, tx);
 }
 
 static void add_node(struct world *w, struct store_tx *tx)
@@ -141,24 +90,10 @@ static void add_node(struct world *w, struct store_tx *tx)
 /* The credentials are so many letters. */
 static void log_in(struct world *w, char letter, size_t n)
 {
-	struct store_tx *tx = store_tx_new(w->store, 1);
 	sw_autofree char *auth = sw_alloc(n + 1);
-	Pb__Registry *r;
 
 	memset(auth, letter, n);
-	if (store_registry(w->store, REGISTRY) != NULL) {
-		r = store_tx_edit(tx, PB__KIND__KIND_REGISTRY, REGISTRY);
-	} else {
-		r = sw_new(Pb__Registry);
-		pb__registry__init(r);
-		r->id = REGISTRY;
-		r->spec = sw_new(Pb__RegistrySpec);
-		pb__registry_spec__init(r->spec);
-		msg_set_str(&r->spec->name, "reg:5000");
-		store_tx_create(tx, PB__KIND__KIND_REGISTRY, r);
-	}
-	msg_set_str(&r->spec->auth, auth);
-	commit(w, tx);
+	log_in_to(w->store, &w->index, auth);
 }
 
 static struct rpc_tls *tls_of(struct world *w, const char *ou)
@@ -260,7 +195,7 @@ static int setup(void **state)
 	w->store = store_new();
 	tx = store_tx_new(w->store, 1);
 	add_node(w, tx);
-	add_task(w, tx);
+	add_task(tx, w->node);
 	commit(w, tx);
 	log_in(w, 'a', 1);
 	serve(w);
