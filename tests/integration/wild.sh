@@ -50,7 +50,9 @@ DOCKERFILE
 #!/bin/sh
 mkdir -p /tmp/www/v1/docker-flow-proxy
 echo here | tee /tmp/www/index.html >/tmp/www/v1/docker-flow-proxy/ping
-exec httpd -f -p 8080 -h /tmp/www
+trap "exit 0" TERM
+httpd -f -p 8080 -h /tmp/www &
+wait
 SH
 	printf '#!/bin/sh\nfor last; do :; done\nexec wget -q -O /dev/null "$last"\n' >"$work/standin/curl"
 	# shellcheck disable=SC2046
