@@ -159,8 +159,13 @@ void alloc_reset(struct alloc *a)
 			alloc_on_change(a, &c);
 		}
 	}
-	a->freed = true;
 	a->next_vni = VNI_FIRST;
+	alloc_retry(a);
+}
+
+void alloc_retry(struct alloc *a)
+{
+	a->freed = true;
 }
 
 /* ---- giving ---- */

@@ -13,9 +13,12 @@ struct alloc;
 struct alloc *alloc_new(struct store *s);
 void alloc_free(struct alloc *a);
 
-/** Feed every committed change; alloc_reset rebuilds from the store. Also after a failed commit. */
+/** Feed every committed change, on every manager; alloc_reset rebuilds from the store. Also after a
+ * failed commit. */
 void alloc_on_change(struct alloc *a, const struct store_change *c);
 void alloc_reset(struct alloc *a);
+/** The next pass looks at all that wait: a new leader does not know what the last one tried. */
+void alloc_retry(struct alloc *a);
 
 /**
  * Completes what lacks something, committed or made by `tx`: networks get vni and subnet, services

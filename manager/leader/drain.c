@@ -118,6 +118,15 @@ void drain_reset(struct drain *d)
 		task_changed(d, NULL, (const Pb__Task *)o, o->version);
 }
 
+void drain_begin(struct drain *d)
+{
+	struct omap_iter it = omap_begin(&d->waiting);
+
+	for (struct waiting *w; (w = omap_next(&it)) != NULL;)
+		w->since_ms = 0;
+	free_all(&d->shown);
+}
+
 bool drain_applied(struct drain *d, uint64_t node, uint64_t index)
 {
 	struct shown *s = omap_get(&d->shown, one(node));

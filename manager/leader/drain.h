@@ -19,9 +19,11 @@ enum { DRAIN_MS = 10000 };
 struct drain *drain_new(const struct store *s);
 void drain_free(struct drain *d);
 
-/** Feed every committed change; drain_reset starts over from the store, knowing no node's views. */
+/** Feed every committed change, on every manager; drain_reset starts over from the store. */
 void drain_on_change(struct drain *d, const struct store_change *c, uint64_t index);
 void drain_reset(struct drain *d);
+/** Leadership came: no node's views are known, and nobody has waited yet. */
+void drain_begin(struct drain *d);
 
 /** The node shows all its views up to `index`. True when somebody may have waited for that. */
 bool drain_applied(struct drain *d, uint64_t node, uint64_t index);

@@ -9,12 +9,12 @@
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
-/* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read.
- */
-/* What only tells of restarts in place waits SOFT_MS for company: a crash loop of many tasks is a few
- * entries a second. */
+/* Rows of a pass: about a quarter of the largest entry, so that a pass is quick to write and read. */
+enum { MAX_ROWS = 2000 };
+/* What only tells of restarts in place waits for company: a crash loop of many tasks is a few entries
+ * a second. */
 enum { SOFT_MS = 250 };
-enum { MAX_ROWS = 2000, HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
+enum { HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
 
 struct report {
 	uint64_t node;
@@ -51,19 +51,31 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 {
 	struct leader *l = arg;
 
-	if (!l->leading)
-		return;
 	drain_on_change(l->drain, c, index);
 	sched_on_change(l->sched, c);
 	alloc_on_change(l->alloc, c);
+	if (!l->leading)
+		return;
 	orch_on_change(l->orch, c);
 	l->changed = true;
 }
 
-static void rebuild(struct leader *l)
+static void keep_books_anew(struct leader *l)
 {
 	sched_reset(l->sched);
 	alloc_reset(l->alloc);
+}
+
+/* A pass that was refused, or whose end nobody will tell: what the books have of it is wrong. */
+static void give_up_pass(struct leader *l)
+{
+	if (l->in_flight)
+		keep_books_anew(l);
+	l->in_flight = false;
+}
+
+static void look_at_all(struct leader *l)
+{
 	orch_reset(l->orch);
 	l->changed = true;
 }
@@ -72,10 +84,10 @@ static void on_reset(void *arg)
 {
 	struct leader *l = arg;
 
-	if (!l->leading)
-		return;
-	rebuild(l);
+	keep_books_anew(l);
 	drain_reset(l->drain);
+	if (l->leading)
+		look_at_all(l);
 }
 
 struct leader *leader_new(struct store *s, uint64_t seed)
@@ -144,11 +156,14 @@ void leader_begin(struct leader *l, uint64_t mono_ms)
 
 	drop_all(l);
 	l->leading = true;
-	l->in_flight = l->urgent = false;
+	l->urgent = false;
+	give_up_pass(l);
 	l->mono_ms = mono_ms;
 	l->soft_due_ms = UINT64_MAX;
-	rebuild(l);
-	drain_reset(l->drain);
+	drain_begin(l->drain);
+	sched_retry(l->sched);
+	alloc_retry(l->alloc);
+	look_at_all(l);
 	for (const struct store_head *n;
 	     (n = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;)
 		if (((const Pb__Node *)n)->state == PB__NODE_STATE__NODE_READY)
@@ -159,6 +174,7 @@ void leader_end(struct leader *l)
 {
 	l->leading = false;
 	drop_all(l);
+	give_up_pass(l);
 }
 
 bool leader_is_leading(const struct leader *l)
@@ -374,10 +390,11 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 
 void leader_done(struct leader *l, int rc)
 {
+	if (rc != 0 && l->in_flight) {
+		give_up_pass(l);
+		look_at_all(l);
+	}
 	l->in_flight = false;
-	/* What the parts remembered of a pass that was refused is wrong now. */
-	if (rc != 0 && l->leading)
-		rebuild(l);
 }
 
 bool leader_has_work(const struct leader *l)

@@ -7,6 +7,9 @@
  * between the two, when no node sends to them any more. At most one pass is in flight, so each
  * sees the last one's outcome; other writers go on meanwhile, and a pass that met a newer version
  * of something is simply done again. Pure: time comes in, a transaction comes out.
+ *
+ * Every manager has one, and its books (rooms, addresses, who is draining) follow the store on all of
+ * them: a new leader has no million tasks to go through before its first pass.
  */
 #pragma once
 
@@ -26,8 +29,7 @@ void leader_free(struct leader *l);
 void leader_set_zones(struct leader *l, const struct sw_zone *(*zone)(void *arg, const char *name),
 		      void *arg);
 
-/** Leadership came (rebuild all from the store) or went. `mono_ms`: every node counts as seen now.
- */
+/** Leadership came or went. `mono_ms`: every node counts as seen now. */
 void leader_begin(struct leader *l, uint64_t mono_ms);
 void leader_end(struct leader *l);
 bool leader_is_leading(const struct leader *l);

@@ -271,5 +271,10 @@ void sched_reset(struct sched *s)
 	for (const struct store_head *o;
 	     (o = store_next(s->store, PB__KIND__KIND_TASK, &it)) != NULL;)
 		task_changed(s, NULL, (const Pb__Task *)o);
+	sched_retry(s);
+}
+
+void sched_retry(struct sched *s)
+{
 	s->room_changed = true;
 }

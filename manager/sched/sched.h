@@ -15,9 +15,12 @@ struct sched;
 struct sched *sched_new(struct store *s);
 void sched_free(struct sched *s);
 
-/** Feed every committed change; on a new state (start, snapshot) sched_reset rebuilds. */
+/** Feed every committed change, on every manager; on a new state (start, snapshot) and after a failed
+ * commit sched_reset rebuilds. */
 void sched_on_change(struct sched *s, const struct store_change *c);
 void sched_reset(struct sched *s);
+/** The next pass looks at all that wait: a new leader does not know what the last one tried. */
+void sched_retry(struct sched *s);
 
 /**
  * Places what can be placed: committed tasks and those that `tx` makes, in state PENDING and meant

@@ -6,7 +6,8 @@
  * cluster_client.c  what operators do
  * cluster_files.c   secrets and configs: their versions, at the operators, managers and agents
  * cluster_calm.c    what operators do while no host fails, when budgets are to be kept exactly
- * cluster_check.c   what must always hold, and what must hold at the end */
+ * cluster_check.c   what must always hold, and what must hold at the end
+ * cluster_books.c   what managers keep beside their store, compared with it */
 #pragma once
 
 #include "base/list.h"
@@ -192,6 +193,8 @@ void files_check_end(struct manager *m);
 /** A store watcher's on_change; `arg` is the manager. */
 void check_change(void *arg, const struct store_change *c, uint64_t index);
 void check_store(struct manager *m);
+/** What a manager that does not lead keeps beside its store is what the store says. */
+void check_books(struct manager *m);
 void check_stop_order(const struct agent *a, const Pb__Task *t);
 void check_drop(const struct agent *a, const struct container *c);
 void check_end(struct world *w);

@@ -215,6 +215,9 @@ void check_end(struct world *w)
 		return;
 	}
 	check_store(l);
+	for (int i = 0; i < MANAGERS; i++)
+		if (w->m[i].core != NULL && !w->m[i].leading)
+			check_books(&w->m[i]);
 	files_check_end(l);
 	for (size_t i = 0; i < SW_COUNT(w->work); i++) {
 		const Pb__Service *svc = store_service(l->store, w->work[i]);

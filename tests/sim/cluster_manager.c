@@ -130,6 +130,8 @@ static void io_apply(void *arg, uint64_t index, const struct cons_entry *e)
 		w->digests[index] = digest;
 	else if (w->digests[index] != digest)
 		world_fail(w, "two states at one index", index, (uint64_t)m->at);
+	if (!m->leading && index % 64 == 0)
+		check_books(m);
 	if (index > w->applied) {
 		w->applied = index;
 		if (index % 16 == 0)
