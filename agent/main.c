@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/options.h"
+#include "base/pulse.h"
 #include "base/str.h"
 #include "proto/generic.h"
 #include "proto/grant.h"
@@ -19,6 +20,7 @@ struct program {
 	uv_loop_t loop;
 	struct agent *agent;
 	uv_signal_t term, interrupt;
+	struct sw_pulse pulse;
 	bool stopping;
 };
 
@@ -37,6 +39,7 @@ static void on_term(uv_signal_t *s, int signum)
 	p->stopping = true;
 	uv_close((uv_handle_t *)&p->term, NULL);
 	uv_close((uv_handle_t *)&p->interrupt, NULL);
+	sw_pulse_stop(&p->pulse);
 	agent_close(p->agent, on_closed, p);
 }
 
@@ -199,6 +202,7 @@ int main(int argc, char **argv)
 	watch(&p, &p.term, SIGTERM);
 	watch(&p, &p.interrupt, SIGINT);
 	sw_info("agent started", SW_STR("version", SW_VERSION));
+	sw_pulse_start(&p.pulse, &p.loop);
 	uv_run(&p.loop, UV_RUN_DEFAULT);
 	uv_loop_close(&p.loop);
 	return 0;

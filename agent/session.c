@@ -12,7 +12,8 @@
 #include "base/str.h"
 #include "proto/msg.h"
 
-enum { FIRST_MS = 100, MAX_MS = 8000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
+/* MAX_MS: a node that finds its managers back must be heard before a new leader gives it up. */
+enum { FIRST_MS = 100, MAX_MS = 2000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
 
 static const struct rpc_method session_method = {"/swarm.v1.Dispatch/Session",
 						 &pb__agent_message__descriptor,
@@ -32,6 +33,7 @@ struct session {
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
 	char *manager;          /* that the channel goes to */
+	char **failed;          /* managers, since the last that was well */
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
 	uint64_t seen;        /* the latest state that this node was told of */
@@ -212,6 +214,8 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 	(void)stream;
 	if (!s->attached) {
 		s->attached = true;
+		sw_strv_free(s->failed);
+		s->failed = NULL;
 		sw_backoff_reset(&s->backoff);
 		sw_info("attached", SW_STR("manager", s->manager));
 		worker_report_all(s->a->worker);
@@ -264,6 +268,7 @@ static void on_end(struct rpc_stream *stream, const struct sw_error *status, voi
 
 	(void)stream;
 	s->stream = NULL;
+	s->failed = sw_strv_add(s->failed, s->manager);
 	if (s->running)
 		sw_warn("detached", SW_STR("manager", s->manager), SW_ERR(status));
 	drop_channel(s);
@@ -299,18 +304,34 @@ static void say_hello(struct session *s)
 	msg_free(&h.description->base);
 }
 
+/* One of those that have not failed since the last that was well. One that hangs takes connections all
+ * the same: it is not tried twice while there are others. */
+static const char *choose_manager(struct session *s)
+{
+	char *const *all = s->a->id.managers;
+	const char *chosen = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; all[i] != NULL; i++)
+		if (!sw_strv_has(s->failed, all[i]) && sw_rand_below(&s->a->rand, ++n) == 0)
+			chosen = all[i];
+	if (chosen != NULL)
+		return chosen;
+	sw_strv_free(s->failed);
+	s->failed = NULL;
+	return all[sw_rand_below(&s->a->rand, sw_strv_len(all))];
+}
+
 static void dial(struct session *s)
 {
-	size_t n = sw_strv_len(s->a->id.managers);
-
 	if (!s->running || s->stream != NULL)
 		return;
-	if (n == 0 || s->a->tls == NULL) {
+	if (sw_strv_len(s->a->id.managers) == 0 || s->a->tls == NULL) {
 		retry_later(s);
 		return;
 	}
 	free(s->manager);
-	s->manager = sw_strdup(s->a->id.managers[sw_rand_below(&s->a->rand, n)]);
+	s->manager = sw_strdup(choose_manager(s));
 	const struct rpc_channel_options o = {
 		.address = s->manager,
 		.tls = s->a->tls,
@@ -395,6 +416,7 @@ void session_close(struct session *s)
 
 void session_destroy(struct session *s)
 {
+	sw_strv_free(s->failed);
 	free(s->manager);
 	free(s);
 }

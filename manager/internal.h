@@ -59,6 +59,7 @@ struct manager {
 	Pb__ManagerBootstrap *bootstrap;
 
 	struct omap links; /* (raft id, 0) -> struct link */
+	struct report *report; /* on its way to the leader, or NULL */
 	struct rpc_channel *join_channel;
 	size_t join_at;
 	struct sw_timer join_timer;
@@ -91,6 +92,8 @@ void members_init(struct manager *m);
 /** Makes the links what the members are. */
 void members_update(struct manager *m);
 void members_close(struct manager *m);
+/** A report on its way to another leader has failed: that one may hang, and the nodes' heartbeats with it. */
+void members_leader_changed(struct manager *m);
 bool members_send(void *arg, uint64_t raft_id, const char *address, const uint8_t *p, size_t n);
 /** The channel to the leader; NULL when we lead, or with *err when there is none. */
 struct rpc_channel *members_leader(void *arg, struct sw_error *err);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/options.h"
+#include "base/pulse.h"
 #include "base/str.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@ struct program {
 	uv_loop_t loop;
 	struct manager *manager;
 	uv_signal_t term, hup, interrupt;
+	struct sw_pulse pulse;
 	bool stopping;
 	int status;
 };
@@ -35,6 +37,7 @@ static void stop(struct program *p)
 		return;
 	p->stopping = true;
 	close_signals(p);
+	sw_pulse_stop(&p->pulse);
 	manager_close(p->manager, on_closed, p);
 }
 
@@ -116,6 +119,7 @@ int main(int argc, char **argv)
 	watch(&p, &p.hup, SIGHUP, on_hup);
 	sw_info("manager started", SW_STR("listen", o.listen), SW_STR("advertise", o.advertise),
 		SW_STR("version", SW_VERSION));
+	sw_pulse_start(&p.pulse, &p.loop);
 	uv_run(&p.loop, UV_RUN_DEFAULT);
 	uv_loop_close(&p.loop);
 	free(state);

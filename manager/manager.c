@@ -298,6 +298,8 @@ static void fsm_on_role(void *arg, bool leading, uint64_t leader_id)
 		return;
 	if (m->server != NULL)
 		rpc_server_leader_changed(m->server);
+	if (leader_id != 0)
+		members_leader_changed(m);
 	if (m->dispatch != NULL && leader_id != 0)
 		dispatch_report_again(m->dispatch);
 	if (leading) {

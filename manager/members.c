@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CALL_MS = 5000, JOIN_MS = 30000 };
+/* REPORT_MS: heartbeats travel in reports, one at a time; an unanswered one must not cost the nodes their
+ * grace (LEADER_GRACE). */
+enum { CALL_MS = 5000, REPORT_MS = 1500, JOIN_MS = 30000 };
 
 static void on_stream(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 static void on_join(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
@@ -608,27 +610,45 @@ static void on_status(struct rpc_stream *s, const ProtobufCMessage *msg, void *a
 
 struct report {
 	struct manager *m;
+	/* NULL when nobody waits for this answer any more. */
 	void (*cb)(void *arg, int rc, uint64_t index);
 	void *arg;
 };
+
+static void report_ends(struct report *r, int rc, uint64_t index)
+{
+	if (r->m->report == r)
+		r->m->report = NULL;
+	if (r->cb != NULL)
+		r->cb(r->arg, rc, index);
+	free(r);
+}
 
 static void on_own_report(void *arg, int rc)
 {
 	struct report *r = arg;
 
-	r->cb(r->arg, rc, store_index(r->m->store));
-	free(r);
+	report_ends(r, rc, store_index(r->m->store));
 }
 
 static void on_reported(const ProtobufCMessage *reply, const struct sw_error *status, void *arg)
 {
-	struct report *r = arg;
-
 	if (reply != NULL)
-		r->cb(r->arg, 0, ((const Pb__StatusReply *)reply)->index);
+		report_ends(arg, 0, ((const Pb__StatusReply *)reply)->index);
 	else
-		r->cb(r->arg, status->code, 0);
-	free(r);
+		report_ends(arg, status->code, 0);
+}
+
+void members_leader_changed(struct manager *m)
+{
+	struct report *old = take_ptr(&m->report), *given_up;
+
+	if (old == NULL)
+		return;
+	given_up = sw_new(struct report);
+	*given_up = *old;
+	old->cb = NULL;
+	manager_defer(m, on_own_report, given_up, SW_EUNAVAIL);
 }
 
 void members_report(void *arg, const Pb__StatusBatch *b,
@@ -646,5 +666,6 @@ void members_report(void *arg, const Pb__StatusBatch *b,
 		manager_defer(m, on_own_report, r, err.code);
 		return;
 	}
-	rpc_unary(leader, &raft_methods[RAFT_STATUS], &b->base, CALL_MS, on_reported, r);
+	m->report = r;
+	rpc_unary(leader, &raft_methods[RAFT_STATUS], &b->base, REPORT_MS, on_reported, r);
 }

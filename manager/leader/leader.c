@@ -15,6 +15,12 @@ enum { MAX_ROWS = 2000 };
  * a second. */
 enum { SOFT_MS = 250 };
 enum { HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
+/* Between two calls at most so much counts as having listened to the nodes: a leader that was paused
+ * (its process, its host, its whole machine) has not heard them, which is not their doing. */
+enum { GAP_MS = 500 };
+/* Nodes come to a new leader as fast as its managers can greet them: as long as more of them arrive, the
+ * others get more time, up to this. */
+enum { GATHER_MS = 60000 };
 
 struct report {
 	uint64_t node;
@@ -22,7 +28,8 @@ struct report {
 };
 
 struct seen {
-	uint64_t at_ms; /* monotonic */
+	uint64_t at_ms; /* of the time listened */
+	bool heard;     /* by this leader; before, at_ms is when it began */
 };
 
 struct leader {
@@ -39,12 +46,27 @@ struct leader {
 	bool leading, in_flight, changed;
 	bool urgent; /* a report is worth a pass at once: a task moved on */
 	uint64_t mono_ms; /* as last told */
+	uint64_t arrived_ms;  /* of the time listened: when a node was first heard */
+	uint64_t listened_ms; /* since the process began; stands still while it is paused */
 	uint64_t soft_due_ms; /* when the other reports are folded in; UINT64_MAX = none waits */
 };
 
 static struct omap_key one(uint64_t a)
 {
 	return (struct omap_key){a, 0};
+}
+
+static uint64_t listened_at(const struct leader *l, uint64_t mono_ms)
+{
+	uint64_t gap = mono_ms > l->mono_ms ? mono_ms - l->mono_ms : 0;
+
+	return l->listened_ms + (gap < GAP_MS ? gap : GAP_MS);
+}
+
+static void time_is(struct leader *l, uint64_t mono_ms)
+{
+	l->listened_ms = listened_at(l, mono_ms);
+	l->mono_ms = mono_ms;
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
@@ -150,6 +172,18 @@ void leader_free(struct leader *l)
 	free(l);
 }
 
+static struct seen *see(struct leader *l, uint64_t node)
+{
+	struct seen *s = omap_get(&l->seen, one(node));
+
+	if (s == NULL) {
+		s = sw_new(struct seen);
+		omap_set(&l->seen, one(node), s);
+	}
+	s->at_ms = l->listened_ms;
+	return s;
+}
+
 void leader_begin(struct leader *l, uint64_t mono_ms)
 {
 	struct store_iter it = {0};
@@ -158,7 +192,7 @@ void leader_begin(struct leader *l, uint64_t mono_ms)
 	l->leading = true;
 	l->urgent = false;
 	give_up_pass(l);
-	l->mono_ms = mono_ms;
+	time_is(l, mono_ms);
 	l->soft_due_ms = UINT64_MAX;
 	drain_begin(l->drain);
 	sched_retry(l->sched);
@@ -167,7 +201,7 @@ void leader_begin(struct leader *l, uint64_t mono_ms)
 	for (const struct store_head *n;
 	     (n = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;)
 		if (((const Pb__Node *)n)->state == PB__NODE_STATE__NODE_READY)
-			leader_alive(l, n->id, mono_ms);
+			see(l, n->id);
 }
 
 void leader_end(struct leader *l)
@@ -221,13 +255,11 @@ void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms)
 
 	if (!l->leading)
 		return;
-	l->mono_ms = mono_ms;
-	s = omap_get(&l->seen, one(node));
-	if (s == NULL) {
-		s = sw_new(struct seen);
-		omap_set(&l->seen, one(node), s);
-	}
-	s->at_ms = mono_ms;
+	time_is(l, mono_ms);
+	s = see(l, node);
+	if (!s->heard)
+		l->arrived_ms = l->listened_ms;
+	s->heard = true;
 	n = store_node(l->store, node);
 	if (n != NULL && n->state != PB__NODE_STATE__NODE_READY)
 		l->changed = true;
@@ -333,6 +365,17 @@ static uint64_t grace_ms(const struct leader *l)
 	return LEADER_GRACE * (c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS);
 }
 
+/* Of the time listened: when the node counts as down. */
+static uint64_t down_at(const struct leader *l, const struct seen *s)
+{
+	uint64_t grace = grace_ms(l), at = s->at_ms + grace;
+	uint64_t gathered = l->arrived_ms + grace / 2;
+
+	if (s->heard || gathered <= at)
+		return at;
+	return gathered < s->at_ms + GATHER_MS ? gathered : s->at_ms + GATHER_MS;
+}
+
 static void set_node_state(struct store_tx *tx, uint64_t id, Pb__NodeState state, const char *why)
 {
 	Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
@@ -342,16 +385,15 @@ static void set_node_state(struct store_tx *tx, uint64_t id, Pb__NodeState state
 	msg_set_str(&n->message, why);
 }
 
-static void judge_nodes(struct leader *l, struct store_tx *tx, uint64_t mono_ms)
+static void judge_nodes(struct leader *l, struct store_tx *tx)
 {
 	struct store_iter it = {0};
-	uint64_t grace = grace_ms(l);
 
 	for (const struct store_head *o;
 	     (o = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;) {
 		const Pb__Node *n = (const Pb__Node *)o;
 		const struct seen *s = omap_get(&l->seen, one(n->id));
-		bool alive = s != NULL && mono_ms < s->at_ms + grace;
+		bool alive = s != NULL && l->listened_ms < down_at(l, s);
 
 		if (alive && n->state != PB__NODE_STATE__NODE_READY)
 			set_node_state(tx, n->id, PB__NODE_STATE__NODE_READY, "");
@@ -369,10 +411,10 @@ struct store_tx *leader_step(struct leader *l, int64_t wall_ms, uint64_t mono_ms
 	if (!l->leading || l->in_flight)
 		return NULL;
 	tx = store_tx_new(l->store, wall_ms);
-	l->mono_ms = mono_ms;
+	time_is(l, mono_ms);
 	fold_reports(l, tx);
 	fold_descriptions(l, tx);
-	judge_nodes(l, tx, mono_ms);
+	judge_nodes(l, tx);
 	more = orch_run(l->orch, tx, &l->rand, MAX_ROWS);
 	drain_run(l->drain, tx, mono_ms, MAX_ROWS);
 	more |= alloc_run(l->alloc, tx, MAX_ROWS);
@@ -409,7 +451,8 @@ bool leader_gathers(const struct leader *l)
 
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
 {
-	uint64_t best = drain_due_in(l->drain, mono_ms), grace = grace_ms(l);
+	uint64_t best = drain_due_in(l->drain, mono_ms);
+	uint64_t now = listened_at(l, mono_ms);
 	int64_t due = orch_next_due(l->orch);
 	struct omap_iter it = omap_begin(&l->seen);
 
@@ -427,15 +470,15 @@ uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms
 	}
 	for (const struct seen *s; (s = omap_next(&it)) != NULL;) {
 		const Pb__Node *n = store_node(l->store, it.key.a);
-		uint64_t at = s->at_ms + grace;
+		uint64_t at = down_at(l, s);
 
 		if (n == NULL || n->state != PB__NODE_STATE__NODE_READY)
 			continue;
-		if (at <= mono_ms)
+		if (at <= now)
 			return 0;
-		best = at - mono_ms < best ? at - mono_ms : best;
+		best = at - now < best ? at - now : best;
 	}
-	return best;
+	return best < GAP_MS || omap_count(&l->seen) == 0 ? best : GAP_MS;
 }
 
 const struct alloc *leader_alloc(const struct leader *l)

@@ -50,7 +50,8 @@ void leader_done(struct leader *l, int rc);
 bool leader_has_work(const struct leader *l);
 /** Reports wait for company: leader_due_in says until when. */
 bool leader_gathers(const struct leader *l);
-/** ms until something is due by itself, from these times; UINT64_MAX = never. */
+/** ms until leader_step should be called in any case, from these times; UINT64_MAX = never. A leader
+ * that is called later than that was paused: it gives nodes that it did not hear meanwhile more time. */
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms);
 
 const struct alloc *leader_alloc(const struct leader *l);

@@ -78,6 +78,33 @@ check "it is back when its node is" within 30 runs n1 only 2
 check "and not twice" within 20 is 2 sh -c "'$lab' ctl n1 service ps only -q --filter desired-state=running | wc -l"
 ctl n1 service rm only >/dev/null
 
+echo "== managers that stand still, as in a paused machine, are no reason to move anything"
+# pause SECONDS NODE...: their managers, and back
+pause() {
+	local n seconds=$1 pids=()
+	shift
+	for n; do pids+=("$(cat "$run/$n/run/manager.pid")"); done
+	kill -STOP "${pids[@]}"
+	sleep "$seconds"
+	kill -CONT "${pids[@]}"
+}
+leads() { [ -n "$(leader)" ]; }
+downs() { ctl n1 events --since 1h --until 0s | grep -c 'node down'; }
+tasks_of_web() { ctl n1 service ps m_web -q --no-trunc --filter desired-state=running | sort; }
+before=$(tasks_of_web) downs=$(downs)
+l=$(leader)
+f=$([ "$l" = n2 ] && echo n3 || echo n2)
+pause 6 "$f"
+check "one that follows, for six seconds" within 10 leads
+pause 6 "$l"
+check "the leader" within 10 leads
+pause 10 n1 n2 n3
+check "all three" within 10 leads
+check "a manager says that it stood still" says "stood still" cat "$run/n1/agent.log"
+check "no node counted as down" is "$downs" downs
+check "the tasks are the same" is "$before" tasks_of_web
+check "and answer" answers n1
+
 echo "== files that can't be right leave what runs alone"
 refused() { # WHAT PATTERN: the file on stdin, as the stack that runs
 	cat >"$work/bad.yml"

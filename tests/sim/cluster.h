@@ -51,6 +51,7 @@ struct manager {
 	struct leader *leader;
 	struct assign *assign;
 	struct sw_list pending;
+	uint64_t due_ms; /* the next pass in any case */
 	bool leading, was_leading, taking;
 	size_t writes; /* of operators, under way */
 	bool alone;    /* one of them is */

@@ -1,5 +1,5 @@
-/* A manager's books of rooms and addresses follow the store: at any time they say what they would say
- * when made afresh from it. Those of a leader may be ahead by a pass. */
+/* A manager's books of rooms and addresses follow the store: at any time they say what they would
+ * say when made afresh from it. Those of a leader may be ahead by a pass. */
 #include "manager/alloc/internal.h"
 #include "manager/sched/internal.h"
 #include "tests/sim/cluster.h"
@@ -52,9 +52,9 @@ static bool same_nodes(const struct sched *a, const struct sched *b)
 	for (const struct node_info *n; (n = omap_next(&it)) != NULL;) {
 		const struct node_info *m = node_info_get(b, n->id);
 
-		if (m == NULL || m->node != n->node || m->tasks != n->tasks ||
-		    m->cpus != n->cpus || m->memory != n->memory ||
-		    !same_counts(&m->ports, &n->ports) || !same_counts(&m->generic, &n->generic))
+		if (m == NULL || m->node != n->node || m->tasks != n->tasks || m->cpus != n->cpus ||
+		    m->memory != n->memory || !same_counts(&m->ports, &n->ports) ||
+		    !same_counts(&m->generic, &n->generic))
 			return false;
 	}
 	return omap_count(&a->nodes) == omap_count(&b->nodes);
@@ -66,10 +66,14 @@ static const char *alloc_differs(const struct alloc *a, const struct alloc *b)
 		const char *what;
 		const struct omap *a, *b;
 	} sets[] = {
-		{"vnis", &a->vnis, &b->vnis},	     {"ports", &a->ports, &b->ports},
-		{"waiting", &a->waiting, &b->waiting},  {"networks", &a->networks, &b->networks},
-		{"services", &a->services, &b->services}, {"numbers", &a->numbers, &b->numbers},
-		{"nodes", &a->nodes, &b->nodes},	     {"routes", &a->routes, &b->routes},
+		{"vnis", &a->vnis, &b->vnis},
+		{"ports", &a->ports, &b->ports},
+		{"waiting", &a->waiting, &b->waiting},
+		{"networks", &a->networks, &b->networks},
+		{"services", &a->services, &b->services},
+		{"numbers", &a->numbers, &b->numbers},
+		{"nodes", &a->nodes, &b->nodes},
+		{"routes", &a->routes, &b->routes},
 	};
 
 	for (size_t i = 0; i < SW_COUNT(sets); i++)

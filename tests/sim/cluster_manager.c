@@ -257,8 +257,11 @@ static void pass_done(void *arg, int rc)
 
 static void run_pass(struct manager *m)
 {
-	struct store_tx *tx = leader_step(m->leader, wall(m->w), m->w->sim.now);
+	uint64_t now = m->w->sim.now;
+	struct store_tx *tx = leader_step(m->leader, wall(m->w), now);
+	uint64_t in = leader_due_in(m->leader, wall(m->w), now);
 
+	m->due_ms = in < UINT64_MAX - now ? now + in : UINT64_MAX;
 	if (tx == NULL)
 		return;
 	if (!manager_propose(m, tx, pass_done, m))
@@ -294,8 +297,8 @@ void manager_tick(struct manager *m)
 	else if (!m->leading && m->was_leading)
 		lost_leadership(m);
 	m->was_leading = m->leading;
-	if (m->leading &&
-	    (leader_has_work(m->leader) || leader_due_in(m->leader, wall(m->w), now) == 0))
+	if (m->leading && (leader_has_work(m->leader) || now >= m->due_ms ||
+			   leader_due_in(m->leader, wall(m->w), now) == 0))
 		run_pass(m);
 }
 

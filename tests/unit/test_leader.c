@@ -62,6 +62,51 @@ static void a_dead_node_loses_its_tasks_and_stops_doubles(void **state)
 	world_free(w);
 }
 
+/* As after a machine was paused: timers fire before anything is read. */
+static void a_leader_that_slept_blames_nobody(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	new_service(w, PB__SERVICE_MODE__REPLICATED, 6, 0);
+	run(w, 1000);
+	w->now += 60000;
+	assert_null(leader_step(w->leader, wall(w), w->now));
+	w->dead[2] = true;
+	run(w, 3000);
+	for (uint64_t id = 1; id <= NODES; id++)
+		assert_int_equal(store_node(w->store, id)->state, PB__NODE_STATE__NODE_READY);
+	run(w, 1500);
+	assert_int_equal(store_node(w->store, 2)->state, PB__NODE_STATE__NODE_DOWN);
+	assert_int_equal(running(w, 0), 6);
+	world_free(w);
+}
+
+/* More nodes than its managers can greet within the grace. */
+static void a_new_leader_waits_while_nodes_arrive(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	run(w, 1000);
+	leader_end(w->leader);
+	leader_begin(w->leader, w->now);
+	for (uint64_t id = 1; id <= NODES; id++)
+		w->dead[id] = true;
+	for (uint64_t id = 1; id < NODES; id++) {
+		run(w, 2900);
+		w->dead[id] = false;
+	}
+	run(w, 1900);
+	for (uint64_t id = 1; id <= NODES; id++)
+		assert_int_equal(store_node(w->store, id)->state, PB__NODE_STATE__NODE_READY);
+	run(w, 2500);
+	for (uint64_t id = 1; id < NODES; id++)
+		assert_int_equal(store_node(w->store, id)->state, PB__NODE_STATE__NODE_READY);
+	assert_int_equal(store_node(w->store, NODES)->state, PB__NODE_STATE__NODE_DOWN);
+	world_free(w);
+}
+
 static void drain_moves_and_pause_keeps(void **state)
 {
 	struct world *w = world_new();
@@ -357,6 +402,8 @@ int main(void)
 		cmocka_unit_test(replicas_are_spread_and_scaled),
 		cmocka_unit_test(one_pass_makes_and_places),
 		cmocka_unit_test(a_dead_node_loses_its_tasks_and_stops_doubles),
+		cmocka_unit_test(a_leader_that_slept_blames_nobody),
+		cmocka_unit_test(a_new_leader_waits_while_nodes_arrive),
 		cmocka_unit_test(drain_moves_and_pause_keeps),
 		cmocka_unit_test(global_follows_the_nodes),
 		cmocka_unit_test(an_update_rolls_one_by_one),
