@@ -66,6 +66,10 @@ mkdir "$work/ctx"
 printf 'FROM scratch\nADD Dockerfile /\nCOPY nothing /\n' >"$work/ctx/Dockerfile"
 check "a build fails at its second step" says "nothing" not ctl n1 image build "$work/ctx"
 check "its first is kept" is 2 layers
+check "another image" ctl n1 image pull busybox
+check "is removed" ctl n1 image rm busybox
+check "and those without a name" ctl n1 image prune
+check "the layers stay" is 2 layers
 "$lab" kill n1 agent
 sql "UPDATE life SET boot = 'another'" >/dev/null
 "$lab" start n1 >/dev/null 2>&1 || bad "start"
@@ -90,7 +94,9 @@ touch -d '25 hours ago' "$store"/part/*
 check "goes after a day" is "" parts
 ask reset/trickle/x >/dev/null
 cut_off trickle
-check "or with a prune" ctl n1 image prune
+check "not with a prune" ctl n1 image prune
+check "it is there" part_is $half
+check "but with one of all" ctl n1 image prune -a
 check "it is gone" is "" parts
 
 finish
