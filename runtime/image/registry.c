@@ -184,6 +184,13 @@ static char *host_of(const char *url)
 	return at != NULL ? sw_strndup(at + 1, n - (size_t)(at + 1 - from)) : sw_strndup(from, n);
 }
 
+static CURLcode on_ssl_ctx(CURL *h, void *ctx, void *arg)
+{
+	(void)h;
+	img_certs_offer(arg, ctx);
+	return CURLE_OK;
+}
+
 /* Of the host that is asked. A token server that has none of its own is asked with the registry's,
  * as by Docker. */
 static int use_certs(struct img_registry *r, const char *url, struct sw_error *err)
@@ -206,9 +213,9 @@ static int use_certs(struct img_registry *r, const char *url, struct sw_error *e
 
 		curl_easy_setopt(r->curl, CURLOPT_CAINFO_BLOB, &blob);
 	}
-	if (r->certs.cert != NULL) {
-		curl_easy_setopt(r->curl, CURLOPT_SSLCERT, r->certs.cert);
-		curl_easy_setopt(r->curl, CURLOPT_SSLKEY, r->certs.key);
+	if (r->certs.n_own > 0) {
+		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_DATA, &r->certs);
 	}
 	return 0;
 }
