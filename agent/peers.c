@@ -9,6 +9,7 @@
 #include "agent/belong.h"
 #include "agent/images.h"
 #include "agent/pump.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/strmap.h"
@@ -25,6 +26,7 @@ enum {
 	FIND_MS = 3000,
 	DOCUMENTS_MS = 20000,
 	QUEUE_MAX = 1 << 20, /* bytes of a layer that wait for the thread */
+	STALL_MS = 120000,   /* a layer of which nothing comes */
 	GIVEN_MAX = 16,      /* layers that are sent at once */
 	NEWS_MAX = 5000,
 };
@@ -47,6 +49,7 @@ struct want {
 	struct sw_error err;
 	ProtobufCMessage *reply;
 	/* of a layer */
+	uint64_t offset;
 	struct rpc_stream *stream; /* loop's; NULL when it has ended */
 	struct rpc_channel *channel;
 	struct sw_list pieces;
@@ -235,12 +238,17 @@ static struct piece *next_piece(struct want *w, bool cancelled)
 	return x;
 }
 
-static int on_layer(void *ctx, const char *peer, const char *diff_id, const atomic_bool *cancel,
-		    img_sink sink, void *sink_ctx, struct sw_error *err)
+static int on_layer(void *ctx, const char *peer, const char *diff_id, int64_t from,
+		    const atomic_bool *cancel, img_sink sink, void *sink_ctx, struct sw_error *err)
 {
 	struct peers *p = ctx;
-	struct want w = {
-		.what = WANT_LAYER, .peers = p, .peer = peer, .name = diff_id, .cancel = cancel};
+	struct want w = {.what = WANT_LAYER,
+			 .peers = p,
+			 .peer = peer,
+			 .name = diff_id,
+			 .cancel = cancel,
+			 .offset = (uint64_t)from};
+	uint64_t last = sw_mono_ms(); /* when something came */
 	int rc = 0;
 
 	pthread_mutex_lock(&p->lock);
@@ -253,8 +261,13 @@ static int on_layer(void *ctx, const char *peer, const char *diff_id, const atom
 		if (x == NULL) {
 			if (rc == 0 && atomic_load(cancel))
 				rc = sw_fail(err, SW_ECANCELED, "cancelled");
-			if (rc < 0)
-				uv_async_send(&p->wake); /* the loop ends the call */
+			else if (rc == 0 && sw_mono_ms() - last > STALL_MS)
+				rc = sw_fail(err, SW_EUNAVAIL, "the node sent nothing for %d s",
+					     STALL_MS / 1000);
+			if (rc < 0) {
+				w.cancel = NULL;         /* for the loop: not wanted any more */
+				uv_async_send(&p->wake); /* it ends the call */
+			}
 			wait_a_moment(p);
 			continue;
 		}
@@ -262,9 +275,10 @@ static int on_layer(void *ctx, const char *peer, const char *diff_id, const atom
 		if (rc == 0)
 			rc = sink(sink_ctx, x->p, x->n, err);
 		free(x);
+		last = sw_mono_ms();
 		pthread_mutex_lock(&p->lock);
 		if (rc < 0)
-			w.cancel = NULL; /* for the loop: not wanted any more */
+			w.cancel = NULL;
 	}
 	drop_pieces(&w);
 	pthread_mutex_unlock(&p->lock);
@@ -273,6 +287,14 @@ static int on_layer(void *ctx, const char *peer, const char *diff_id, const atom
 		rc = err->code;
 	}
 	return rc;
+}
+
+static void on_wrong(void *ctx, const char *peer, const char *diff_id, const struct sw_error *err)
+{
+	(void)ctx;
+	sw_warn("a layer from a node is wrong",
+		SW_STR("node", peer != NULL ? peer : "of a pull before this one"),
+		SW_STR("layer", diff_id), SW_ERR(err));
 }
 
 /* ---- asking: the loop's side ---- */
@@ -372,6 +394,7 @@ static void begin(struct peers *p, struct want *w)
 		Pb__PeerLayerRequest q = PB__PEER_LAYER_REQUEST__INIT;
 
 		q.diff_id = (char *)w->name;
+		q.offset = w->offset;
 		pthread_mutex_lock(&p->lock);
 		sw_list_append(&p->resumes, &w->link);
 		pthread_mutex_unlock(&p->lock);
@@ -613,15 +636,34 @@ static void on_image(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 struct given {
 	struct peers *p;
 	char *diff_id;
+	uint64_t skip; /* bytes that the other side has */
+	img_sink sink;
+	void *ctx;
+	const atomic_bool *cancel;
 };
 
+static int give_rest(void *arg, const void *p, size_t n, struct sw_error *err)
+{
+	struct given *g = arg;
+	size_t drop = n < g->skip ? n : (size_t)g->skip;
+
+	if (atomic_load(g->cancel))
+		return sw_fail(err, SW_ECANCELED, "cancelled");
+	g->skip -= drop;
+	return drop == n ? 0 : g->sink(g->ctx, (const char *)p + drop, n - drop, err);
+}
+
+/* All of the layer is read, also what the other side has: whether it is as it came is known by the
+ * whole only. */
 static int give_work(void *arg, img_sink sink, void *ctx, const atomic_bool *cancel,
 		     struct sw_error *err)
 {
 	struct given *g = arg;
 
-	(void)cancel;
-	return img_store_export_layer(g->p->a->images, g->diff_id, sink, ctx, err);
+	g->sink = sink;
+	g->ctx = ctx;
+	g->cancel = cancel;
+	return img_store_export_layer(g->p->a->images, g->diff_id, give_rest, g, err);
 }
 
 static bool give_send(struct rpc_stream *s, const void *p, size_t n)
@@ -646,14 +688,14 @@ static void on_layer_asked(struct rpc_stream *s, const ProtobufCMessage *m, void
 	static const struct pump_ops ops = {
 		.work = give_work, .send = give_send, .free = give_free};
 	struct peers *p = arg;
-	const char *diff_id = ((const Pb__PeerLayerRequest *)m)->diff_id;
+	const Pb__PeerLayerRequest *q = (const Pb__PeerLayerRequest *)m;
+	const char *diff_id = q->diff_id;
 	struct given *g;
 	struct sw_error err;
 
 	if (p->giving >= GIVEN_MAX || !img_store_has_layer(p->a->images, diff_id)) {
 		if (p->giving >= GIVEN_MAX)
-			sw_fail(&err, SW_EFULL, "this node sends %u layers: ask another",
-				p->giving);
+			sw_fail(&err, SW_EUNAVAIL, "the node sends %u layers already", p->giving);
 		else
 			sw_fail(&err, SW_ENOTFOUND, "no layer %.19s on this node", diff_id);
 		rpc_stream_finish(s, &err);
@@ -663,6 +705,7 @@ static void on_layer_asked(struct rpc_stream *s, const ProtobufCMessage *m, void
 	g = sw_new(struct given);
 	g->p = p;
 	g->diff_id = sw_strdup(diff_id);
+	g->skip = q->offset;
 	pump_start(p->a->loop, &p->a->closer, s, &ops, g);
 }
 
@@ -738,7 +781,7 @@ struct peers *peers_new(struct agent *a)
 	struct peers *p = sw_new(struct peers);
 
 	p->a = a;
-	p->source = (struct img_peers){on_find, on_documents, on_layer, p};
+	p->source = (struct img_peers){on_find, on_documents, on_layer, on_wrong, p};
 	p->belong = belong_new();
 	sw_list_init(&p->wants);
 	sw_list_init(&p->resumes);

@@ -145,7 +145,7 @@ static const struct cli_option save_options[] = {
 };
 
 static const struct cli_option prune_options[] = {
-	{"all", 'a', NULL, "Also images with a name that no container uses"},
+	{"all", 'a', NULL, "Also images with a name that no container uses, and what cut-off pulls left"},
 	{"build-cache", 0, NULL, "Also everything that builds have kept"},
 	{"force", 0, NULL, "Taken for Docker's sake: nothing is asked anyway"},
 	{0},

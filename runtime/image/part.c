@@ -12,7 +12,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { SMALL = 1 << 20, ROOM = 4 /* times the blob */, BLOCK = 256 << 10 };
+enum { SMALL = 1 << 20, BLOCK = 256 << 10 };
+/* So many times the part: of a packed blob, and of a layer as it is unpacked. */
+enum { ROOM_PACKED = 4, ROOM_PLAIN = 8 };
 
 struct img_part { /* the file is locked as long as this is there */
 	int fd;
@@ -21,11 +23,11 @@ struct img_part { /* the file is locked as long as this is there */
 	bool failed; /* to write; the file is gone */
 };
 
-static bool has_room(const char *store, int64_t size)
+static int64_t room_for(const char *store, unsigned times)
 {
 	struct statvfs s;
 
-	return statvfs(store, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / ROOM > (uint64_t)size;
+	return statvfs(store, &s) == 0 ? (int64_t)((uint64_t)s.f_bavail * s.f_frsize / times) : 0;
 }
 
 struct img_part *img_part_open(const char *store, const char *digest, int64_t size)
@@ -38,8 +40,11 @@ struct img_part *img_part_open(const char *store, const char *digest, int64_t si
 	struct img_part *p;
 	struct stat st;
 
-	if (hex == NULL || size < SMALL || !has_room(store, size) ||
-	    sw_mkdir_p(dir, 0700, &ignored) < 0)
+	if (size < 0)
+		size = room_for(store, ROOM_PLAIN);
+	else if (size >= room_for(store, ROOM_PACKED))
+		return NULL;
+	if (hex == NULL || size < SMALL || sw_mkdir_p(dir, 0700, &ignored) < 0)
 		return NULL;
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	/* Who had the lock before may have removed the file. */

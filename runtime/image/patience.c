@@ -2,6 +2,9 @@
 
 #include "base/error.h"
 
+#include <poll.h>
+#include <stddef.h>
+
 enum { FIRST_MS = 250, MAX_MS = 8000 };
 
 void img_patience_begin(struct img_patience *p, uint64_t now_ms)
@@ -30,4 +33,14 @@ bool img_patience_helps(long status, int code)
 	if (status == 0)
 		return sw_code_retry(code);
 	return status == 408 || status == 429 || status >= 500;
+}
+
+void img_pause(uint64_t ms, const atomic_bool *cancel)
+{
+	while (ms > 0 && !(cancel != NULL && atomic_load(cancel))) {
+		uint64_t step = ms < 100 ? ms : 100;
+
+		(void)poll(NULL, 0, (int)step);
+		ms -= step;
+	}
 }

@@ -1,12 +1,13 @@
 /**
- * How long a registry that refuses is asked again. It says when (Retry-After): that is waited for
+ * How long a registry that refuses, or a node that is gone, is asked again. It says when (Retry-After): that is waited for
  * as long as the deadline allows, and is told when it does not. It says nothing: a few times, with
- * growing pauses. Pure.
+ * growing pauses. Pure, but for the pause itself.
  */
 #pragma once
 
 #include "base/backoff.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,3 +28,5 @@ int64_t img_patience_wait(struct img_patience *p, uint64_t now_ms, int64_t retry
 			  struct sw_rand *rand);
 /** Whether another try can help; `status`: of HTTP, 0 = no answer came. */
 bool img_patience_helps(long status, int code);
+/** Sleeps that long, less when *cancel (may be NULL). */
+void img_pause(uint64_t ms, const atomic_bool *cancel);

@@ -2,13 +2,16 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/fs.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/str.h"
 #include "runtime/image/manifest.h"
 #include "runtime/image/part.h"
+#include "runtime/image/patience.h"
 #include "runtime/image/unpack.h"
 
 #include <curl/curl.h>
@@ -77,7 +80,7 @@ struct fetch { /* where a layer comes from */
 	const char *peer, *diff_id;
 	struct img_unpack *unpack;
 	struct img_part *part; /* what came is kept there too; NULL = it is not */
-	bool resumed;
+	int64_t from;          /* what was there of it */
 };
 
 void img_found_fini(struct img_found *f)
@@ -87,8 +90,18 @@ void img_found_fini(struct img_found *f)
 	*f = (struct img_found){0};
 }
 
-/* Who has it; true when somebody does. Only before the layers' threads start, or by the last of
- * them. */
+/* They stay as they are once they are known. */
+static char *const *peers_of(struct img_pull *l)
+{
+	char *const *peers;
+
+	pthread_mutex_lock(&l->lock);
+	peers = l->found.peers;
+	pthread_mutex_unlock(&l->lock);
+	return peers;
+}
+
+/* Who has it; true when somebody does. */
 static bool find_peers(struct img_pull *l)
 {
 	const struct img_peers *p = l->p->o.peers;
@@ -107,11 +120,6 @@ static bool find_peers(struct img_pull *l)
 	pthread_mutex_unlock(&l->lock);
 	img_found_fini(&found);
 	return has;
-}
-
-static int to_unpack(void *ctx, const void *p, size_t n, struct sw_error *err)
-{
-	return img_unpack_add(ctx, p, n, err);
 }
 
 /* One attempt: `fetch` feeds the unpacker. `digest` NULL: whatever unpacks to the diff id. */
@@ -163,47 +171,144 @@ static int to_unpack_and_part(void *ctx, const void *p, size_t n, struct sw_erro
 	return img_unpack_add(f->unpack, p, n, err);
 }
 
-/* From where an earlier pull was cut off. The unpacker gets all of it: its folder was lost, and the
- * digest is of the whole. */
+/* Gives the unpacker what an attempt that was cut off has left: its folder was lost, and the digest
+ * is of the whole. */
+static int begin_from_part(struct fetch *f, struct img_unpack *u, const char *digest, int64_t size,
+			   struct sw_error *err)
+{
+	f->unpack = u;
+	f->part = img_part_open(img_store_dir(f->l->p->store), digest, size);
+	f->from = img_part_size(f->part);
+	return img_part_replay(f->part, replay, f, err);
+}
+
 static int fetch_registry(struct fetch *f, struct img_unpack *u, struct sw_error *err)
 {
-	int64_t size = f->desc->size, from;
-	int rc;
+	int64_t size = f->desc->size;
+	int rc = begin_from_part(f, u, f->desc->digest, size, err);
 
-	f->unpack = u;
-	f->part = img_part_open(img_store_dir(f->l->p->store), f->desc->digest, size);
-	from = img_part_size(f->part);
-	f->resumed = from > 0;
-	rc = img_part_replay(f->part, replay, f, err);
-	if (rc == 0 && (from == 0 || from < size))
-		rc = img_registry_blob(f->registry, f->desc->digest, from, size, to_unpack_and_part,
-				       f, err);
+	if (rc == 0 && (f->from == 0 || f->from < size))
+		rc = img_registry_blob(f->registry, f->desc->digest, f->from, size,
+				       to_unpack_and_part, f, err);
 	return rc;
 }
 
 static int fetch_peer(struct fetch *f, struct img_unpack *u, struct sw_error *err)
 {
 	const struct img_peers *p = f->l->p->o.peers;
+	int rc = begin_from_part(f, u, f->diff_id, -1, err);
 
-	return p->layer(p->ctx, f->peer, f->diff_id, &f->l->stop, to_unpack, u, err);
+	if (rc == 0)
+		rc = p->layer(p->ctx, f->peer, f->diff_id, f->from, &f->l->stop, to_unpack_and_part,
+			      f, err);
+	if (rc == SW_ECANCELED && !atomic_load(&f->l->stop)) /* it is stopping, not we */
+		rc = sw_fail(err, SW_EUNAVAIL, "the node has ended the transfer");
+	return rc;
 }
 
-/* Each node that has the image, from a different one on for each layer. */
-static int get_from_peers(struct img_pull *l, size_t i, struct sw_error *err)
+/* What came is worth going on from. */
+static bool was_cut_off(int rc)
 {
-	const char *diff_id = l->config.diff_ids[i];
-	size_t n = sw_strv_len(l->found.peers);
-	int rc = sw_fail(err, SW_ENOTFOUND, "no node has layer %.19s", diff_id);
+	return rc == SW_EUNAVAIL || rc == SW_ECANCELED;
+}
 
-	for (size_t k = 0; k < n && !atomic_load(&l->stop); k++) {
-		struct fetch f = {.l = l, .diff_id = diff_id, .peer = l->found.peers[(i + k) % n]};
+/* Another source would not help. */
+static bool is_our_own(int rc)
+{
+	return rc == SW_ECANCELED || rc == SW_EFULL;
+}
 
-		rc = unpack_from(l, diff_id, NULL, fetch_peer, &f, err);
-		if (rc == 0 || rc == SW_ECANCELED)
+struct givers { /* of one layer */
+	struct img_pull *l;
+	const char *diff_id;
+	char *const *peers;
+	size_t n;
+	bool *wrong;      /* of each node: it is not asked again */
+	const char *last; /* that added to the part; NULL = an earlier pull */
+	int64_t most;     /* the part has ever had */
+	bool went_on;     /* beyond that */
+};
+
+/* When the whole is not right, what was kept of it may be why (by another node, or by a loss of
+ * power): then this node is asked for all of it. */
+static int get_from_peer(struct givers *g, size_t k, struct sw_error *err)
+{
+	const struct img_peers *p = g->l->p->o.peers;
+	const char *peer = g->peers[k];
+	struct sw_error before = {0};
+
+	for (;;) {
+		struct fetch f = {.l = g->l, .diff_id = g->diff_id, .peer = peer};
+		int rc = unpack_from(g->l, g->diff_id, NULL, fetch_peer, &f, err);
+		int64_t have = img_part_size(f.part);
+
+		img_part_end(f.part, was_cut_off(rc));
+		if (rc == SW_ECORRUPT && f.from > 0) {
+			before = *err;
+			continue;
+		}
+		if (rc == SW_ECORRUPT) {
+			g->wrong[k] = true;
+			p->wrong(p->ctx, peer, g->diff_id, err);
+		} else if (rc == 0 && before.code != 0) {
+			p->wrong(p->ctx, g->last, g->diff_id, &before);
+		}
+		g->went_on |= have > g->most;
+		g->most = have > g->most ? have : g->most;
+		if (have > f.from)
+			g->last = peer;
+		return rc;
+	}
+}
+
+/* Each once, from a different one on for each layer. *ret_again: one may come back. */
+static int ask_peers(struct givers *g, size_t first, bool *ret_again, struct sw_error *err)
+{
+	int rc = sw_fail(err, SW_ENOTFOUND, "no node has layer %.19s", g->diff_id);
+
+	*ret_again = false;
+	for (size_t k = 0; k < g->n && !atomic_load(&g->l->stop); k++) {
+		size_t at = (first + k) % g->n;
+
+		if (g->wrong[at])
+			continue;
+		rc = get_from_peer(g, at, err);
+		if (rc == 0 || is_our_own(rc))
 			return rc;
-		sw_wrap(err, "from %s", f.peer);
+		sw_wrap(err, "from %s", g->peers[at]);
+		*ret_again |= rc == SW_EUNAVAIL;
 	}
 	return rc;
+}
+
+/* From the nodes that have the image. `patient`: there is nobody else to ask, so those that are gone
+ * are asked again for a while, as long as it goes on from anew. */
+static int get_from_peers(struct img_pull *l, size_t i, bool patient, struct sw_error *err)
+{
+	char *const *peers = peers_of(l);
+	size_t n = sw_strv_len(peers);
+	sw_autofree bool *wrong = sw_new_n(bool, n + 1);
+	struct givers g = {.l = l, .diff_id = l->config.diff_ids[i], .peers = peers, .n = n, .wrong = wrong};
+	struct img_patience p;
+	struct sw_rand rand;
+	bool again;
+
+	sw_rand_init(&rand, sw_rand_seed());
+	img_patience_begin(&p, sw_mono_ms());
+	for (;;) {
+		int rc = ask_peers(&g, i, &again, err);
+		int64_t ms;
+
+		if (rc == 0 || is_our_own(rc) || !again || !patient)
+			return rc;
+		if (g.went_on)
+			img_patience_begin(&p, sw_mono_ms());
+		g.went_on = false;
+		ms = img_patience_wait(&p, sw_mono_ms(), 0, &rand);
+		if (ms < 0)
+			return rc;
+		img_pause((uint64_t)ms, &l->stop);
+	}
 }
 
 static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t i,
@@ -214,9 +319,9 @@ static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t 
 		int rc = unpack_from(l, l->config.diff_ids[i], f.desc->digest, fetch_registry, &f,
 				     err);
 
-		img_part_end(f.part, rc == SW_EUNAVAIL || rc == SW_ECANCELED);
+		img_part_end(f.part, was_cut_off(rc));
 		/* What was kept may be what is wrong, after a loss of power say. */
-		if (rc != SW_ECORRUPT || !f.resumed)
+		if (rc != SW_ECORRUPT || f.from == 0)
 			return rc;
 	}
 }
@@ -224,23 +329,36 @@ static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t 
 static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
 {
 	struct sw_error first = {0};
+	struct img_patience p;
 	int rc;
 
 	if (img_store_has_layer(l->p->store, l->config.diff_ids[i]))
 		return 0;
-	if (l->found.peers != NULL) {
-		rc = get_from_peers(l, i, &first);
-		if (rc == 0 || rc == SW_ECANCELED || r == NULL) {
+	if (peers_of(l) != NULL) {
+		rc = get_from_peers(l, i, r == NULL, &first);
+		if (rc == 0 || is_our_own(rc) || r == NULL) {
 			*err = first;
 			return rc;
 		}
 	}
-	rc = get_from_registry(l, r, i, err);
-	/* It may have come to other nodes meanwhile, and the registry be gone. */
-	if (rc < 0 && rc != SW_ECANCELED && first.code == 0 && find_peers(l) &&
-	    get_from_peers(l, i, &first) == 0)
-		return 0;
-	return rc;
+	img_patience_begin(&p, sw_mono_ms());
+	for (;;) {
+		int64_t later, ms;
+
+		rc = get_from_registry(l, r, i, err);
+		if (rc == 0 || is_our_own(rc))
+			return rc;
+		later = img_registry_retry_after(r);
+		/* It may have come to other nodes meanwhile, and the registry be gone, or want us
+		 * to wait. */
+		if (first.code == 0 && find_peers(l) &&
+		    get_from_peers(l, i, later == 0, &first) == 0)
+			return 0;
+		ms = later > 0 ? img_patience_wait(&p, sw_mono_ms(), later, NULL) : -1;
+		if (ms < 0)
+			return rc;
+		img_pause((uint64_t)ms, &l->stop);
+	}
 }
 
 static struct img_registry *registry_of(struct img_pull *l)
@@ -258,6 +376,8 @@ static void *layer_thread(void *ctx)
 	struct img_pull *l = ctx;
 	struct img_registry *r = l->peers_only ? NULL : registry_of(l);
 
+	if (r != NULL && l->p->o.peers != NULL)
+		img_registry_elsewhere(r);
 	for (size_t i; (i = atomic_fetch_add(&l->next_layer, 1)) < n_layers(l);) {
 		struct sw_error err = {0};
 		int rc = atomic_load(&l->stop) ? sw_fail(&err, SW_ECANCELED, "cancelled")
@@ -479,12 +599,12 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 
 	if (first) {
 		rc = pull_from_peers(l, err);
-		if (rc == 0 || atomic_load(&l->p->cancel))
+		if (rc == 0 || rc == SW_EFULL || atomic_load(&l->p->cancel))
 			return rc;
 		start_over(l);
 	}
 	rc = pull_from_registry(l, r, first ? &e : err);
-	if (rc == 0 || atomic_load(&l->p->cancel))
+	if (rc == 0 || (!first && rc == SW_EFULL) || atomic_load(&l->p->cancel))
 		return rc;
 	if (first) { /* both have failed: the reason of the one that should have it is of use */
 		if (!l->found.local)

@@ -25,9 +25,14 @@ struct img_peers {
 	int (*documents)(void *ctx, const char *peer, const char *id, const atomic_bool *cancel,
 			 char **ret_config, size_t *ret_config_n, char **ret_manifest,
 			 size_t *ret_manifest_n, struct sw_error *err);
-	/** A layer as an uncompressed archive. */
-	int (*layer)(void *ctx, const char *peer, const char *diff_id, const atomic_bool *cancel,
-		     img_sink sink, void *sink_ctx, struct sw_error *err);
+	/** A layer as an uncompressed archive, from byte `from` on. SW_EUNAVAIL: the node is gone, or
+	 *  busy; what came is right as far as anyone knows. */
+	int (*layer)(void *ctx, const char *peer, const char *diff_id, int64_t from,
+		     const atomic_bool *cancel, img_sink sink, void *sink_ctx,
+		     struct sw_error *err);
+	/** It gave a layer that is not what it is named; `peer` NULL: a pull before this one kept it.
+	 *  The layer is asked of others, this is for who mends the node. */
+	void (*wrong)(void *ctx, const char *peer, const char *diff_id, const struct sw_error *err);
 	void *ctx;
 };
 
@@ -47,7 +52,8 @@ typedef void (*img_pull_done)(struct img_pull *p, const char *image_id, const st
 
 /**
  * An image of the cluster's own, or one named by digest, comes from the nodes that have it, else from
- * its registry; each is also asked where the other fails, layer by layer.
+ * its registry; each is also asked where the other fails, layer by layer. A layer that was cut off
+ * goes on where it was, from another node too.
  *
  * Resolves, downloads, verifies, unpacks; three layers at once. Asks for the same reference share
  * one download. `auth` as in img_registry_host, or NULL. Calls back once, on a later turn.

@@ -3,17 +3,24 @@
 #include "base/backoff.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "runtime/image/manifest.h"
+#include "runtime/image/patience.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdio.h>
 
-enum { ATTEMPTS = 5, CONNECT_TIMEOUT_S = 10, STALL_S = 30, RETRY_AFTER_MAX_S = 60 };
+enum {
+	ATTEMPTS = 5,
+	CONNECT_TIMEOUT_S = 10,
+	STALL_S = 30,
+	RETRY_AFTER_MAX_S = 60, /* what a registry may ask for, and is waited for */
+	MEANWHILE_S = 5,        /* so much even when there is somebody else to ask */
+};
 
 #define ACCEPT                                                                       \
 	"Accept: " IMG_MT_OCI_INDEX ", " IMG_MT_OCI_MANIFEST ", " IMG_MT_DOCKER_LIST \
@@ -177,6 +184,13 @@ static char *host_of(const char *url)
 	return at != NULL ? sw_strndup(at + 1, n - (size_t)(at + 1 - from)) : sw_strndup(from, n);
 }
 
+static CURLcode on_ssl_ctx(CURL *h, void *ctx, void *arg)
+{
+	(void)h;
+	img_certs_offer(arg, ctx);
+	return CURLE_OK;
+}
+
 /* Of the host that is asked. A token server that has none of its own is asked with the registry's,
  * as by Docker. */
 static int use_certs(struct img_registry *r, const char *url, struct sw_error *err)
@@ -199,9 +213,9 @@ static int use_certs(struct img_registry *r, const char *url, struct sw_error *e
 
 		curl_easy_setopt(r->curl, CURLOPT_CAINFO_BLOB, &blob);
 	}
-	if (r->certs.cert != NULL) {
-		curl_easy_setopt(r->curl, CURLOPT_SSLCERT, r->certs.cert);
-		curl_easy_setopt(r->curl, CURLOPT_SSLKEY, r->certs.key);
+	if (r->certs.n_own > 0) {
+		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_DATA, &r->certs);
 	}
 	return 0;
 }
@@ -230,6 +244,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	int known;
 
 	c->status = 0;
+	c->retry_after = 0;
 	curl_easy_reset(h);
 	known = use_certs(c->r, c->url, err);
 	if (known < 0)
@@ -319,8 +334,14 @@ static char *challenge_value(const char *challenge, const char *key)
 	return end != NULL ? sw_strndup(at, (size_t)(end - at)) : NULL;
 }
 
+static bool is_passing(long status)
+{
+	return status == 429 || status >= 500;
+}
+
+/* *ret_after: seconds that the token server asks for. */
 static int get_token(struct img_registry *r, const char *challenge, bool with_auth,
-		     struct sw_error *err)
+		     int64_t *ret_after, struct sw_error *err)
 {
 	sw_autofree char *realm = challenge_value(challenge, "realm"), *url = NULL, *basic = NULL;
 	sw_autofree char *service = challenge_value(challenge, "service");
@@ -343,8 +364,10 @@ static int get_token(struct img_registry *r, const char *challenge, bool with_au
 		basic = sw_asprintf("Authorization: Basic %s", r->auth);
 	rc = request(&c, basic, NULL, 0, err);
 	if (rc == 0 && c.status != 200)
-		rc = sw_fail(err, SW_EAUTH, "token server %s answered %ld: %.150s", realm, c.status,
+		rc = sw_fail(err, is_passing(c.status) ? SW_EUNAVAIL : SW_EAUTH,
+			     "token server %s answered %ld: %.150s", realm, c.status,
 			     sw_buf_str(&c.body));
+	*ret_after = c.retry_after;
 	if (rc == 0) {
 		j = json_loadb(sw_buf_str(&c.body), c.body.len, 0, NULL);
 		token = json_string_value(json_object_get(j, "token"));
@@ -368,11 +391,11 @@ static int answer_error(const struct call *c, const char *base, struct sw_error 
 	const json_t *e = json_array_get(json_object_get(j, "errors"), 0);
 	const char *code = json_string_value(json_object_get(e, "code"));
 	const char *msg = json_string_value(json_object_get(e, "message"));
-	int sw = c->status == 404                       ? SW_ENOTFOUND
-		 : c->status == 401                     ? SW_EAUTH
-		 : c->status == 403                     ? SW_EDENIED
-		 : c->status == 429 || c->status >= 500 ? SW_EUNAVAIL
-							: SW_EIO;
+	int sw = c->status == 404        ? SW_ENOTFOUND
+		 : c->status == 401      ? SW_EAUTH
+		 : c->status == 403      ? SW_EDENIED
+		 : is_passing(c->status) ? SW_EUNAVAIL
+					 : SW_EIO;
 
 	sw = sw_fail(err, sw, "registry %s answered %ld%s%s%s%s", base, c->status,
 		     code != NULL ? " " : "", code != NULL ? code : "", msg != NULL ? ": " : "",
@@ -413,7 +436,7 @@ int img_registry_ask(struct call *c, size_t i, const char *accept, int64_t from,
 			return answer_error(c, r->urls[i], err);
 		free(take_ptr(&r->token));
 		if (strncasecmp(c->challenge, "Bearer", 6) == 0) {
-			rc = get_token(r, c->challenge, own, err);
+			rc = get_token(r, c->challenge, own, &c->retry_after, err);
 			if (rc < 0)
 				return rc;
 		} else if (!own || r->auth == NULL) {
@@ -422,15 +445,15 @@ int img_registry_ask(struct call *c, size_t i, const char *accept, int64_t from,
 	}
 }
 
-/* Waits, unless cancelled. */
-void img_registry_pause(const struct img_registry *r, uint64_t ms)
+/* The registry's wish goes first: what it said may be long. */
+static int tell_when(struct img_registry *r, int64_t seconds, struct sw_error *err)
 {
-	while (ms > 0 && !(r->cancel != NULL && atomic_load(r->cancel))) {
-		uint64_t step = ms < 100 ? ms : 100;
+	struct sw_date d = sw_date_of(sw_wall_ms() / 1000 + seconds);
 
-		(void)poll(NULL, 0, (int)step);
-		ms -= step;
-	}
+	r->retry_at_ms = sw_mono_ms() + (uint64_t)seconds * 1000;
+	return sw_wrap(err, "to be asked again in %lld s, at %04lld-%02d-%02dT%02d:%02d:%02dZ",
+		       (long long)seconds, (long long)d.year, d.month, d.day, d.hour, d.minute,
+		       d.second);
 }
 
 /* All URLs in order, up to ATTEMPTS times while a retry can help. A manifest is the first thing
@@ -444,7 +467,8 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 	bool patient = c->sink != NULL;
 	int rc = SW_EUNAVAIL;
 
-	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+	r->retry_at_ms = 0;
+	for (int attempt = 1;; attempt++) {
 		bool again = false;
 
 		for (size_t i = 0; i < r->n_urls; i++) {
@@ -467,13 +491,25 @@ static int fetch(struct call *c, const char *kind, const char *what, const char 
 		}
 		if (!again)
 			return rc;
-		if (attempt + 1 < ATTEMPTS)
-			img_registry_pause(r,
-					   c->retry_after > 0 && c->retry_after <= RETRY_AFTER_MAX_S
-						   ? (uint64_t)c->retry_after * 1000
-						   : sw_backoff_next(&backoff, &r->rand));
+		if (c->retry_after > RETRY_AFTER_MAX_S || attempt == ATTEMPTS ||
+		    (c->retry_after > MEANWHILE_S && r->elsewhere))
+			return c->retry_after > 0 ? tell_when(r, c->retry_after, err) : rc;
+		img_pause(c->retry_after > 0 ? (uint64_t)c->retry_after * 1000
+					     : sw_backoff_next(&backoff, &r->rand),
+			  r->cancel);
 	}
-	return rc;
+}
+
+void img_registry_elsewhere(struct img_registry *r)
+{
+	r->elsewhere = true;
+}
+
+int64_t img_registry_retry_after(const struct img_registry *r)
+{
+	int64_t ms = (int64_t)(r->retry_at_ms - sw_mono_ms());
+
+	return r->retry_at_ms == 0 ? 0 : ms > 0 ? (ms + 999) / 1000 : 1;
 }
 
 int img_registry_manifest(struct img_registry *r, const char *which, char **ret, size_t *ret_n,

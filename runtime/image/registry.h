@@ -38,6 +38,12 @@ int img_registry_manifest(struct img_registry *r, const char *which, char **ret,
 int img_registry_blob(struct img_registry *r, const char *digest, int64_t from, int64_t size,
 		      img_sink sink, void *ctx, struct sw_error *err) SW_MUST_CHECK;
 
+/** Says that blobs are to be had elsewhere too: a registry that wants to be asked again in more than
+ *  some seconds is not waited for, but SW_EUNAVAIL. */
+void img_registry_elsewhere(struct img_registry *r);
+/** After that: seconds until then; 0 = it was something else. */
+int64_t img_registry_retry_after(const struct img_registry *r);
+
 /* ---- sending ---- */
 
 /** Says that this object is for pushing; layers may be mounted from `mount_from` (or NULL). */

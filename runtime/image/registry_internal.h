@@ -25,6 +25,8 @@ struct img_registry {
 	const atomic_bool *cancel;
 	CURL *curl;
 	struct sw_rand rand;
+	bool elsewhere;       /* img_registry_elsewhere */
+	uint64_t retry_at_ms; /* what the registry asked for, on sw_mono_ms's clock; 0 = nothing */
 	bool push;        /* tokens are asked for that too */
 	char *mount_from; /* and for pulling from this repository; NULL = none */
 };
@@ -56,5 +58,4 @@ struct call {
  * 2xx. */
 int img_registry_ask(struct call *c, size_t i, const char *accept, int64_t from,
 		     struct sw_error *err) SW_MUST_CHECK;
-void img_registry_pause(const struct img_registry *r, uint64_t ms);
 void img_registry_call_fini(struct call *c);

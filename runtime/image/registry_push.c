@@ -55,7 +55,7 @@ static int wait_again(const struct call *c, struct img_patience *p, int rc, stru
 			       (long long)c->retry_after);
 	if (ms < 0)
 		return rc;
-	img_registry_pause(c->r, (uint64_t)ms);
+	img_pause((uint64_t)ms, c->r->cancel);
 	if (c->r->cancel != NULL && atomic_load(c->r->cancel))
 		return sw_fail(err, SW_ECANCELED, "cancelled");
 	return 0;

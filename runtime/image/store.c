@@ -264,9 +264,23 @@ static bool is_older(const char *path, int64_t before_ms)
 	return stat(path, &st) != 0 || (int64_t)st.st_ctim.tv_sec * 1000 < before_ms;
 }
 
-/* Layers that no image and no step of a build has any more. The rows go first: a crash in between
- * leaves folders that the sweep removes. */
-static int drop_unused(struct img_store *s, int64_t before_ms, struct sw_error *err)
+/* Diff ids of layers that nothing has: of pulls and builds that were cut off. */
+static int note_unused(struct img_store *s, struct sw_strmap *ret, struct sw_error *err)
+{
+	char **layers = NULL, **diff_ids = NULL;
+	int rc = img_db_unused_layers(s->db, &layers, &diff_ids, err);
+
+	for (char **d = diff_ids; d != NULL && *d != NULL; d++)
+		sw_strmap_set(ret, *d, s);
+	sw_strv_free(layers);
+	sw_strv_free(diff_ids);
+	return rc;
+}
+
+/* Layers that no image and no step of a build has any more, but for those in `keep`. The rows go
+ * first: a crash in between leaves folders that the sweep removes. */
+static int drop_unused(struct img_store *s, int64_t before_ms, const struct sw_strmap *keep,
+		       struct sw_error *err)
 {
 	char **layers = NULL, **diff_ids = NULL;
 	int rc = img_db_unused_layers(s->db, &layers, &diff_ids, err);
@@ -275,7 +289,8 @@ static int drop_unused(struct img_store *s, int64_t before_ms, struct sw_error *
 		sw_autofree char *path = NULL, *trash = NULL, *split = NULL;
 
 		path = sw_asprintf("%s/l/%s", s->dir, layers[i]);
-		if (sw_strmap_has(&s->holds, diff_ids[i]) || !is_older(path, before_ms))
+		if (sw_strmap_has(&s->holds, diff_ids[i]) || sw_strmap_has(keep, diff_ids[i]) ||
+		    !is_older(path, before_ms))
 			continue;
 		rc = img_db_drop_layer(s->db, layers[i], err);
 		split = sw_asprintf("%s/s/%s", s->dir, layers[i]);
@@ -291,15 +306,22 @@ static int drop_unused(struct img_store *s, int64_t before_ms, struct sw_error *
 	return rc;
 }
 
+/* With the layers that only it had. */
 static int remove_image(struct img_store *s, const char *id, struct sw_error *err)
 {
+	struct sw_strmap unfinished = {0};
 	int rc;
 
 	if (sw_strmap_has(&s->pins, id))
 		return sw_fail(err, SW_EPRECOND, "image %.19s is used by a container", id);
-	rc = img_db_drop_image(s->db, id, err);
+	rc = note_unused(s, &unfinished, err);
+	if (rc == 0)
+		rc = img_db_drop_image(s->db, id, err);
 	atomic_fetch_add(&s->changes, 1);
-	return rc == 0 ? drop_unused(s, INT64_MAX, err) : rc;
+	if (rc == 0)
+		rc = drop_unused(s, INT64_MAX, &unfinished, err);
+	sw_strmap_fini(&unfinished, NULL);
+	return rc;
 }
 
 int img_store_remove(struct img_store *s, const char *name, struct sw_error *err)
@@ -322,6 +344,14 @@ int img_store_remove(struct img_store *s, const char *name, struct sw_error *err
 	return rc;
 }
 
+static int tidy_locked(struct img_store *s, int64_t before_ms, struct sw_error *err)
+{
+	const struct sw_strmap none = {0};
+
+	img_parts_drop(s->dir, before_ms);
+	return drop_unused(s, before_ms, &none, err);
+}
+
 int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_bytes,
 		    struct sw_error *err)
 {
@@ -341,8 +371,7 @@ int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_
 		bytes += v[i]->size;
 	}
 	if (rc == 0)
-		rc = drop_unused(s, INT64_MAX, err);
-	img_parts_drop(s->dir, INT64_MAX);
+		rc = tidy_locked(s, all ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS, err);
 	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < n; i++)
@@ -359,9 +388,8 @@ int img_store_tidy(struct img_store *s, int64_t before_ms, struct sw_error *err)
 {
 	int rc;
 
-	img_parts_drop(s->dir, before_ms);
 	pthread_mutex_lock(&s->lock);
-	rc = drop_unused(s, before_ms, err);
+	rc = tidy_locked(s, before_ms, err);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
@@ -607,13 +635,17 @@ int img_store_step_add(struct img_store *s, const char *key, const char *diff_id
 int img_store_step_prune(struct img_store *s, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,
 			 struct sw_error *err)
 {
+	struct sw_strmap unfinished = {0};
 	int rc;
 
 	pthread_mutex_lock(&s->lock);
 	img_reserve_give(s->dir);
-	rc = img_db_step_prune(s->db, before_ms, keep_bytes, ret_n, err);
-	if (rc == 0 && *ret_n > 0) /* else what is unused is of a pull that was cut off */
-		rc = drop_unused(s, INT64_MAX, err);
+	rc = note_unused(s, &unfinished, err);
+	if (rc == 0)
+		rc = img_db_step_prune(s->db, before_ms, keep_bytes, ret_n, err);
+	if (rc == 0)
+		rc = drop_unused(s, INT64_MAX, &unfinished, err);
+	sw_strmap_fini(&unfinished, NULL);
 	img_reserve_take(s->dir);
 	pthread_mutex_unlock(&s->lock);
 	return rc;

@@ -49,7 +49,8 @@ int img_store_tag(struct img_store *s, const char *id, const char *name,
  * SW_EPRECOND while a container uses it.
  */
 int img_store_remove(struct img_store *s, const char *name, struct sw_error *err) SW_MUST_CHECK;
-/** Removes images that nothing uses and (unless `all`) that have no name. Returns how many. */
+/** Removes images that nothing uses and (unless `all`) that have no name. Returns how many. With `all`
+ *  what was cut off goes too, else only if it is old (img_store_tidy). */
 int img_store_prune(struct img_store *s, bool all, size_t *ret_n, uint64_t *ret_bytes,
 		    struct sw_error *err) SW_MUST_CHECK;
 

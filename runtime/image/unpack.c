@@ -68,10 +68,11 @@ static int child_error(struct img_unpack *u, struct sw_error *err)
 		n += (size_t)got;
 	}
 	msg[n] = 0;
-	if (n > 0 && sw_streq(msg, "ok"))
+	if (*msg == IMG_CHILD_DONE)
 		return 0;
 	if (n > 0)
-		return sw_fail(err, SW_ECORRUPT, "unpack: %s", msg);
+		return sw_fail(err, *msg == IMG_CHILD_FULL ? SW_EFULL : SW_ECORRUPT, "unpack: %s",
+			       msg + 1);
 	return sw_fail(err, SW_EIO,
 		       "unpack: the unpacking process died or made no progress in %d s",
 		       STALL_SECONDS);

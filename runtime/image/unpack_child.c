@@ -29,28 +29,30 @@ struct child {
 	char path[4096];
 };
 
-__attribute__((format(printf, 2, 3))) static int fail(const struct child *c, const char *fmt, ...)
+/* `sys`: errno of what did not work, 0 = the archive is not right. */
+__attribute__((format(printf, 3, 4))) static int fail_sys(const struct child *c, int sys,
+							  const char *fmt, ...)
 {
-	char msg[400];
+	char msg[400] = {sys == ENOSPC || sys == EDQUOT ? IMG_CHILD_FULL : IMG_CHILD_REFUSED};
+	size_t n;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(msg, sizeof msg, fmt, ap);
+	vsnprintf(msg + 1, sizeof msg - 1, fmt, ap);
 	va_end(ap);
-	if (n > 0)
-		send(c->sock, msg, (size_t)n < sizeof msg ? (size_t)n : sizeof msg - 1,
-		     MSG_NOSIGNAL);
+	n = strlen(msg);
+	if (sys > 0)
+		snprintf(msg + n, sizeof msg - n, ": %s", strerror(sys));
+	send(c->sock, msg, strlen(msg), MSG_NOSIGNAL);
 	return -1;
 }
+
+#define fail(c, ...) fail_sys(c, 0, __VA_ARGS__)
 
 /* libarchive's text says what it did, not always why. */
 static int fail_out(const struct child *c, const char *what)
 {
-	int code = archive_errno(c->out);
-
-	return code > 0 ? fail(c, "%s: %s: %s", what, archive_error_string(c->out), strerror(code))
-			: fail(c, "%s: %s", what, archive_error_string(c->out));
+	return fail_sys(c, archive_errno(c->out), "%s: %s", what, archive_error_string(c->out));
 }
 
 /* Folders above `path` that the archive did not list. */
@@ -59,7 +61,7 @@ static int make_parents(const struct child *c, char *path)
 	for (char *s = strchr(path, '/'); s != NULL; s = strchr(s + 1, '/')) {
 		*s = 0;
 		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return fail(c, "create %s: %s", path, strerror(errno));
+			return fail_sys(c, errno, "create %s", path);
 		*s = '/';
 	}
 	return 0;
@@ -68,7 +70,7 @@ static int make_parents(const struct child *c, char *path)
 static int set_opaque(const struct child *c, const char *dir)
 {
 	if (setxattr(dir, "trusted.overlay.opaque", "y", 1, 0) < 0)
-		return fail(c, "mark %s opaque: %s", dir, strerror(errno));
+		return fail_sys(c, errno, "mark %s opaque", dir);
 	return 0;
 }
 
@@ -99,7 +101,7 @@ static int whiteout(struct child *c, char *base)
 	if (lstat(target, &st) == 0)
 		return S_ISDIR(st.st_mode) ? set_opaque(c, target) : 0;
 	if (mknod(target, S_IFCHR, makedev(0, 0)) < 0)
-		return fail(c, "whiteout %s: %s", target, strerror(errno));
+		return fail_sys(c, errno, "whiteout %s", target);
 	return 0;
 }
 
@@ -270,7 +272,7 @@ int img_unpack_child(int sock, const char *dir, enum img_unpack_mode mode,
 	setlocale(LC_CTYPE, "C.UTF-8");
 	umask(022);
 	if (chdir(dir) < 0 || chroot(".") < 0 || chdir("/") < 0) {
-		fail(&c, "enter %s: %s", dir, strerror(errno));
+		fail_sys(&c, errno, "enter %s", dir);
 		return 1;
 	}
 	c.in = archive_read_new();
@@ -289,6 +291,6 @@ int img_unpack_child(int sock, const char *dir, enum img_unpack_mode mode,
 	}
 	if (run(&c) < 0)
 		return 1;
-	send(sock, "ok", 2, MSG_NOSIGNAL);
+	send(sock, &(const char){IMG_CHILD_DONE}, 1, MSG_NOSIGNAL);
 	return 0;
 }

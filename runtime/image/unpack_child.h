@@ -3,6 +3,9 @@
 
 #include "runtime/image/unpack.h"
 
-/** Writes "ok" or what went wrong to `sock`. Returns the exit status. */
+/** The first byte of what the child says in the end; after the last two, what went wrong. */
+enum { IMG_CHILD_DONE = '+', IMG_CHILD_REFUSED = '-', IMG_CHILD_FULL = '!' /* the disk is */ };
+
+/** Says it to `sock`. Returns the exit status. */
 int img_unpack_child(int sock, const char *dir, enum img_unpack_mode mode,
 		     const struct img_unpack_limits *limits);

@@ -80,6 +80,8 @@ MANIFESTS = {
     "empty": b"{}",
     "hurried": manifest_of(tar_of(("h", tarfile.REGTYPE, b"h"))),
     "flaky": manifest_of(tar_of(("f", tarfile.REGTYPE, bytes(range(256)) * 4000))),
+    "busy": manifest_of(tar_of(("b", tarfile.REGTYPE, b"b"))),
+    "pause": manifest_of(tar_of(("p", tarfile.REGTYPE, b"p"))),
     "nolayers": b'{"schemaVersion":2,"layers":"none"}',
     "huge": b"{" + b" " * (20 << 20) + b"}",
 }
@@ -101,10 +103,15 @@ for name in RESUMED:
 MANIFESTS["pair"] = manifest_of_both(MANIFESTS["good"], MANIFESTS["pair"])
 HALF = 4 << 20
 SENT = collections.Counter()  # bytes of blobs by repository
-LYING = json.loads(MANIFESTS["lying"])["layers"][0]["digest"]
-FLAKY = json.loads(MANIFESTS["flaky"])["layers"][0]["digest"]
+def layer_of(name):
+    return json.loads(MANIFESTS[name])["layers"][0]["digest"]
+
+
+# repository -> layer, how often it is given before it is refused once, and what is asked for then
+BUSY = {"busy": (layer_of("busy"), 1, "50"), "pause": (layer_of("pause"), 0, "7")}
+BLOBS = collections.Counter()
 SEEN = collections.Counter()  # requests by repository
-SHORT = json.loads(MANIFESTS["short"])["layers"][0]["digest"]
+LYING, FLAKY, SHORT = map(layer_of, ("lying", "flaky", "short"))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -155,6 +162,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, str(size).encode(), "text/plain")
         if repo == "hurried" and what == "manifests" and SEEN[repo] <= 2:
             return self.fail(429, "TOOMANYREQUESTS", "slow down", Retry_After="1")
+        if repo == "later":
+            return self.fail(429, "TOOMANYREQUESTS", "pull rate limit reached", Retry_After="300")
         if repo == "denied":
             return self.fail(403, "DENIED", "requested access is denied: your plan ended")
         if repo == "limited":
@@ -170,6 +179,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = GOOD.get(which)
         if data is None:
             return self.fail(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        if repo in BUSY and which == BUSY[repo][0]:
+            BLOBS[repo] += 1
+            if BLOBS[repo] == BUSY[repo][1] + 1:
+                return self.fail(429, "TOOMANYREQUESTS", "slow down", Retry_After=BUSY[repo][2])
         if which == LYING:
             data = data[:-9] + b"\0" + data[-8:]
         if which == SHORT:

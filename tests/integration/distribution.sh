@@ -34,6 +34,55 @@ ctl n1 stack rm st >/dev/null 2>&1
 within 10 sh -c "'$lab' ctl n1 stack ls -q | grep -q . && exit 1 || exit 0"
 check "loaded on one node, pulled on another" sh -c "'$lab' ctl n2 image tag shop/app:1 loaded:1 && '$lab' ctl n2 image save loaded:1 | '$lab' ctl n1 image load && sleep 1 && '$lab' ctl n3 image pull loaded:1"
 
+echo "== layers that are cut off"
+# n2 sends 6 MB a second; a layer of 25 MB is cut off after 8. What n3 is sent is counted on its wire.
+layer=$(stat -c %s "$work/ctx/rootfs.tar")
+received() { on n3 awk '/eth0:/ { print $2 }' /proc/net/dev; }
+part() { stat -c %s "$(store n3)"/part/* 2>/dev/null | sort -n | tail -n 1; }
+part_over() { [ "$(part)" -gt "$1" ]; }
+begin_pull() { # the client's pid is in $client
+	forget n3 shop/app:1
+	within 10 has_not n3 shop/app
+	before=$(received)
+	ctl n3 image pull shop/app:1 >"$work/client" 2>&1 &
+	client=$!
+	check "$1: on its way" within 20 part_over 8000000
+}
+sent_once() {
+	local got=$(($(received) - before))
+	echo "received $got bytes for a layer of $layer"
+	[ $got -gt "$layer" ] && [ $got -lt $((layer + layer / 10 + 1000000)) ]
+}
+disconnected() { is "" on n3 ss -tnH state established dst 192.168.77.2 dport = :2378; }
+right() { cmp "$work/root/noise" "$(store n3)"/l/*/noise; }
+forget n1 loaded:1; forget n1 shop/app:1; forget n3 loaded:1
+on n2 tc qdisc add dev eth0 root tbf rate 48mbit burst 64kb latency 50ms
+
+begin_pull "who asks is killed"
+"$lab" kill n3 agent
+wait $client
+"$lab" start n3 >/dev/null || bad "start"
+check "the next pull goes on" within 20 ctl n3 image pull shop/app:1
+check "no byte was sent twice" sent_once
+check "what came is right" right
+
+begin_pull "who gives is killed"
+"$lab" kill n2 agent
+"$lab" start n2 >/dev/null || bad "start"
+check "the same pull goes on" wait $client
+check "no byte was sent twice" sent_once
+check "what came is right" right
+
+begin_pull "the connection is lost"
+"$lab" cut n2 n3
+check "that is noticed" within 30 disconnected
+"$lab" heal
+check "the same pull goes on" wait $client
+check "no byte was sent twice" sent_once
+check "what came is right" right
+on n2 tc qdisc del dev eth0 root
+check "brought to the others again" ctl n1 image pull shop/app:1
+
 echo "== a node that gives what it should not"
 forget n3 shop/app:1; forget n3 loaded:1
 check "forgotten" within 10 has_not n3 shop/app
@@ -44,6 +93,7 @@ check "the content too" sh -c "cmp $work/root/noise $(store n3)/l/*/noise"
 forget n1 shop/app:1; forget n1 loaded:1; forget n3 shop/app:1
 within 10 has_not n1 shop/app
 check "when nobody has a good one, that is said" says 'become|content of|no layer|no node|not found|answered' ctl n3 image pull shop/app:1
+check "the node is named in the log" grep -q 'layer from a node is wrong.*192.168.77.2:' "$run/n3/agent.log"
 check "and nothing of it stays" sh -c "[ -z \"\$(ls $(store n3)/tmp)\" ]"
 
 echo "== registry and nodes"

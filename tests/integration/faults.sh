@@ -32,6 +32,7 @@ refused denied $reg/denied:1 "your plan ended"
 refused locked $reg/locked:1 "401.*log in first"
 refused tokens $reg/tokens:1 "token server.*500"
 refused limited $reg/limited:1 "429|rate limit"
+refused later $reg/later:1 "again in (300|29[0-9]) s, at 20[0-9-]+T[0-9:]+Z.*rate limit"
 refused broken $reg/broken:1 "on fire" 30
 refused garbage $reg/garbage:1 "manifest"
 refused deep $reg/deep:1 "manifest"
@@ -50,6 +51,10 @@ check "a link out of the layer ends inside" sh -c "'$lab' ctl n1 service create 
 check "a slow registry is waited for" sh -c "'$lab' ctl n1 image pull $reg/slow:1 || '$lab' ctl n1 image pull $reg/slow:1"
 
 check "a rate limit that passes is waited for" ctl n1 image pull $reg/hurried:1
+check "a pull says when" says "again in 300 s, at 20[0-9-]+T[0-9:]+Z.*rate limit" not ctl n1 image pull $reg/later:1
+check "a layer that the registry wants us to wait for" ctl n1 image pull $reg/pause:1
+check "an image on one node" ctl n1 image pull $reg/busy:1
+check "comes from there, when the registry wants another to wait" timeout 20 "$lab" ctl n2 image pull $reg/busy:1
 check "a download that breaks off goes on where it was" ctl n1 image pull $reg/flaky:1
 check "who hangs up gives an error" says "no node has it" ctl n2 image pull $reg/noanswer:1
 check "and is not asked over and over" is 1 nsenter --net="/run/netns/swl-$LAB-reg" curl -s "http://$reg/v2/seen/noanswer/x"

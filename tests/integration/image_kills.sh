@@ -108,7 +108,7 @@ for ((i = 0; i < kills; i++)); do
 done
 
 echo "== after all of them"
-check "what was cut off can be pruned" ctl n2 image prune
+check "what was cut off can be pruned" ctl n2 image prune -a
 check "the store has what it says" within 5 is "" left_in_store
 forget "$registry/kill/app:1" >/dev/null 2>&1
 check "a pull works" within 20 pull "$registry/kill/app:1"

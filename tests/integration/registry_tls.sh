@@ -48,12 +48,23 @@ check "with its CA, the registry asks for a certificate" says "certificate" not 
 cp "$work/pki/agent.crt" "$dir/client.cert"
 check "a certificate without a key: told which" says "client\.key is missing" not push
 cp "$work/pki/stranger.key" "$dir/client.key"
-check "a key that is not the certificate's" says "key|certificate" not push
+check "a key that is not the certificate's: told which" says "client\.key is not the key of .*client\.cert" not push
+cp "$work/ctx/Dockerfile" "$dir/client.cert"
+check "a certificate that is none: told which" says "client\.cert.*no certificate" not push
 cp "$work/pki/stranger.crt" "$dir/client.cert"
 check "a certificate that the registry does not take" says "certificate|tls" not push
 cp "$work/pki/agent.crt" "$dir/client.cert"
 cp "$work/pki/agent.key" "$dir/client.key"
 check "with both, it is pushed" push
+cp "$work/pki/stranger.crt" "$dir/a.cert"
+cp "$work/pki/stranger.key" "$dir/a.key"
+check "of several, the one whose CA the registry names is shown" push
+rm "$dir"/client.*
+check "it has none of ours" says "certificate" not push
+mv "$dir/a.cert" "$dir/client.cert"
+mv "$dir/a.key" "$dir/client.key"
+cp "$work/pki/agent.crt" "$dir/z.cert"
+cp "$work/pki/agent.key" "$dir/z.key"
 ctl n1 image rm $reg/team/app:1 >/dev/null
 ctl n1 image prune -a --build-cache >/dev/null
 check "and pulled" pull

@@ -60,12 +60,17 @@ gone trickle
 echo "== layers that were done"
 layers() { ls "$store/l" | wc -l; }
 sql() { python3 -c 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); print(db.execute(sys.argv[2]).fetchone() or ""); db.commit()' "$store/images.db" "$1"; }
+check "another image" ctl n1 image pull busybox
+others=$(layers)
 cut_off pair
-check "stay, the host did not go down" is 1 layers
+check "stay, the host did not go down" is $((others + 1)) layers
 mkdir "$work/ctx"
 printf 'FROM scratch\nADD Dockerfile /\nCOPY nothing /\n' >"$work/ctx/Dockerfile"
 check "a build fails at its second step" says "nothing" not ctl n1 image build "$work/ctx"
-check "its first is kept" is 2 layers
+check "its first is kept" is $((others + 2)) layers
+check "the other image is removed" ctl n1 image rm busybox
+check "and those without a name" ctl n1 image prune
+check "layers that were done stay" is 2 layers
 "$lab" kill n1 agent
 sql "UPDATE life SET boot = 'another'" >/dev/null
 "$lab" start n1 >/dev/null 2>&1 || bad "start"
@@ -90,7 +95,9 @@ touch -d '25 hours ago' "$store"/part/*
 check "goes after a day" is "" parts
 ask reset/trickle/x >/dev/null
 cut_off trickle
-check "or with a prune" ctl n1 image prune
+check "not with a prune" ctl n1 image prune
+check "it is there" part_is $half
+check "but with one of all" ctl n1 image prune -a
 check "it is gone" is "" parts
 
 finish

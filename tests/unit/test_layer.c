@@ -253,6 +253,70 @@ static void a_store_keeps_what_steps_need(void **state)
 	img_store_close(s);
 }
 
+/* A layer of one file. */
+static void add_layer(struct img_store *s, const char *text, struct img_pack_result *r)
+{
+	sw_autofree char *tmp = NULL, *split = NULL;
+	struct sw_error err;
+
+	assert_int_equal(img_store_tmp(s, &tmp, &err), 0);
+	put(tmp, "file", text, 0644);
+	split = sw_asprintf("%s.split", tmp);
+	assert_int_equal(img_pack(tmp, 0, split, NULL, NULL, r, &err), 0);
+	assert_int_equal(img_store_add_layer(s, r->diff_id, tmp, r->size, &err), 0);
+}
+
+static void add_image(struct img_store *s, const char *name, const char *diff_id)
+{
+	sw_autofree char *config =
+		sw_asprintf("{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":"
+			    "\"layers\",\"diff_ids\":[\"%s\"]}}",
+			    diff_id);
+	char *names[] = {(char *)name, NULL};
+	struct sw_error err;
+
+	assert_int_equal(img_store_add_image(s, config, strlen(config), NULL, 0, names, NULL, &err),
+			 0);
+}
+
+static void unfinished_work_outlives_a_removal(void **state)
+{
+	sw_autofree char *path = sw_asprintf("%s/unfinished", top);
+	struct img_pack_result half, whole, built, nameless;
+	struct img_store *s;
+	struct sw_error err;
+	uint64_t bytes;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(img_store_open(path, &s, &err), 0);
+	add_layer(s, "of a pull that was cut off", &half);
+	add_layer(s, "of an image", &whole);
+	add_layer(s, "of a build", &built);
+	add_layer(s, "of an image without a name", &nameless);
+	add_image(s, "docker.io/library/whole:1", whole.diff_id);
+	add_image(s, "docker.io/library/moved:1", nameless.diff_id);
+	add_image(s, "docker.io/library/moved:1", built.diff_id); /* the name moves */
+	assert_int_equal(img_store_step_add(s, "k", built.diff_id, &err), 0);
+
+	assert_int_equal(img_store_remove(s, "whole:1", &err), 0);
+	assert_false(img_store_has_layer(s, whole.diff_id));
+	assert_true(img_store_has_layer(s, half.diff_id));
+	assert_int_equal(img_store_prune(s, false, &n, &bytes, &err), 0);
+	assert_int_equal(n, 1);
+	assert_false(img_store_has_layer(s, nameless.diff_id));
+	assert_true(img_store_has_layer(s, half.diff_id));
+	assert_int_equal(img_store_remove(s, "moved:1", &err), 0);
+	assert_true(img_store_has_layer(s, built.diff_id)); /* the step has it */
+	assert_int_equal(img_store_step_prune(s, INT64_MAX, 0, &n, &err), 0);
+	assert_false(img_store_has_layer(s, built.diff_id));
+	assert_true(img_store_has_layer(s, half.diff_id));
+	/* All that nothing uses: that too. */
+	assert_int_equal(img_store_prune(s, true, &n, &bytes, &err), 0);
+	assert_false(img_store_has_layer(s, half.diff_id));
+	img_store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +325,7 @@ int main(void)
 		cmocka_unit_test(archives_of_others_come_back),
 		cmocka_unit_test(a_name_twice_is_told),
 		cmocka_unit_test(a_store_keeps_what_steps_need),
+		cmocka_unit_test(unfinished_work_outlives_a_removal),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -109,11 +109,25 @@ static void small_ones_and_what_is_no_digest_are_not_kept(void **state)
 	(void)state;
 	assert_null(none);
 	assert_null(img_part_open(top, "sha512:00", SIZE));
-	assert_null(img_part_open(top, DIGEST, -1));
 	img_part_add(none, data, 10);
 	assert_int_equal(img_part_size(none), 0);
 	assert_int_equal(img_part_replay(none, to_buf, &got, &err), 0);
 	img_part_end(none, true);
+}
+
+static void of_an_unknown_size(void **state)
+{
+	struct img_part *p = img_part_open(top, DIGEST, -1);
+
+	(void)state;
+	assert_non_null(p);
+	img_part_add(p, data, SIZE);
+	img_part_add(p, data, 10);
+	img_part_end(p, true);
+	p = img_part_open(top, DIGEST, -1);
+	assert_int_equal(img_part_size(p), SIZE + 10);
+	img_part_end(p, false);
+	assert_false(sw_path_exists(path));
 }
 
 static void old_ones_go(void **state)
@@ -136,6 +150,7 @@ int main(void)
 		cmocka_unit_test(one_at_a_time),
 		cmocka_unit_test(more_than_the_blob_is_not_kept),
 		cmocka_unit_test(small_ones_and_what_is_no_digest_are_not_kept),
+		cmocka_unit_test(of_an_unknown_size),
 		cmocka_unit_test(old_ones_go),
 	};
 
