@@ -16,8 +16,7 @@
 #include "manager/control/internal.h"
 #include "manager/dispatch/assign.h"
 #include "manager/leader/leader.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_member.h"
 #include "tests/sim/sim_work.h"
 
 #define NETWORK "net"
@@ -44,19 +43,16 @@ struct pending { /* a proposal of this manager */
 struct manager {
 	struct world *w;
 	int at;
-	struct cons_core *core; /* NULL = down */
-	struct sim_disk *disk;
+	struct sim_member raft;
 	struct store *store;
 	struct store_watcher watcher;
 	struct leader *leader;
 	struct assign *assign;
 	struct sw_list pending;
 	uint64_t due_ms; /* the next pass in any case */
-	bool leading, was_leading, taking;
+	bool leading, was_leading;
 	size_t writes; /* of operators, under way */
 	bool alone;    /* one of them is */
-	uint8_t *snap;
-	size_t snap_n;
 };
 
 struct container { /* as an agent sees a task */
@@ -146,15 +142,15 @@ void world_run(struct world *w, uint64_t ms, bool faults);
 /** Faults over: all that was acknowledged holds after a while. Then the calm (cluster_calm.c). */
 void world_heal(struct world *w);
 
+void manager_init(struct manager *m, struct world *w, int at);
 void manager_boot(struct manager *m);
 void manager_crash(struct manager *m);
 void manager_tick(struct manager *m);
 /** false = refused, `done` is not called. Otherwise it is, once: 0, SW_EUNKNOWN or why not. */
 bool manager_propose(struct manager *m, const struct store_tx *tx, void (*done)(void *arg, int rc),
 		     void *arg);
-/** For sim_net and sim_disk: `arg` is the world, the manager. */
+/** For sim_net: `arg` is the world. */
 void manager_deliver(void *arg, int from, int to, const uint8_t *p, size_t n);
-void manager_written(void *arg, uint64_t seq);
 struct manager *leader_of(struct world *w);
 
 void agent_tick(struct agent *a);

@@ -204,7 +204,7 @@ static void take(struct agent *a, const Pb__Assignments *m)
 
 static void detach(struct agent *a)
 {
-	if (a->manager >= 0 && a->w->m[a->manager].core != NULL)
+	if (a->manager >= 0 && a->w->m[a->manager].raft.core != NULL)
 		assign_detach(a->w->m[a->manager].assign, a->node);
 	a->manager = -1;
 	drop_acks(a);
@@ -216,7 +216,7 @@ static void attach(struct agent *a)
 	int i = (int)sw_rand_below(&a->w->sim.rand, MANAGERS);
 
 	a->attach_ms = a->w->sim.now + 100;
-	if (a->w->m[i].core == NULL || a->cut)
+	if (a->w->m[i].raft.core == NULL || a->cut)
 		return;
 	a->manager = i;
 	assign_attach(a->w->m[i].assign, a->node, a->seen != 0 ? a->seen : ASSIGN_SEEN_UNKNOWN);
@@ -232,7 +232,7 @@ void agent_tick(struct agent *a)
 
 	if (a->down)
 		return;
-	if (a->manager >= 0 && (w->m[a->manager].core == NULL || a->cut ||
+	if (a->manager >= 0 && (w->m[a->manager].raft.core == NULL || a->cut ||
 				!assign_is_attached(w->m[a->manager].assign, a->node)))
 		detach(a);
 	if (a->manager < 0 && w->sim.now >= a->attach_ms)

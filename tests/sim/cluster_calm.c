@@ -283,8 +283,8 @@ void world_heal(struct world *w)
 	memset(w->net.blocked, 0, sizeof w->net.blocked);
 	w->net.lose = w->net.dup = 0;
 	for (int i = 0; i < MANAGERS; i++) {
-		sim_disk_trouble(w->m[i].disk, 0, 0);
-		if (w->m[i].core == NULL)
+		sim_disk_trouble(w->m[i].raft.disk, 0, 0);
+		if (w->m[i].raft.core == NULL)
 			manager_boot(&w->m[i]);
 	}
 	for (int i = 0; i < AGENTS; i++)

@@ -164,7 +164,7 @@ static const struct store *newest(const struct world *w)
 	const struct store *best = NULL;
 
 	for (int i = 0; i < MANAGERS; i++)
-		if (w->m[i].core != NULL &&
+		if (w->m[i].raft.core != NULL &&
 		    (best == NULL || store_index(w->m[i].store) > store_index(best)))
 			best = w->m[i].store;
 	return best;
@@ -216,7 +216,7 @@ void check_end(struct world *w)
 	}
 	check_store(l);
 	for (int i = 0; i < MANAGERS; i++)
-		if (w->m[i].core != NULL && !w->m[i].leading)
+		if (w->m[i].raft.core != NULL && !w->m[i].leading)
 			check_books(&w->m[i]);
 	files_check_end(l);
 	for (size_t i = 0; i < SW_COUNT(w->work); i++) {

@@ -1,100 +1,17 @@
 #include "base/mem.h"
 #include "tests/sim/cluster.h"
 
-#include <string.h>
-
-static bool io_set_term(void *arg, uint64_t term, uint64_t vote)
+static uint8_t *take(void *arg, size_t *ret_n)
 {
-	return sim_disk_set_term(((struct manager *)arg)->disk, term, vote);
-}
+	struct store_snapshot *s = store_snapshot_begin(((struct manager *)arg)->store);
+	size_t cap = 1 << 22, n = 0, got;
+	uint8_t *p = sw_alloc(cap);
 
-static void io_write(void *arg, uint64_t seq, uint64_t from, struct cons_entry *const *e, size_t n)
-{
-	sim_disk_write(((struct manager *)arg)->disk, seq, from, e, n);
-}
-
-static void io_commit(void *arg, uint64_t seq, const struct cons_meta *meta, uint64_t keep)
-{
-	struct manager *m = arg;
-
-	sim_disk_snapshot(m->disk, seq, meta, keep, m->snap, m->snap_n);
-}
-
-static void io_install(void *arg, uint64_t seq, const struct cons_meta *meta, const uint8_t *p,
-		       size_t n)
-{
-	sim_disk_snapshot(((struct manager *)arg)->disk, seq, meta, 0, p, n);
-}
-
-static void io_take(void *arg, const struct cons_meta *meta)
-{
-	struct manager *m = arg;
-	struct store_snapshot *s = store_snapshot_begin(m->store);
-	size_t cap = 1 << 22, got;
-
-	(void)meta;
-	free(m->snap);
-	m->snap = sw_alloc(cap);
-	m->snap_n = 0;
-	while ((got = store_snapshot_next(s, m->snap + m->snap_n, cap - m->snap_n)) > 0)
-		m->snap_n += got;
+	while ((got = store_snapshot_next(s, p + n, cap - n)) > 0)
+		n += got;
 	store_snapshot_end(s);
-	m->taking = true;
-}
-
-static void io_index(void *arg, uint64_t index)
-{
-	(void)arg;
-	(void)index;
-}
-
-struct reading {
-	size_t n;
-	uint8_t p[];
-};
-
-static void *io_open(void *arg, uint64_t index, uint64_t *size)
-{
-	struct manager *m = arg;
-	struct reading *r = NULL;
-	struct cons_disk_state st;
-	const uint8_t *p;
-	size_t n;
-
-	sim_disk_load(m->disk, &st, &p, &n);
-	if (st.snapshot.index == index) {
-		r = sw_alloc(sizeof *r + n);
-		r->n = n;
-		memcpy(r->p, p, n);
-		*size = n;
-	}
-	cons_disk_state_fini(&st);
-	return r;
-}
-
-static size_t io_read(void *arg, void *snapshot, uint64_t at, uint8_t *buf, size_t cap)
-{
-	const struct reading *r = snapshot;
-
-	(void)arg;
-	if (cap > r->n - at)
-		cap = r->n - at;
-	memcpy(buf, r->p + at, cap);
-	return cap;
-}
-
-static void io_close(void *arg, void *snapshot)
-{
-	(void)arg;
-	free(snapshot);
-}
-
-static bool io_send(void *arg, uint64_t id, const char *address, const uint8_t *p, size_t n)
-{
-	struct manager *m = arg;
-
-	(void)address;
-	return sim_net_send(&m->w->net, m->at, (int)id - 1, p, n);
+	*ret_n = n;
+	return p;
 }
 
 static void answer(struct manager *m, uint64_t index, uint64_t term, int rc)
@@ -111,7 +28,7 @@ static void answer(struct manager *m, uint64_t index, uint64_t term, int rc)
 	}
 }
 
-static void io_apply(void *arg, uint64_t index, const struct cons_entry *e)
+static void apply(void *arg, uint64_t index, const struct cons_entry *e)
 {
 	struct manager *m = arg;
 	struct world *w = m->w;
@@ -139,7 +56,7 @@ static void io_apply(void *arg, uint64_t index, const struct cons_entry *e)
 	}
 }
 
-static int io_restore(void *arg, uint64_t index, const uint8_t *p, size_t n, struct sw_error *err)
+static int restore(void *arg, uint64_t index, const uint8_t *p, size_t n, struct sw_error *err)
 {
 	struct manager *m = arg;
 	int rc = store_restore(m->store, p, n, err);
@@ -151,71 +68,54 @@ static int io_restore(void *arg, uint64_t index, const uint8_t *p, size_t n, str
 	return rc;
 }
 
-static void io_role(void *arg, bool leading, uint64_t leader)
+static void on_role(void *arg, bool leading, uint64_t leader)
 {
 	(void)leader;
 	((struct manager *)arg)->leading = leading;
 }
 
-static void io_members(void *arg)
-{
-	(void)arg;
-}
-
-static void io_changed(void *arg, int status, uint64_t index)
-{
-	(void)arg;
-	(void)status;
-	(void)index;
-}
-
-static void io_fatal(void *arg, const struct sw_error *why)
+static void on_fatal(void *arg, const struct sw_error *why)
 {
 	world_fail(((struct manager *)arg)->w, why->msg, 0, 0);
 }
 
-void manager_written(void *arg, uint64_t seq)
+void manager_init(struct manager *m, struct world *w, int at)
 {
-	struct manager *m = arg;
+	static const struct sim_member_ops ops = {
+		.take = take,
+		.apply = apply,
+		.restore = restore,
+		.on_role = on_role,
+		.on_fatal = on_fatal,
+	};
 
-	if (m->core != NULL)
-		cons_core_written(m->core, m->w->sim.now, seq);
+	m->w = w;
+	m->at = at;
+	sw_list_init(&m->pending);
+	sim_member_init(&m->raft, &w->net, at, MANAGERS, &ops, m);
 }
 
 void manager_boot(struct manager *m)
 {
-	const struct cons_io io = {io_set_term, io_write, io_commit,  io_install, io_take,
-				   io_index,    io_index, io_open,    io_read,    io_close,
-				   io_send,     io_apply, io_restore, io_role,    io_members,
-				   io_changed,  io_fatal, m};
-	const struct cons_core_options o = {.id = (uint64_t)m->at + 1,
-					    .address = "m",
-					    .seed = sw_rand_u64(&m->w->sim.rand),
+	const struct cons_core_options o = {.seed = sw_rand_u64(&m->w->sim.rand),
 					    .install_ms = 3000,
 					    .snapshot_every = 300,
 					    .snapshot_keep = 100,
 					    .chunk = 4096};
-	struct cons_disk_state st;
-	const uint8_t *p;
-	size_t n;
 
-	sim_disk_load(m->disk, &st, &p, &n);
 	m->store = store_new();
 	m->watcher = (struct store_watcher){.on_change = check_change, .arg = m};
 	store_watch(m->store, &m->watcher);
 	m->leader = leader_new(m->store, sw_rand_u64(&m->w->sim.rand));
 	m->assign = assign_new(m->store);
-	m->leading = m->was_leading = m->taking = false;
-	if (st.snapshot.index > 0)
-		io_restore(m, st.snapshot.index, p, n, NULL);
-	if (cons_core_new(&o, &io, &st, m->w->sim.now, &m->core, NULL) != 0)
+	m->leading = m->was_leading = false;
+	if (!sim_member_boot(&m->raft, o))
 		world_fail(m->w, "a restart was refused", (uint64_t)m->at, 0);
 }
 
 void manager_crash(struct manager *m)
 {
-	cons_core_free(m->core);
-	m->core = NULL;
+	sim_member_crash(&m->raft);
 	for (struct sw_list *l; (l = sw_list_pop(&m->pending)) != NULL;) {
 		struct pending *p = sw_list_entry(l, struct pending, link);
 
@@ -225,7 +125,6 @@ void manager_crash(struct manager *m)
 	assign_free(m->assign);
 	leader_free(m->leader);
 	store_free(m->store);
-	sim_disk_crash(m->disk);
 }
 
 bool manager_propose(struct manager *m, const struct store_tx *tx, void (*done)(void *arg, int rc),
@@ -239,7 +138,7 @@ bool manager_propose(struct manager *m, const struct store_tx *tx, void (*done)(
 	int rc;
 
 	e = cons_entry_new(0, CONS_COMMAND, bytes, n);
-	rc = cons_core_propose(m->core, m->w->sim.now, &e, 1, &index, &term);
+	rc = cons_core_propose(m->raft.core, m->w->sim.now, &e, 1, &index, &term);
 	cons_entry_unref(e);
 	free(bytes);
 	if (rc != 0)
@@ -284,14 +183,9 @@ void manager_tick(struct manager *m)
 {
 	uint64_t now = m->w->sim.now;
 
-	if (m->core == NULL)
+	if (m->raft.core == NULL)
 		return;
-	if (m->taking && sim_chance(&m->w->sim, 10)) {
-		m->taking = false;
-		cons_core_snapshot_taken(m->core, now, sim_chance(&m->w->sim, 90));
-	}
-	if (cons_core_next(m->core) <= now)
-		cons_core_tick(m->core, now);
+	sim_member_tick(&m->raft);
 	if (m->leading && !m->was_leading)
 		leader_begin(m->leader, now);
 	else if (!m->leading && m->was_leading)
@@ -304,16 +198,13 @@ void manager_tick(struct manager *m)
 
 void manager_deliver(void *arg, int from, int to, const uint8_t *p, size_t n)
 {
-	struct world *w = arg;
-
-	if (w->m[to].core != NULL)
-		cons_core_receive(w->m[to].core, w->sim.now, (uint64_t)from + 1, "m", p, n);
+	sim_member_receive(&((struct world *)arg)->m[to].raft, from, p, n);
 }
 
 struct manager *leader_of(struct world *w)
 {
 	for (int i = 0; i < MANAGERS; i++)
-		if (w->m[i].core != NULL && w->m[i].was_leading)
+		if (w->m[i].raft.core != NULL && w->m[i].was_leading)
 			return &w->m[i];
 	return NULL;
 }

@@ -29,12 +29,12 @@ static void trouble(struct world *w)
 
 	switch (sw_rand_below(&w->sim.rand, 9)) {
 	case 0:
-		if (m->core != NULL)
+		if (m->raft.core != NULL)
 			manager_crash(m);
 		break;
 	case 1:
 	case 2:
-		if (m->core == NULL)
+		if (m->raft.core == NULL)
 			manager_boot(m);
 		break;
 	case 3:
@@ -128,46 +128,17 @@ static void found_cluster(struct world *w)
 		world_fail(w, "the cluster was not founded", 0, 0);
 }
 
-/* The first row of every member: all of them voters, in libraft's encoding. */
-static size_t first_conf(int n, uint8_t *out)
-{
-	size_t at = 9;
-
-	memset(out, 0, 128);
-	out[0] = 1;
-	out[1] = (uint8_t)n;
-	for (int i = 0; i < n; i++, at += 12) {
-		out[at] = (uint8_t)(i + 1);
-		out[at + 8] = 'm';
-		out[at + 9] = (uint8_t)('0' + i);
-		out[at + 11] = 1;
-	}
-	return (at + 7) / 8 * 8;
-}
-
 static bool run_seed(uint64_t seed)
 {
 	struct world *w = sw_new(struct world);
-	uint8_t conf[128];
-	size_t conf_n = first_conf(MANAGERS, conf);
 	bool good;
 
 	sim_init(&w->sim, seed);
 	w->net = (struct sim_net){.sim = &w->sim, .lose = 5, .dup = 5, .delay = 20};
 	w->net.deliver = manager_deliver;
 	w->net.arg = w;
-	for (int i = 0; i < MANAGERS; i++) {
-		struct manager *m = &w->m[i];
-		struct cons_entry *row = cons_entry_new(1, CONS_CHANGE, conf, conf_n);
-
-		m->w = w;
-		m->at = i;
-		sw_list_init(&m->pending);
-		m->disk = sim_disk_new(&w->sim, manager_written, m);
-		sim_disk_write(m->disk, 0, 1, &row, 1);
-		cons_entry_unref(row);
-		sim_disk_set_term(m->disk, 1, 0);
-	}
+	for (int i = 0; i < MANAGERS; i++)
+		manager_init(&w->m[i], w, i);
 	for (int i = 0; i < AGENTS; i++) {
 		w->a[i] = (struct agent){.w = w, .node = (uint64_t)i + 1, .manager = -1};
 		sw_list_init(&w->a[i].acks);
@@ -177,7 +148,7 @@ static bool run_seed(uint64_t seed)
 		manager_boot(&w->m[i]);
 	found_cluster(w);
 	for (int i = 0; i < MANAGERS; i++)
-		sim_disk_trouble(w->m[i].disk, 1, 1);
+		sim_disk_trouble(w->m[i].raft.disk, 1, 1);
 	if (w->bad[0] == 0)
 		world_run(w, FAULT_MS, true);
 	if (w->bad[0] == 0)
@@ -189,15 +160,13 @@ static bool run_seed(uint64_t seed)
 	for (int i = 0; i < AGENTS; i++)
 		agent_die(&w->a[i]);
 	for (int i = 0; i < MANAGERS; i++)
-		if (w->m[i].core != NULL)
+		if (w->m[i].raft.core != NULL)
 			manager_crash(&w->m[i]);
 	omap_fini(&w->stopping);
 	omap_fini(&w->versions);
 	sim_fini(&w->sim);
-	for (int i = 0; i < MANAGERS; i++) {
-		sim_disk_free(w->m[i].disk);
-		free(w->m[i].snap);
-	}
+	for (int i = 0; i < MANAGERS; i++)
+		sim_member_fini(&w->m[i].raft);
 	free(w);
 	return good;
 }

@@ -3,8 +3,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "manager/consensus/core.h"
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_member.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +13,9 @@ enum { FAULT_MS = 40000, HEAL_MS = 24000, MAX_INDEX = 20000, MAX_TERM = 4000 };
 
 struct node {
 	struct cluster *cl;
-	int at;                 /* place; raft id is at + 1 */
-	struct cons_core *core; /* NULL = down */
-	struct sim_disk *disk;
-	uint64_t life, digest, applied, done_seq, taken;
-	bool taking, dead;
+	int at;
+	struct sim_member raft;
+	uint64_t digest, applied;
 };
 
 struct cluster {
@@ -42,88 +39,15 @@ static void fail(struct cluster *cl, const char *what, uint64_t a, uint64_t b)
 			 (unsigned long long)cl->sim.now);
 }
 
-static bool io_set_term(void *arg, uint64_t term, uint64_t vote)
-{
-	return sim_disk_set_term(((struct node *)arg)->disk, term, vote);
-}
-
-static void io_write(void *arg, uint64_t seq, uint64_t from, struct cons_entry *const *e, size_t n)
-{
-	sim_disk_write(((struct node *)arg)->disk, seq, from, e, n);
-}
-
-static void io_commit(void *arg, uint64_t seq, const struct cons_meta *m, uint64_t keep)
+static uint8_t *take(void *arg, size_t *ret_n)
 {
 	struct node *nd = arg;
 
-	sim_disk_snapshot(nd->disk, seq, m, keep, (uint8_t *)&nd->taken, sizeof nd->taken);
+	*ret_n = sizeof nd->digest;
+	return sw_memdup(&nd->digest, sizeof nd->digest);
 }
 
-static void io_install(void *arg, uint64_t seq, const struct cons_meta *m, const uint8_t *p,
-		       size_t n)
-{
-	sim_disk_snapshot(((struct node *)arg)->disk, seq, m, 0, p, n);
-}
-
-static void io_take(void *arg, const struct cons_meta *m)
-{
-	struct node *nd = arg;
-
-	(void)m;
-	nd->taken = nd->digest;
-	nd->taking = true;
-}
-
-static void io_index(void *arg, uint64_t index)
-{
-	(void)arg;
-	(void)index;
-}
-
-struct reading {
-	uint8_t p[sizeof(uint64_t)];
-};
-
-static void *io_open(void *arg, uint64_t index, uint64_t *size)
-{
-	struct node *nd = arg;
-	struct reading *r = NULL;
-	struct cons_disk_state st;
-	const uint8_t *p;
-	size_t n;
-
-	sim_disk_load(nd->disk, &st, &p, &n);
-	if (st.snapshot.index == index) {
-		r = sw_new(struct reading);
-		memcpy(r->p, p, sizeof r->p);
-		*size = n;
-	}
-	cons_disk_state_fini(&st);
-	return r;
-}
-
-static size_t io_read(void *arg, void *snapshot, uint64_t at, uint8_t *buf, size_t cap)
-{
-	(void)arg;
-	memcpy(buf, ((struct reading *)snapshot)->p + at, cap);
-	return cap;
-}
-
-static void io_close(void *arg, void *snapshot)
-{
-	(void)arg;
-	free(snapshot);
-}
-
-static bool io_send(void *arg, uint64_t id, const char *address, const uint8_t *p, size_t n)
-{
-	struct node *nd = arg;
-
-	(void)address;
-	return sim_net_send(&nd->cl->net, nd->at, (int)id - 1, p, n);
-}
-
-static void io_apply(void *arg, uint64_t index, const struct cons_entry *e)
+static void apply(void *arg, uint64_t index, const struct cons_entry *e)
 {
 	struct node *nd = arg;
 	struct cluster *cl = nd->cl;
@@ -144,7 +68,7 @@ static void io_apply(void *arg, uint64_t index, const struct cons_entry *e)
 		cl->n_applied = index;
 }
 
-static int io_restore(void *arg, uint64_t index, const uint8_t *p, size_t n, struct sw_error *err)
+static int restore(void *arg, uint64_t index, const uint8_t *p, size_t n, struct sw_error *err)
 {
 	struct node *nd = arg;
 
@@ -158,39 +82,28 @@ static int io_restore(void *arg, uint64_t index, const uint8_t *p, size_t n, str
 	return 0;
 }
 
-static void io_role(void *arg, bool leading, uint64_t leader)
+static void on_role(void *arg, bool leading, uint64_t leader)
 {
 	(void)arg;
 	(void)leading;
 	(void)leader;
 }
 
-static void io_members(void *arg)
-{
-	(void)arg;
-}
-
-static void io_changed(void *arg, int status, uint64_t index)
-{
-	(void)arg;
-	(void)status;
-	(void)index;
-}
-
-static void io_fatal(void *arg, const struct sw_error *why)
+static void on_fatal(void *arg, const struct sw_error *why)
 {
 	struct node *nd = arg;
 
 	fail(nd->cl, why->msg, (uint64_t)nd->at, 0);
 }
 
-static void check_leader(struct node *nd)
+static void check_leader(void *arg)
 {
+	struct node *nd = arg;
 	uint64_t term;
 
-	if (nd->core == NULL || !cons_core_is_raft_leader(nd->core))
+	if (nd->raft.core == NULL || !cons_core_is_raft_leader(nd->raft.core))
 		return;
-	term = cons_core_term(nd->core);
+	term = cons_core_term(nd->raft.core);
 	if (term >= MAX_TERM)
 		return;
 	if (nd->cl->leaders[term] != 0 && nd->cl->leaders[term] != (uint64_t)nd->at + 1)
@@ -198,75 +111,26 @@ static void check_leader(struct node *nd)
 	nd->cl->leaders[term] = (uint64_t)nd->at + 1;
 }
 
-static void on_written(void *arg, uint64_t seq)
-{
-	struct node *nd = arg;
-
-	if (nd->core != NULL)
-		cons_core_written(nd->core, nd->cl->sim.now, seq);
-	check_leader(nd);
-}
+static const struct sim_member_ops ops = {take, apply, restore, on_role, on_fatal, check_leader};
 
 static void boot(struct node *nd)
 {
-	struct cons_io io = {io_set_term, io_write, io_commit,  io_install, io_take,  io_index,
-			     io_index,    io_open,  io_read,    io_close,   io_send,  io_apply,
-			     io_restore,  io_role,  io_members, io_changed, io_fatal, nd};
-	struct cons_core_options o = {.id = (uint64_t)nd->at + 1,
-				      .address = "m",
-				      .seed = sw_rand_u64(&nd->cl->sim.rand),
-				      .install_ms = 600000,
-				      .snapshot_every = 60,
-				      .snapshot_keep = 20,
-				      .chunk = 5};
-	struct cons_disk_state st;
-	const uint8_t *p;
-	size_t n;
+	const struct cons_core_options o = {.seed = sw_rand_u64(&nd->cl->sim.rand),
+					    .install_ms = 600000,
+					    .snapshot_every = 60,
+					    .snapshot_keep = 20,
+					    .chunk = 5};
 
-	sim_disk_load(nd->disk, &st, &p, &n);
 	nd->digest = nd->applied = 0;
-	nd->taking = false;
-	if (st.snapshot.index > 0)
-		io_restore(nd, st.snapshot.index, p, n, NULL);
-	if (cons_core_new(&o, &io, &st, nd->cl->sim.now, &nd->core, NULL) != 0) {
+	if (sim_member_boot(&nd->raft, o))
+		cons_core_disable_guards(nd->raft.core, nd->cl->off);
+	else
 		fail(nd->cl, "a restart was refused", (uint64_t)nd->at, 0);
-		return;
-	}
-	cons_core_disable_guards(nd->core, nd->cl->off);
-}
-
-static void crash(struct node *nd)
-{
-	cons_core_free(nd->core);
-	nd->core = NULL;
-	sim_disk_crash(nd->disk);
 }
 
 static void deliver(void *arg, int from, int to, const uint8_t *p, size_t n)
 {
-	struct cluster *cl = arg;
-
-	if (cl->nodes[to].core == NULL)
-		return;
-	cons_core_receive(cl->nodes[to].core, cl->sim.now, (uint64_t)from + 1, "m", p, n);
-	check_leader(&cl->nodes[to]);
-}
-
-/* The first row of every member: all of them voters, in libraft's encoding. */
-static size_t first_conf(int n, uint8_t *out)
-{
-	size_t at = 9;
-
-	memset(out, 0, 128);
-	out[0] = 1;
-	out[1] = (uint8_t)n;
-	for (int i = 0; i < n; i++, at += 12) {
-		out[at] = (uint8_t)(i + 1);
-		out[at + 8] = 'm';
-		out[at + 9] = (uint8_t)('0' + i);
-		out[at + 11] = 1;
-	}
-	return (at + 7) / 8 * 8;
+	sim_member_receive(&((struct cluster *)arg)->nodes[to].raft, from, p, n);
 }
 
 static void propose(struct cluster *cl)
@@ -276,10 +140,10 @@ static void propose(struct cluster *cl)
 		uint64_t v = sw_rand_u64(&cl->sim.rand), first, term;
 		struct cons_entry *e;
 
-		if (nd->core == NULL || !cons_core_is_raft_leader(nd->core))
+		if (nd->raft.core == NULL || !cons_core_is_raft_leader(nd->raft.core))
 			continue;
 		e = cons_entry_new(0, CONS_COMMAND, &v, sizeof v);
-		cons_core_propose(nd->core, cl->sim.now, &e, 1, &first, &term);
+		cons_core_propose(nd->raft.core, cl->sim.now, &e, 1, &first, &term);
 		cons_entry_unref(e);
 	}
 }
@@ -291,12 +155,12 @@ static void trouble(struct cluster *cl)
 
 	switch (sw_rand_below(&cl->sim.rand, 6)) {
 	case 0:
-		if (nd->core != NULL)
-			crash(nd);
+		if (nd->raft.core != NULL)
+			sim_member_crash(&nd->raft);
 		break;
 	case 1:
 	case 2:
-		if (nd->core == NULL)
+		if (nd->raft.core == NULL)
 			boot(nd);
 		break;
 	case 3: /* cut one off, one way or both */
@@ -309,26 +173,16 @@ static void trouble(struct cluster *cl)
 		memset(cl->net.blocked, 0, sizeof cl->net.blocked);
 		break;
 	default:
-		if (nd->core != NULL)
-			cons_core_transfer(nd->core, cl->sim.now, 0);
+		if (nd->raft.core != NULL)
+			cons_core_transfer(nd->raft.core, cl->sim.now, 0);
 	}
 }
 
 static void tick_all(struct cluster *cl)
 {
-	for (int i = 0; i < cl->n; i++) {
-		struct node *nd = &cl->nodes[i];
-
-		if (nd->core == NULL)
-			continue;
-		if (nd->taking && sim_chance(&cl->sim, 10)) {
-			nd->taking = false;
-			cons_core_snapshot_taken(nd->core, cl->sim.now, sim_chance(&cl->sim, 90));
-		}
-		if (cons_core_next(nd->core) <= cl->sim.now)
-			cons_core_tick(nd->core, cl->sim.now);
-		check_leader(nd);
-	}
+	for (int i = 0; i < cl->n; i++)
+		if (cl->nodes[i].raft.core != NULL)
+			sim_member_tick(&cl->nodes[i].raft);
 }
 
 static void run_for(struct cluster *cl, uint64_t ms, bool faults)
@@ -353,8 +207,8 @@ static void heal(struct cluster *cl)
 	memset(cl->net.blocked, 0, sizeof cl->net.blocked);
 	cl->net.lose = cl->net.dup = 0;
 	for (int i = 0; i < cl->n; i++) {
-		sim_disk_trouble(cl->nodes[i].disk, 0, 0);
-		if (cl->nodes[i].core == NULL)
+		sim_disk_trouble(cl->nodes[i].raft.disk, 0, 0);
+		if (cl->nodes[i].raft.core == NULL)
 			boot(&cl->nodes[i]);
 	}
 	before = cl->n_applied;
@@ -368,8 +222,6 @@ static bool run_seed(uint64_t seed, bool in_order, uint32_t off)
 {
 	static const int sizes[] = {3, 3, 5, 1};
 	struct cluster *cl = sw_new(struct cluster);
-	uint8_t conf[128];
-	size_t conf_n;
 	bool good;
 
 	sim_init(&cl->sim, seed);
@@ -379,21 +231,14 @@ static bool run_seed(uint64_t seed, bool in_order, uint32_t off)
 	cl->net.in_order = in_order;
 	cl->net.deliver = deliver;
 	cl->net.arg = cl;
-	conf_n = first_conf(cl->n, conf);
 	for (int i = 0; i < cl->n; i++) {
-		struct node *nd = &cl->nodes[i];
-		struct cons_entry *row = cons_entry_new(1, CONS_CHANGE, conf, conf_n);
-
-		nd->cl = cl;
-		nd->at = i;
-		nd->disk = sim_disk_new(&cl->sim, on_written, nd);
-		sim_disk_write(nd->disk, 0, 1, &row, 1);
-		cons_entry_unref(row);
-		sim_disk_set_term(nd->disk, 1, 0);
+		cl->nodes[i].cl = cl;
+		cl->nodes[i].at = i;
+		sim_member_init(&cl->nodes[i].raft, &cl->net, i, cl->n, &ops, &cl->nodes[i]);
 	}
 	run_for(cl, 50, false); /* the first rows are on the disks */
 	for (int i = 0; i < cl->n; i++) {
-		sim_disk_trouble(cl->nodes[i].disk, 1, 1);
+		sim_disk_trouble(cl->nodes[i].raft.disk, 1, 1);
 		boot(&cl->nodes[i]);
 	}
 	run_for(cl, FAULT_MS, true);
@@ -404,11 +249,11 @@ static bool run_seed(uint64_t seed, bool in_order, uint32_t off)
 	       in_order ? "inorder" : "hostile", good ? "good" : cl->bad,
 	       (unsigned long long)cl->n_applied);
 	for (int i = 0; i < cl->n; i++)
-		if (cl->nodes[i].core != NULL)
-			crash(&cl->nodes[i]);
+		if (cl->nodes[i].raft.core != NULL)
+			sim_member_crash(&cl->nodes[i].raft);
 	sim_fini(&cl->sim);
 	for (int i = 0; i < cl->n; i++)
-		sim_disk_free(cl->nodes[i].disk);
+		sim_member_fini(&cl->nodes[i].raft);
 	free(cl);
 	return good;
 }
