@@ -169,7 +169,8 @@ static void on_looked(struct sw_job *j)
 	}
 	sw_autofree char *what = sw_asprintf("pulling image %s", image_of(t));
 	report(t, PB__TASK_STATE__TASK_PREPARING, what);
-	if (img_pull(agent_of(t)->puller, image_of(t), worker_login(t->w, image_of(t)), on_pulled, t, &err) == 0)
+	if (img_pull(agent_of(t)->puller, image_of(t), worker_login(t->w, image_of(t)), on_pulled,
+		     t, &err) == 0)
 		return;
 	t->busy = false;
 	fail(t, &err);
@@ -299,6 +300,12 @@ static void begin_join(struct task *t)
 
 /* ---- container ---- */
 
+/* Docker's word for the node itself, by an address that its containers reach. */
+static const char *host_address(const struct task *t, const char *address)
+{
+	return sw_streq(address, "host-gateway") ? t->agent->id.advertise : address;
+}
+
 static char *hosts_file(const struct task *t, const char *hostname)
 {
 	const Pb__Task *pb = t->a->task;
@@ -309,14 +316,16 @@ static char *hosts_file(const struct task *t, const char *hostname)
 	sw_buf_adds(&b, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 			"fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
 			"ff02::2\tip6-allrouters\n");
-	sw_buf_addf(&b, "%u.%u.%u.%u\t%s\n", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255,
-		    hostname);
+	sw_buf_addf(&b, "%u.%u.%u.%u\t", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
+	if (c->domainname[0] != 0)
+		sw_buf_addf(&b, "%s.%s ", hostname, c->domainname);
+	sw_buf_addf(&b, "%s\n", hostname);
 	for (size_t i = 0; i < c->n_extra_hosts; i++) {
 		const char *colon = strchr(c->extra_hosts[i], ':');
 
 		if (colon != NULL)
-			sw_buf_addf(&b, "%s\t%.*s\n", colon + 1, (int)(colon - c->extra_hosts[i]),
-				    c->extra_hosts[i]);
+			sw_buf_addf(&b, "%s\t%.*s\n", host_address(t, colon + 1),
+				    (int)(colon - c->extra_hosts[i]), c->extra_hosts[i]);
 	}
 	return sw_buf_take(&b);
 }
@@ -623,11 +632,13 @@ static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char
 					     (double)delay / 1000, why[0] != 0 ? ": " : "", why);
 	t->step = TASK_WAITING;
 	t->status.down = true;
-	/* What was never healthy has not run yet; what was found unhealthy stays so until it starts. */
+	/* What was never healthy has not run yet; what was found unhealthy stays so until it
+	 * starts. */
 	if (t->status.health == PB__TASK_HEALTH__HEALTH_HEALTHY)
 		t->status.health = PB__TASK_HEALTH__HEALTH_STARTING;
-	report(t, t->status.health == PB__TASK_HEALTH__HEALTH_NONE ? PB__TASK_STATE__TASK_RUNNING
-								   : t->status.state,
+	report(t,
+	       t->status.health == PB__TASK_HEALTH__HEALTH_NONE ? PB__TASK_STATE__TASK_RUNNING
+								: t->status.state,
 	       text);
 	worker_restarts_changed(t->w);
 	return true;

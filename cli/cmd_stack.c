@@ -44,6 +44,17 @@ static int load(struct cli *cli, struct compose_options *o, struct compose_resul
 		       ret->n_errors, ret->n_errors == 1 ? "" : "s");
 }
 
+/* What the managers refuse is of the file: they are told only the name. */
+static int apply(struct client *c, const Pb__StackApplyRequest *q,
+		 const struct compose_result *loaded, Pb__StackApplyReply **ret,
+		 struct sw_error *err)
+{
+	int rc = client_call(c, METHOD_StackApply, &q->base, ret, err);
+	const char *place = rc != 0 ? compose_place_of(loaded, err->msg) : NULL;
+
+	return place != NULL ? sw_wrap(err, "%s", place) : rc;
+}
+
 static void say_all(const char *what, char *const *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -108,7 +119,7 @@ CMD(stack_plan)
 		q.spec = loaded.spec;
 		q.prune = cli_flag(cli, "prune");
 		q.dry_run = true;
-		rc = client_call(c, METHOD_StackApply, &q.base, &r, err);
+		rc = apply(c, &q, &loaded, &r, err);
 	}
 	if (rc == 0) {
 		print_plan(r);
@@ -176,7 +187,7 @@ CMD(stack_deploy)
 		q.prune = cli_flag(cli, "prune");
 		if (cli_get(cli, "resolve-image") != NULL)
 			q.resolve_image = (char *)cli_get(cli, "resolve-image");
-		rc = client_call(c, METHOD_StackApply, &q.base, &r, err);
+		rc = apply(c, &q, &loaded, &r, err);
 	}
 	if (rc == 0) {
 		print_reply(cli, r);

@@ -48,6 +48,11 @@ struct compose_build { /* a service's `build:` */
 };
 void compose_build_fini(struct compose_build *b);
 
+struct compose_place { /* of a service, network, volume, secret or config */
+	char *what;    /* "service shop_web", as a manager's message about it begins */
+	char *where;   /* "stack.yml:12:3: services.web" */
+};
+
 struct compose_result {
 	Pb__StackSpec *spec; /* NULL when there is any error, and with config_only */
 	char *config;        /* as asked by options.config; NULL when there is any error */
@@ -55,8 +60,12 @@ struct compose_result {
 	size_t n_errors, n_warnings;
 	struct compose_build *builds; /* with options.builds */
 	size_t n_builds;
+	struct compose_place *places; /* beside a spec */
+	size_t n_places;
 };
 
 /** 0, or SW_EINVAL when there are errors (ret is filled either way: free it with the below). */
 int compose_load(const struct compose_options *o, struct compose_result *ret);
 void compose_result_fini(struct compose_result *r);
+/** Where in the files the object stands that a manager's message begins with; NULL: with none. */
+const char *compose_place_of(const struct compose_result *r, const char *message);

@@ -49,3 +49,8 @@ void convert_mounts(struct convert *c, Pb__ContainerSpec *out, const struct yaml
 void convert_deploy(struct convert *c, Pb__ServiceSpec *out, const struct yaml_node *s,
 		    const struct compose_path *path);
 void convert_objects(struct convert *c);
+/** Values without effect: a warning each; those that can't be: a fault. */
+void convert_service_effects(struct convert *c, const struct yaml_node *s,
+			     const struct compose_path *path);
+void convert_network_effects(struct convert *c, const struct yaml_node *o,
+			     const struct compose_path *path);

@@ -25,10 +25,7 @@ static const struct {
 		{"userns_mode", FIELD(userns_mode)},
 		{"cgroup", FIELD(cgroupns_mode)},
 		{"cgroupns_mode", FIELD(cgroupns_mode)},
-		{"cgroup_parent", FIELD(cgroup_parent)},
 		{"isolation", FIELD(isolation)},
-		{"mac_address", FIELD(mac_address)},
-		{"platform", FIELD(platform)},
 },
   bool_rows[] = {
 	  {"tty", FIELD(tty)},

@@ -30,14 +30,19 @@ static void convert_ipam(struct convert *c, Pb__NetworkSpec *out, const struct y
 		diag_at(c->l->diag, DIAG_WARNING, yaml_get(ipam, "driver"), &at,
 			"there is one IPAM driver, the default; \"%.60s\" has no effect", driver);
 	for (size_t i = 0; list && i < list->n; i++) {
-		Pb__IpamConfig *p = CONVERT_NEW(Pb__IpamConfig, PB__IPAM_CONFIG__INIT);
 		const char *subnet = yaml_get_text(list->items[i], "subnet");
 		const char *gateway = yaml_get_text(list->items[i], "gateway");
-		const char *range = yaml_get_text(list->items[i], "ip_range");
+		struct compose_path config = {&at, "config", 0}, item = {&config, NULL, i};
+		Pb__IpamConfig *p;
 
+		if ((subnet && strchr(subnet, ':')) || out->n_ipam > 0) {
+			diag_at(c->l->diag, DIAG_WARNING, list->items[i], &item,
+				"has no effect: a network has one subnet, of IPv4 addresses");
+			continue;
+		}
+		p = CONVERT_NEW(Pb__IpamConfig, PB__IPAM_CONFIG__INIT);
 		msg_set_str(&p->subnet, subnet ? subnet : "");
 		msg_set_str(&p->gateway, gateway ? gateway : "");
-		msg_set_str(&p->ip_range, range ? range : "");
 		msg_add(&out->ipam, &out->n_ipam, p);
 	}
 }
@@ -53,6 +58,7 @@ static void convert_network(struct convert *c, const char *key, const struct yam
 		msg_add_str(&c->spec->external_networks, &c->spec->n_external_networks, name);
 		return;
 	}
+	convert_network_effects(c, o, path);
 	out = CONVERT_NEW(Pb__NetworkSpec, PB__NETWORK_SPEC__INIT);
 	msg_set_str(&out->name, name);
 	msg_set_str(&out->driver, driver && *driver ? driver : "overlay");

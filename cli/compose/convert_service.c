@@ -185,17 +185,40 @@ static void convert_logging(Pb__TaskSpec *out, const struct yaml_node *s)
 	convert_pairs(l, "options", &out->log->options, &out->log->n_options);
 }
 
+/* "linux/arm64": nodes of that kind only. */
+static void convert_platform(struct convert *c, Pb__TaskSpec *out, const struct yaml_node *s,
+			     const struct compose_path *path)
+{
+	const char *text = yaml_get_text(s, "platform"), *slash = text ? strchr(text, '/') : NULL;
+	size_t n = slash ? strcspn(slash + 1, "/") : 0;
+	sw_autofree char *os = slash ? sw_strndup(text, (size_t)(slash - text)) : NULL;
+	sw_autofree char *arch = slash ? sw_strndup(slash + 1, n) : NULL;
+	Pb__Platform *p;
+
+	if (sw_is_empty(text))
+		return;
+	if (sw_is_empty(os) || n == 0) {
+		convert_fault(c, yaml_get(s, "platform"), path, "platform",
+			      "\"%.60s\" is no OS/ARCHITECTURE such as linux/amd64", text);
+		return;
+	}
+	if (out->placement == NULL)
+		out->placement = CONVERT_NEW(Pb__Placement, PB__PLACEMENT__INIT);
+	p = CONVERT_NEW(Pb__Platform, PB__PLATFORM__INIT);
+	msg_set_str(&p->os, os);
+	msg_set_str(&p->arch, arch);
+	msg_add(&out->placement->platforms, &out->placement->n_platforms, p);
+}
+
 void convert_service(struct convert *c, const char *key, const struct yaml_node *s)
 {
 	struct compose_path top = {NULL, "services", 0}, path = {&top, key, 0};
 	Pb__ServiceSpec *out = CONVERT_NEW(Pb__ServiceSpec, PB__SERVICE_SPEC__INIT);
 	sw_autofree char *name = sw_asprintf("%s_%s", c->stack, key);
-	const char *runtime = yaml_get_text(s, "runtime");
 
 	out->task = CONVERT_NEW(Pb__TaskSpec, PB__TASK_SPEC__INIT);
 	out->task->container = CONVERT_NEW(Pb__ContainerSpec, PB__CONTAINER_SPEC__INIT);
 	msg_set_str(&out->name, name);
-	msg_set_str(&out->task->runtime, runtime ? runtime : "");
 	convert_deploy(c, out, s, &path);
 	convert_image(c, out, key, s, &path);
 	msg_kv_set(&out->labels, &out->n_labels, NAMESPACE_LABEL, c->stack);
@@ -204,6 +227,8 @@ void convert_service(struct convert *c, const char *key, const struct yaml_node 
 	convert_ports(c, out, s, &path);
 	convert_networks(c, out, key, s, &path);
 	convert_logging(out->task, s);
+	convert_platform(c, out->task, s, &path);
+	convert_service_effects(c, s, &path);
 	convert_depends_on(c, out, key, s, &path);
 	msg_add(&c->spec->services, &c->spec->n_services, out);
 }

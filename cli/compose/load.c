@@ -263,11 +263,13 @@ static void produce(struct load *l, const struct yaml_node *root, struct compose
 
 	if (l->o->builds && name)
 		load_builds(l, name, root, ret);
-	if (!l->o->config_only && name)
+	if (!l->o->config_only && name) {
 		ret->spec = convert_stack(l, name, root);
-	else if (!l->o->config_only)
+		load_places(l, name, root, ret);
+	} else if (!l->o->config_only) {
 		diag_at(l->diag, DIAG_ERROR, root, NULL,
 			"the stack has no name: give one, or write name: in the file");
+	}
 	if (diag_errors(l->diag) > 0)
 		return;
 	if (l->o->config == COMPOSE_YAML)
@@ -306,6 +308,11 @@ void compose_result_fini(struct compose_result *r)
 	for (size_t i = 0; i < r->n_builds; i++)
 		compose_build_fini(&r->builds[i]);
 	free(r->builds);
+	for (size_t i = 0; i < r->n_places; i++) {
+		free(r->places[i].what);
+		free(r->places[i].where);
+	}
+	free(r->places);
 	if (r->spec)
 		msg_free(&r->spec->base);
 	free(r->config);

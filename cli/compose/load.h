@@ -25,6 +25,9 @@ struct yaml_node *merge_files(struct yaml_pool *p, struct yaml_node *base, struc
 /** `build:` of all services, into ret->builds. */
 void load_builds(struct load *l, const char *stack, const struct yaml_node *root,
 		 struct compose_result *ret);
+/** Where the objects stand, into ret->places. */
+void load_places(struct load *l, const char *stack, const struct yaml_node *root,
+		 struct compose_result *ret);
 /** The StackSpec of a merged tree; whether it is whole is told by the diagnostics. */
 Pb__StackSpec *convert_stack(struct load *l, const char *name, const struct yaml_node *root);
 /**

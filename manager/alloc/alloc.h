@@ -31,6 +31,10 @@ bool alloc_run(struct alloc *a, struct store_tx *tx, uint64_t max);
  *  that `tx` makes, and nothing that a node reaches by itself. */
 int alloc_check_network(const struct alloc *a, const struct store_tx *tx,
 			const Pb__NetworkSpec *spec, struct sw_error *err) SW_MUST_CHECK;
+/** That none of these services, made or changed at once, publishes a port on every node that
+ * another of them publishes, nor asks for an address that another asks for. */
+int alloc_check_together(Pb__ServiceSpec *const *specs, size_t n,
+			 struct sw_error *err) SW_MUST_CHECK;
 /** That the addresses which the service (`self`, 0 = new; its networks are resolved) asks for by
  * name can be its tasks'. */
 int alloc_check_claims(const struct alloc *a, const struct store_tx *tx, uint64_t self,

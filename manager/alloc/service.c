@@ -345,6 +345,71 @@ int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *cons
 	return 0;
 }
 
+/* The first spec that has the port or address; `ret` is a number for messages. */
+static const Pb__ServiceSpec *port_of_other(struct omap *ingress, struct omap *host,
+					    const Pb__ServiceSpec *s, uint32_t *ret)
+{
+	for (size_t i = 0; i < s->n_ports; i++) {
+		const Pb__PortConfig *p = s->ports[i];
+		struct omap_key key = alloc_key(port_key(p->protocol, p->published));
+		const Pb__ServiceSpec *other = omap_get(ingress, key);
+
+		if (p->published == 0)
+			continue;
+		if (other == NULL && is_ingress(p))
+			other = omap_get(host, key); /* which may be on one node only */
+		*ret = p->published;
+		if (other != NULL && other != s)
+			return other;
+		omap_set(is_ingress(p) ? ingress : host, key, (void *)s);
+	}
+	return NULL;
+}
+
+static const Pb__ServiceSpec *address_of_other(struct omap *claims, const Pb__ServiceSpec *s,
+					       uint32_t *ret)
+{
+	for (size_t i = 0; s->task != NULL && i < s->task->n_networks; i++) {
+		const Pb__NetworkUse *use = s->task->networks[i];
+
+		for (uint32_t slot = 1; alloc_claim_of(use, 1) != 0 && slot <= n_claims(s);
+		     slot++) {
+			const Pb__ServiceSpec *other;
+
+			*ret = alloc_claim_of(use, slot);
+			other = omap_set(claims, (struct omap_key){sw_hash_str(use->name), *ret},
+					 (void *)s);
+			if (other != NULL && other != s)
+				return other;
+		}
+	}
+	return NULL;
+}
+
+int alloc_check_together(Pb__ServiceSpec *const *specs, size_t n, struct sw_error *err)
+{
+	struct omap ingress = {0}, host = {0}, claims = {0};
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		uint32_t number;
+		const Pb__ServiceSpec *other = port_of_other(&ingress, &host, specs[i], &number);
+
+		if (other != NULL)
+			rc = sw_fail(err, SW_EINVAL,
+				     "service %s: port %u is already published by service %s",
+				     specs[i]->name, number, other->name);
+		else if ((other = address_of_other(&claims, specs[i], &number)) != NULL)
+			rc = sw_fail(err, SW_EINVAL,
+				     "service %s: address %s is already asked for by service %s",
+				     specs[i]->name, alloc_ip(number).s, other->name);
+	}
+	omap_fini(&ingress);
+	omap_fini(&host);
+	omap_fini(&claims);
+	return rc;
+}
+
 /** Another service's, of the same network, among the `n` from `first`. */
 static const Pb__Service *claimed_by_other(const struct alloc *a, uint64_t self, uint64_t network,
 					   uint32_t first, uint64_t n)

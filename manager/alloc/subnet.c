@@ -204,19 +204,45 @@ static int check_subnet(const struct alloc *a, const struct store_tx *tx, const 
 	return 0;
 }
 
+/* The subnet is good. */
+static int check_gateway(const char *name, const Pb__IpamConfig *ipam, struct sw_error *err)
+{
+	uint32_t subnet, last;
+	struct in_addr in;
+	unsigned prefix;
+
+	if (sw_is_empty(ipam->gateway))
+		return 0;
+	if (sw_is_empty(ipam->subnet) ||
+	    alloc_parse_subnet(ipam->subnet, &subnet, &prefix, NULL) != 0)
+		return sw_fail(err, SW_EINVAL, "network %s: gateway %s needs a subnet", name,
+			       ipam->gateway);
+	last = subnet | ~mask_of(prefix);
+	if (inet_pton(AF_INET, ipam->gateway, &in) != 1 || ntohl(in.s_addr) <= subnet ||
+	    ntohl(in.s_addr) >= last)
+		return sw_fail(err, SW_EINVAL,
+			       "network %s: gateway %s is no address of hosts in subnet %s", name,
+			       ipam->gateway, ipam->subnet);
+	return 0;
+}
+
 int alloc_check_network(const struct alloc *a, const struct store_tx *tx,
 			const Pb__NetworkSpec *spec, struct sw_error *err)
 {
-	for (size_t i = 0; i < spec->n_ipam; i++) {
-		const char *s = spec->ipam[i]->subnet;
-		int rc = sw_is_empty(s) || strchr(s, ':') != NULL
-				 ? 0
-				 : check_subnet(a, tx, spec->name, s, err);
+	const Pb__IpamConfig *ipam = spec->n_ipam > 0 ? spec->ipam[0] : NULL;
+	int rc = 0;
 
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
+	if (!network_has_subnet(spec))
+		return sw_fail(
+			err, SW_EUNSUPP,
+			"network %s has the driver \"%.60s\": only overlay and bridge are there",
+			spec->name, spec->driver);
+	if (spec->n_ipam > 1)
+		return sw_fail(err, SW_EUNSUPP, "network %s: %zu subnets; one is supported",
+			       spec->name, spec->n_ipam);
+	if (ipam != NULL && !sw_is_empty(ipam->subnet))
+		rc = check_subnet(a, tx, spec->name, ipam->subnet, err);
+	return rc == 0 && ipam != NULL ? check_gateway(spec->name, ipam, err) : rc;
 }
 
 /* ---- addresses ---- */

@@ -2,12 +2,14 @@
  * Writes that must not cross others on their way. A service names secrets, configs, networks and
  * volumes; the write that takes such a name away (removes the object, or puts another in its place)
  * has looked at who uses it, and a service that is made meanwhile would go on with what is gone:
- * the rows of the one are none of the other's, so that no version conflicts. op.c proposes such a
- * write when no other is under way, and none until it has ended.
+ * the rows of the one are none of the other's, so that no version conflicts. The same goes for what
+ * only one can have: a published port, a subnet, an address. op.c proposes such a write when no
+ * other is under way, and none until it has ended.
  */
 #include "manager/control/internal.h"
 
 #include "base/str.h"
+#include "proto/msg.h"
 
 static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct store_head *new)
 {
@@ -17,6 +19,59 @@ static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct st
 		return true;
 	return kind == PB__KIND__KIND_NETWORK && ((const Pb__Network *)new)->retired &&
 	       !((const Pb__Network *)old)->retired;
+}
+
+static bool same_ports(const Pb__ServiceSpec *a, const Pb__ServiceSpec *b)
+{
+	if (a->n_ports != b->n_ports)
+		return false;
+	for (size_t i = 0; i < a->n_ports; i++)
+		if (!msg_equal(&a->ports[i]->base, &b->ports[i]->base))
+			return false;
+	return true;
+}
+
+static bool asks_for_address(const Pb__ServiceSpec *s)
+{
+	for (size_t i = 0; s->task != NULL && i < s->task->n_networks; i++)
+		if (!sw_is_empty(s->task->networks[i]->ipv4_address))
+			return true;
+	return false;
+}
+
+static bool takes_port_or_address(const Pb__Service *old, const Pb__Service *new)
+{
+	bool chosen = false;
+
+	if (new == NULL || new->spec == NULL)
+		return false;
+	for (size_t i = 0; i < new->spec->n_ports; i++)
+		chosen |= new->spec->ports[i]->published != 0;
+	return (chosen && (old == NULL || !same_ports(old->spec, new->spec))) ||
+	       asks_for_address(new->spec);
+}
+
+static bool takes_subnet(const Pb__Network *old, const Pb__Network *new)
+{
+	return old == NULL && new != NULL &&new->spec != NULL &&new->spec->n_ipam > 0 &&
+	       !sw_is_empty(new->spec->ipam[0]->subnet);
+}
+
+static bool is_taking(const struct store_tx *tx)
+{
+	const struct store *s = store_tx_store(tx);
+	struct store_iter it = {0};
+	const struct store_head *new;
+	uint64_t id;
+
+	while (store_tx_next(tx, PB__KIND__KIND_SERVICE, &it, &id, &new))
+		if (takes_port_or_address(store_service(s, id), (const Pb__Service *)new))
+			return true;
+	it = (struct store_iter){0};
+	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &new))
+		if (takes_subnet(store_network(s, id), (const Pb__Network *)new))
+			return true;
+	return false;
 }
 
 bool ctl_goes_alone(const struct store_tx *tx)
@@ -33,5 +88,5 @@ bool ctl_goes_alone(const struct store_tx *tx)
 			if (is_gone(named[k], store_get(store_tx_store(tx), named[k], id), new))
 				return true;
 	}
-	return false;
+	return is_taking(tx);
 }

@@ -37,7 +37,8 @@ void ctl_write_start(struct control *c, struct rpc_stream *s, const ProtobufCMes
 uint64_t ctl_new_id(struct control *c);
 
 /* alone.c */
-/** The write must not cross others: it takes away what a service may name. */
+/** The write must not cross others: it takes away what a service may name, or takes what only one
+ *  can have. */
 bool ctl_goes_alone(const struct store_tx *tx);
 
 /* images.c */

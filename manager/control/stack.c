@@ -316,6 +316,8 @@ static int apply_parts(struct apply *a, struct sw_error *err)
 
 	if (rc == 0)
 		rc = check_order(s, err);
+	if (rc == 0)
+		rc = alloc_check_together(s->services, s->n_services, err);
 	for (size_t i = 0; rc == 0 && i < s->n_networks; i++)
 		rc = apply_network(a, s->networks[i], err);
 	for (size_t i = 0; rc == 0 && i < s->n_secrets; i++)

@@ -106,7 +106,9 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 				return sw_fail(err, SW_EINVAL, "service %s publishes port %u twice",
 					       s->name, p->published);
 	}
-	return alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err);
+	if (alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err) != 0)
+		return sw_wrap(err, "service %s", s->name);
+	return 0;
 }
 
 static int check_mode(const Pb__ServiceSpec *s, struct sw_error *err)

@@ -227,11 +227,12 @@ static int process(const struct out *o, const json_t *caps, json_t **ret, struct
 	}
 	for (size_t i = 0; i < u->n; i++)
 		json_array_append_new(groups, json_integer(u->groups[i]));
-	p = json_pack(
-		"{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:b}", "terminal", (int)o->c->tty, "user", "uid",
-		(json_int_t)u->uid, "gid", (json_int_t)u->gid, "additionalGids", groups, "args",
-		args, "env", environment(o), "cwd", sw_is_empty(cwd) ? "/" : cwd, "noNewPrivileges",
-		security_has(o, "no-new-privileges") || security_has(o, "no-new-privileges=true"));
+	p = json_pack("{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:b}", "terminal", (int)o->c->tty,
+		      "user", "uid", (json_int_t)u->uid, "gid", (json_int_t)u->gid,
+		      "additionalGids", groups, "args", args, "env", environment(o), "cwd",
+		      sw_is_empty(cwd) ? "/" : cwd, "noNewPrivileges",
+		      security_has(o, "no-new-privileges") ||
+			      security_has(o, "no-new-privileges=true"));
 	/* A user that is not root has none until it runs a set-uid program: bounding only. */
 	json_t *set = json_object();
 	json_object_set(set, "bounding", (json_t *)caps);
@@ -462,13 +463,13 @@ static int linux_part(const struct out *o, const json_t *caps, json_t **ret, str
 				    json_string(o->c->sysctls[i]->value));
 	l = json_pack("{s:s, s:o, s:o, s:o, s:o}", "cgroupsPath", o->p->cgroup, "namespaces",
 		      namespaces(o), "resources", res, "devices", devices, "sysctl", sysctls);
-	if (!all) {
+	if (!all && !security_has(o, "systempaths=unconfined")) {
 		json_object_set_new(l, "maskedPaths", strings(masked, SW_COUNT(masked)));
 		json_object_set_new(l, "readonlyPaths",
 				    strings(read_only_paths, SW_COUNT(read_only_paths)));
-		if (!security_has(o, "seccomp=unconfined"))
-			json_object_set_new(l, "seccomp", rt_seccomp(caps));
 	}
+	if (!all && !security_has(o, "seccomp=unconfined"))
+		json_object_set_new(l, "seccomp", rt_seccomp(caps));
 	*ret = l;
 	return 0;
 }
@@ -525,6 +526,8 @@ int rt_config_json(const struct rt_plan *p, char **ret, struct sw_error *err)
 			      "process", proc, "root", "path", p->rootfs, "readonly",
 			      o.c->read_only, "hostname", p->hostname, "mounts", o.mounts, "linux",
 			      lin);
+		if (*o.c->domainname != 0)
+			json_object_set_new(j, "domainname", json_string(o.c->domainname));
 		annotate(&o, j);
 		*ret = json_dumps(j, JSON_COMPACT);
 		json_decref(j);

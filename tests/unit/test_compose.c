@@ -42,6 +42,7 @@ static const struct {
 	{"cpus-03", TEXTS},
 	{"cpus-10", TEXTS},
 	{"replicas-3", TEXTS},
+	{"net-ip", "a network has one subnet, of IPv4: Docker's second has a warning"},
 	{"labels", TEXTS},
 	{"env-map", TEXTS},
 	{"command-list", TEXTS},

@@ -38,8 +38,7 @@ static int read_text(void *arg, const char *path, size_t max, char **ret, size_t
 	return sw_fail(err, SW_ENOTFOUND, "open %s: no such file or directory", path);
 }
 
-/* The diagnostics, which the caller frees; the file must be refused. */
-static char *refused(const char *text)
+static int load(const char *text, struct compose_result *ret)
 {
 	const char *files[] = {"stack.yml", text, NULL};
 	const char *order[] = {"stack.yml"};
@@ -50,10 +49,17 @@ static char *refused(const char *text)
 				    .getenv = no_env,
 				    .read = read_text,
 				    .arg = files};
+
+	return compose_load(&o, ret);
+}
+
+/* The diagnostics, which the caller frees; the file must be refused. */
+static char *refused(const char *text)
+{
 	struct compose_result r;
 	char *out;
 
-	assert_int_equal(compose_load(&o, &r), SW_EINVAL);
+	assert_int_equal(load(text, &r), SW_EINVAL);
 	assert_null(r.spec);
 	assert_true(r.n_errors > 0);
 	out = sw_strdup(r.diagnostics);
@@ -105,6 +111,133 @@ static void every_fault_has_its_place(void **state)
 		if (strncmp(out, rows[i].says, strlen(rows[i].says)) != 0)
 			fail_msg("%s\nwanted %s\ngot %s", rows[i].text, rows[i].says, out);
 	}
+}
+
+/* What a user of Docker or Compose may write, and has not the effect that it has there. */
+static void nothing_is_left_out_in_silence(void **state)
+{
+#define SERVICE(text) "services:\n  a: {image: x, " text "}\n"
+#define NETWORK(text) "services:\n  a: {image: x, networks: [n]}\nnetworks:\n  n: {" text "}\n"
+	static const struct {
+		const char *text, *says;
+	} warned[] =
+		{
+			{SERVICE("mac_address: 02:42:ac:11:65:43"),
+			 "2:17: warning: services.a.mac_address: "},
+			{SERVICE("cgroup_parent: m"), "2:17: warning: services.a.cgroup_parent: "},
+			{SERVICE("runtime: runsc"), "2:17: warning: services.a.runtime: "},
+			{SERVICE("isolation: hyperv"), "2:28: warning: services.a.isolation: "},
+			{SERVICE("security_opt: [apparmor=mine]"),
+			 "2:32: warning: services.a.security_opt[0]: "},
+			{SERVICE("security_opt: [seccomp=./x.json]"),
+			 "2:32: warning: services.a.security_opt[0]: "},
+			{SERVICE("logging: {driver: syslog, options: {a: b}}"),
+			 "2:35: warning: services.a.logging.driver: \"syslog\" has no effect"},
+			{SERVICE("logging: {options: {tag: b}}"),
+			 "2:37: warning: services.a.logging.options.tag: has no effect"},
+			{SERVICE("network_mode: \"service:b\""),
+			 "2:31: warning: services.a.network_mode: "},
+			{SERVICE("volumes: [{type: bind, source: /a, target: /b, bind: {selinux: "
+				 "z}}]"),
+			 "2:71: warning: services.a.volumes[0].bind.selinux: "},
+			{NETWORK("driver_opts: {foo: bar}"),
+			 "4:21: warning: networks.n.driver_opts.foo: "},
+			{NETWORK("ipam: {config: [{subnet: \"fd00::/64\"}]}"),
+			 "4:23: warning: networks.n.ipam.config[0]: "},
+			{NETWORK("ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 10.2.0.0/24}]}"),
+			 "4:46: warning: networks.n.ipam.config[1]: "},
+			{NETWORK("ipam: {config: [{subnet: 10.1.0.0/24, ip_range: 10.1.0.0/25}]}"),
+			 "4:45: warning: networks.n.ipam.config[0].ip_range: "},
+			{NETWORK("ipam: {config: [{subnet: 10.1.0.0/24, aux_addresses: {h: "
+				 "10.1.0.9}}]}"),
+			 "4:45: warning: networks.n.ipam.config[0].aux_addresses: "},
+			{NETWORK("enable_ipv6: true"), "4:7: warning: networks.n.enable_ipv6: "},
+		},
+	  silent[] =
+		  {
+			  {SERVICE("isolation: default, pid: host, ipc: shareable, cgroup: "
+				   "private"),
+			   ""},
+			  {SERVICE("security_opt: [\"no-new-privileges:true\", "
+				   "seccomp=unconfined]"),
+			   ""},
+			  {SERVICE("logging: {driver: json-file, options: {max-size: 1m, max-file: "
+				   "3}}"),
+			   ""},
+			  {NETWORK("driver: bridge, driver_opts: {com.docker.network.driver.mtu: "
+				   "1400}"),
+			   ""},
+		  },
+	  faulty[] = {
+		  {SERVICE("pid: \"service:b\""), "2:22: services.a.pid: "},
+		  {SERVICE("ipc: \"container:b\""), "2:22: services.a.ipc: "},
+		  {SERVICE("cgroup: mine"), "2:25: services.a.cgroup: "},
+		  {SERVICE("userns_mode: private"), "2:30: services.a.userns_mode: "},
+		  {SERVICE("platform: arm64"),
+		   "2:27: services.a.platform: \"arm64\" is no OS/ARCH"},
+		  {NETWORK("driver: macvlan"), "4:15: networks.n.driver: \"macvlan\" is not known"},
+		  {NETWORK("driver_opts: {com.docker.network.driver.mtu: big}"),
+		   "4:52: networks.n.driver_opts.com.docker.network.driver.mtu: must be from"},
+	  };
+#undef SERVICE
+#undef NETWORK
+
+	(void)state;
+	for (size_t i = 0; i < SW_COUNT(warned) + SW_COUNT(silent); i++) {
+		bool warn = i < SW_COUNT(warned);
+		const char *text = warn ? warned[i].text : silent[i - SW_COUNT(warned)].text;
+		sw_autofree char *says =
+			warn ? sw_asprintf("stack.yml:%s", warned[i].says) : sw_strdup("");
+		struct compose_result r;
+		int rc = load(text, &r);
+
+		if (rc != 0 || r.n_warnings != warn || sw_after(r.diagnostics, says) == NULL)
+			fail_msg("%s\nwanted %s\ngot %s", text, says, r.diagnostics);
+		compose_result_fini(&r);
+	}
+	for (size_t i = 0; i < SW_COUNT(faulty); i++) {
+		sw_autofree char *out = refused(faulty[i].text);
+		const char *rest = sw_after(out, "stack.yml:");
+
+		if (rest == NULL || sw_after(rest, faulty[i].says) == NULL)
+			fail_msg("%s\nwanted %s\ngot %s", faulty[i].text, faulty[i].says, out);
+	}
+}
+
+static void a_platform_is_asked_for(void **state)
+{
+	struct compose_result r;
+
+	(void)state;
+	assert_int_equal(load("services: {a: {image: x, platform: linux/arm64/v8}}\n", &r), 0);
+	assert_int_equal(r.spec->services[0]->task->placement->n_platforms, 1);
+	assert_string_equal(r.spec->services[0]->task->placement->platforms[0]->os, "linux");
+	assert_string_equal(r.spec->services[0]->task->placement->platforms[0]->arch, "arm64");
+	compose_result_fini(&r);
+}
+
+/* Managers know names only. */
+static void what_a_manager_refuses_has_its_place(void **state)
+{
+	struct compose_result r;
+
+	(void)state;
+	assert_int_equal(load("services:\n  web: {image: x}\n  web-2:\n    image: x\n"
+			      "    networks: [n]\nnetworks:\n  n: {}\nsecrets:\n"
+			      "  key: {name: the.key, content: x}\n",
+			      &r),
+			 0);
+	assert_string_equal(compose_place_of(&r, "service s_web: no such key"),
+			    "stack.yml:2:3: services.web");
+	assert_string_equal(compose_place_of(&r, "service s_web-2 publishes port 80 twice"),
+			    "stack.yml:3:3: services.web-2");
+	assert_string_equal(compose_place_of(&r, "network s_n: subnet"),
+			    "stack.yml:7:3: networks.n");
+	assert_string_equal(compose_place_of(&r, "secret the.key: template"),
+			    "stack.yml:9:3: secrets.key");
+	assert_null(compose_place_of(&r, "service s_webx: of another"));
+	assert_null(compose_place_of(&r, "no manager answers"));
+	compose_result_fini(&r);
 }
 
 static void faults_come_in_file_order_with_the_line_and_a_caret(void **state)
@@ -183,6 +316,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_fault_has_its_place),
+		cmocka_unit_test(nothing_is_left_out_in_silence),
+		cmocka_unit_test(a_platform_is_asked_for),
+		cmocka_unit_test(what_a_manager_refuses_has_its_place),
 		cmocka_unit_test(faults_come_in_file_order_with_the_line_and_a_caret),
 		cmocka_unit_test(too_much_is_refused),
 		cmocka_unit_test(faults_are_counted_beyond_a_bound),

@@ -497,6 +497,157 @@ static void what_takes_a_name_away_goes_alone(void **state)
 	world_free(w);
 }
 
+static void publish(Pb__ServiceSpec *s, uint32_t published, Pb__PublishMode mode)
+{
+	Pb__PortConfig *p = sw_new(Pb__PortConfig);
+
+	pb__port_config__init(p);
+	p->target = 80;
+	p->published = published;
+	p->mode = mode;
+	msg_add(&s->ports, &s->n_ports, p);
+}
+
+static void ask_for(Pb__ServiceSpec *s, const char *address)
+{
+	Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
+
+	pb__network_use__init(u);
+	msg_set_str(&u->name, "net");
+	msg_set_str(&u->ipv4_address, address);
+	msg_add(&s->task->networks, &s->task->n_networks, u);
+}
+
+/* Neither is in the store yet: they are looked at beside each other. */
+static void two_services_of_a_stack_want_the_same(void **state)
+{
+	const Pb__PublishMode ingress = PB__PUBLISH_MODE__PUBLISH_INGRESS,
+			      host = PB__PUBLISH_MODE__PUBLISH_HOST;
+	const struct {
+		Pb__PublishMode web, db;
+		uint32_t web_port, db_port;
+		bool good;
+	} rows[] = {
+		{ingress, ingress, 8080, 8080, false}, {ingress, host, 8080, 8080, false},
+		{host, ingress, 8080, 8080, false},    {host, host, 8080, 8080, true},
+		{ingress, ingress, 8080, 8081, true},  {ingress, ingress, 0, 0, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SW_COUNT(rows); i++) {
+		struct world *w = world_new();
+		Pb__StackApplyReply *r = sw_new(Pb__StackApplyReply);
+		Pb__StackSpec *s = new_stack("web:1", "one");
+
+		pb__stack_apply_reply__init(r);
+		publish(s->services[0], rows[i].web_port, rows[i].web);
+		publish(s->services[1], rows[i].db_port, rows[i].db);
+		assert_int_equal(apply_with(w, s, false, false, r), rows[i].good ? 0 : SW_EINVAL);
+		if (!rows[i].good)
+			assert_string_equal(w->err.msg, "service shop_db: port 8080 is already "
+							"published by service shop_web");
+		msg_free(&s->base);
+		msg_free(&r->base);
+		world_free(w);
+	}
+	struct world *w = world_new();
+	Pb__StackApplyReply *r = sw_new(Pb__StackApplyReply);
+	Pb__StackSpec *s = new_stack("web:1", "one");
+
+	pb__stack_apply_reply__init(r);
+	s->services[0]->replicas = 5;
+	ask_for(s->services[0], "10.9.0.10");
+	ask_for(s->services[1], "10.9.0.14");
+	assert_int_equal(apply_with(w, s, false, false, r), SW_EINVAL);
+	assert_string_equal(w->err.msg,
+			    "service shop_db: address 10.9.0.14 is already asked for by "
+			    "service shop_web");
+	msg_free(&s->base);
+	msg_free(&r->base);
+	world_free(w);
+}
+
+/* Two such writes at once have each seen the other's port free. */
+static void what_only_one_can_have_goes_alone(void **state)
+{
+	struct world *w = world_new();
+	Pb__ServiceCreateRequest q = PB__SERVICE_CREATE_REQUEST__INIT;
+	Pb__ServiceUpdateRequest u = PB__SERVICE_UPDATE_REQUEST__INIT;
+	Pb__NetworkCreateRequest n = PB__NETWORK_CREATE_REQUEST__INIT;
+	Pb__NetworkSpec net = PB__NETWORK_SPEC__INIT;
+	Pb__IpamConfig ipam = PB__IPAM_CONFIG__INIT, *list[] = {&ipam};
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+	Pb__ServiceSpec *s = new_service("plain", "a:1");
+
+	(void)state;
+	q.spec = s;
+	assert_false(alone(w, ctl_build_service_create, &q, &reply));
+	publish(s, 0, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_false(alone(w, ctl_build_service_create, &q, &reply));
+	publish(s, 80, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_true(alone(w, ctl_build_service_create, &q, &reply));
+	assert_int_equal(call(w, ctl_build_service_create, &q, &reply), 0);
+	u.id = reply.id;
+	u.spec = s;
+	s->replicas = 4;
+	assert_false(alone(w, ctl_build_service_update, &u, &reply));
+	publish(s, 81, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_true(alone(w, ctl_build_service_update, &u, &reply));
+	msg_free(&s->base);
+
+	net.name = (char *)"net";
+	n.spec = &net;
+	assert_false(alone(w, ctl_build_network_create, &n, &reply));
+	ipam.subnet = (char *)"10.9.0.0/24";
+	net.ipam = list;
+	net.n_ipam = 1;
+	assert_true(alone(w, ctl_build_network_create, &n, &reply));
+	world_free(w);
+}
+
+/* One that no node could make is refused, not waited for. */
+static void networks_are_what_nodes_can_make(void **state)
+{
+	static const struct {
+		const char *driver, *subnet, *gateway, *says;
+	} rows[] = {
+		{"overlay", "10.1.0.0/24", "10.1.0.254", NULL},
+		{"bridge", "", "", NULL},
+		{"macvlan", "", "", "has the driver \"macvlan\": only overlay and bridge"},
+		{"overlay", "fd00::/64", "", "subnet \"fd00::/64\": wanted ADDRESS/PREFIX"},
+		{"overlay", "10.2.0.0/24", "10.9.0.1", "gateway 10.9.0.1 is no address of hosts"},
+		{"overlay", "10.2.0.0/24", "10.2.0.0", "gateway 10.2.0.0 is no address of hosts"},
+		{"overlay", "10.2.0.0/24", "10.2.0.255", "gateway 10.2.0.255 is no address"},
+		{"overlay", "", "10.2.0.1", "gateway 10.2.0.1 needs a subnet"},
+	};
+	struct world *w = world_new();
+	Pb__NetworkCreateRequest q = PB__NETWORK_CREATE_REQUEST__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+
+	(void)state;
+	for (size_t i = 0; i < SW_COUNT(rows); i++) {
+		Pb__IpamConfig ipam = PB__IPAM_CONFIG__INIT, *list[] = {&ipam, &ipam};
+		Pb__NetworkSpec net = PB__NETWORK_SPEC__INIT;
+		sw_autofree char *name = sw_asprintf("n%zu", i);
+		int rc;
+
+		ipam.subnet = (char *)rows[i].subnet;
+		ipam.gateway = (char *)rows[i].gateway;
+		net.name = name;
+		net.driver = (char *)rows[i].driver;
+		net.ipam = list;
+		net.n_ipam = 1;
+		q.spec = &net;
+		rc = call(w, ctl_build_network_create, &q, &reply);
+		if ((rc == 0) != (rows[i].says == NULL) ||
+		    (rc != 0 && strstr(w->err.msg, rows[i].says) == NULL))
+			fail_msg("row %zu: %d, %s", i, rc, w->err.msg);
+		net.n_ipam = 2;
+		assert_int_not_equal(call(w, ctl_build_network_create, &q, &reply), 0);
+	}
+	world_free(w);
+}
+
 static void sizes_and_drivers_are_checked(void **state)
 {
 	struct world *w = world_new();
@@ -678,6 +829,9 @@ int main(void)
 		cmocka_unit_test(secret_update_rolls_users_and_labels_do_not),
 		cmocka_unit_test(old_content_that_nobody_used_goes),
 		cmocka_unit_test(what_takes_a_name_away_goes_alone),
+		cmocka_unit_test(two_services_of_a_stack_want_the_same),
+		cmocka_unit_test(what_only_one_can_have_goes_alone),
+		cmocka_unit_test(networks_are_what_nodes_can_make),
 		cmocka_unit_test(sizes_and_drivers_are_checked),
 		cmocka_unit_test(what_can_not_be_is_refused),
 		cmocka_unit_test(a_change_in_an_update_keeps_the_way_back),
