@@ -134,15 +134,17 @@ static void mark_vips(struct alloc *a, const Pb__Service *s, bool yes)
 	}
 }
 
-static void mark_ports(struct alloc *a, const Pb__Service *s, bool yes)
+static void mark_ports(struct alloc *a, uint64_t service, Pb__PortConfig *const *ports, size_t n,
+		       bool yes)
 {
-	for (size_t i = 0; i < s->n_ports; i++) {
-		struct omap_key k =
-			alloc_key(port_key(s->ports[i]->protocol, s->ports[i]->published));
+	for (size_t i = 0; i < n; i++) {
+		struct omap_key k = alloc_key(port_key(ports[i]->protocol, ports[i]->published));
 
-		if (is_ingress(s->ports[i]) && yes)
-			omap_set(&a->ports, k, (void *)(uintptr_t)s->id);
-		else if (is_ingress(s->ports[i]))
+		if (!is_ingress(ports[i]) || ports[i]->published == 0)
+			continue;
+		if (yes)
+			omap_set(&a->ports, k, (void *)(uintptr_t)service);
+		else if ((uintptr_t)omap_get(&a->ports, k) == service)
 			omap_remove(&a->ports, k);
 	}
 }
@@ -151,7 +153,9 @@ static void mark(struct alloc *a, const Pb__Service *s, bool yes)
 {
 	if (s == NULL)
 		return;
-	mark_ports(a, s, yes);
+	/* What it has, and what it asks for and the next pass will give. */
+	mark_ports(a, s->id, s->ports, s->n_ports, yes);
+	mark_ports(a, s->id, s->spec->ports, s->spec->n_ports, yes);
 	mark_vips(a, s, yes);
 	mark_claims(a, s, 0, yes);
 }

@@ -51,6 +51,18 @@ static bool overlaps(uint32_t a, unsigned ap, uint32_t b, unsigned bp)
 	return (a & m) == (b & m);
 }
 
+/* What it has, or asks for and the next pass will give. */
+static bool subnet_of(const Pb__Network *n, uint32_t *ret_subnet, unsigned *ret_prefix)
+{
+	if (n->prefix == 0)
+		return n->spec->n_ipam > 0 && !sw_is_empty(n->spec->ipam[0]->subnet) &&
+		       alloc_parse_subnet(n->spec->ipam[0]->subnet, ret_subnet, ret_prefix, NULL) ==
+			       0;
+	*ret_subnet = n->subnet;
+	*ret_prefix = n->prefix;
+	return true;
+}
+
 const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsigned prefix)
 {
 	struct store_iter it = {0};
@@ -58,8 +70,10 @@ const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsign
 	for (const struct store_head *o;
 	     (o = store_next(a->store, PB__KIND__KIND_NETWORK, &it)) != NULL;) {
 		const Pb__Network *n = (const Pb__Network *)o;
+		uint32_t other;
+		unsigned length;
 
-		if (n->prefix != 0 && overlaps(subnet, prefix, n->subnet, n->prefix))
+		if (subnet_of(n, &other, &length) && overlaps(subnet, prefix, other, length))
 			return n;
 	}
 	return NULL;

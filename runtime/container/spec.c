@@ -440,6 +440,25 @@ static json_t *resources(const struct out *o)
 	return r;
 }
 
+/* What the container's own root has to be for a bind to hear of mounts of the host, or the host of the
+ * bind's; else the runtime makes all of it private first. */
+static const char *root_propagation(const struct out *o)
+{
+	const char *is = NULL;
+
+	for (size_t i = 0; i < o->p->n_mounts; i++) {
+		const char *p = o->p->mounts[i].propagation;
+
+		if (p == NULL)
+			continue;
+		if (sw_streq(p, "shared") || sw_streq(p, "rshared"))
+			return "rshared";
+		if (sw_streq(p, "slave") || sw_streq(p, "rslave"))
+			is = "rslave";
+	}
+	return is;
+}
+
 static int linux_part(const struct out *o, const json_t *caps, json_t **ret, struct sw_error *err)
 {
 	bool all = o->c->privileged;
@@ -463,6 +482,8 @@ static int linux_part(const struct out *o, const json_t *caps, json_t **ret, str
 				    json_string(o->c->sysctls[i]->value));
 	l = json_pack("{s:s, s:o, s:o, s:o, s:o}", "cgroupsPath", o->p->cgroup, "namespaces",
 		      namespaces(o), "resources", res, "devices", devices, "sysctl", sysctls);
+	if (root_propagation(o) != NULL)
+		json_object_set_new(l, "rootfsPropagation", json_string(root_propagation(o)));
 	if (!all && !security_has(o, "systempaths=unconfined")) {
 		json_object_set_new(l, "maskedPaths", strings(masked, SW_COUNT(masked)));
 		json_object_set_new(l, "readonlyPaths",

@@ -588,6 +588,12 @@ static void what_only_one_can_have_goes_alone(void **state)
 	assert_true(alone(w, ctl_build_service_create, &q, &reply));
 	assert_int_equal(call(w, ctl_build_service_create, &q, &reply), 0);
 	u.id = reply.id;
+	/* Also before a pass has given it. */
+	msg_set_str(&s->name, "second");
+	assert_int_equal(call(w, ctl_build_service_create, &q, &reply), SW_EPRECOND);
+	assert_string_equal(w->err.msg,
+			    "service second: port 80 is already published by service plain");
+	msg_set_str(&s->name, "plain");
 	u.spec = s;
 	s->replicas = 4;
 	assert_false(alone(w, ctl_build_service_update, &u, &reply));
@@ -602,6 +608,11 @@ static void what_only_one_can_have_goes_alone(void **state)
 	net.ipam = list;
 	net.n_ipam = 1;
 	assert_true(alone(w, ctl_build_network_create, &n, &reply));
+	assert_int_equal(call(w, ctl_build_network_create, &n, &reply), 0);
+	net.name = (char *)"second";
+	assert_int_equal(call(w, ctl_build_network_create, &n, &reply), SW_EPRECOND);
+	assert_string_equal(w->err.msg, "network second: subnet 10.9.0.0/24 overlaps that of "
+					"network net");
 	world_free(w);
 }
 
