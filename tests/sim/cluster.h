@@ -5,6 +5,7 @@
  * cluster_agent.c   agents that pull slowly, crash and come back
  * cluster_client.c  what operators do
  * cluster_files.c   secrets and configs: their versions, at the operators, managers and agents
+ * cluster_stacks.c a stack: its generations, at the operators and managers
  * cluster_calm.c    what operators do while no host fails, when budgets are to be kept exactly
  * cluster_check.c   what must always hold, and what must hold at the end
  * cluster_books.c   what managers keep beside their store, compared with it */
@@ -58,11 +59,13 @@ struct manager {
 struct container { /* as an agent sees a task */
 	uint64_t id, revision;
 	Pb__TaskState state, desired;
-	uint64_t next_ms;          /* when it moves on */
-	bool named;                /* by the last snapshot */
-	bool bad, job, slow, sick; /* what its image does (sim_work.h) */
-	uint64_t ill_ms;           /* since when its health check fails, 0: it does not */
-	uint64_t checked_ms;       /* when its health check has found out */
+	uint64_t next_ms;             /* when it moves on */
+	bool named;                   /* by the last snapshot */
+	bool bad, job, slow, sick;    /* what its image does (sim_work.h) */
+	uint64_t ill_ms;              /* since when its health check fails, 0: it does not */
+	uint64_t checked_ms;          /* when its health check has found out */
+	uint64_t back_ms;             /* when it is started again in place, 0: it is up */
+	uint32_t restarts, restarted; /* the latter: by which world.restarting */
 };
 
 struct seen_endpoint { /* of another's task, as this node's kernel shows it */
@@ -116,12 +119,15 @@ struct world {
 	struct service s[MAX_SERVICES];
 	size_t n_services;
 	struct file f[FILES];
-	uint64_t contents;    /* how many were ever written: the content of a version */
-	struct omap versions; /* (id of a secret or config, 0) -> its content, as pointer */
-	uint64_t work[2];     /* a job, a scheduled one */
-	struct omap stopping; /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
+	uint64_t contents;       /* how many were ever written: the content of a version */
+	struct omap versions;    /* (id of a secret or config, 0) -> its content, as pointer */
+	struct omap generations; /* (stack, generation) -> what it says, as pointer */
+	uint64_t deployed;       /* of them, acknowledged and looked at */
+	uint64_t work[2];        /* a job, a scheduled one */
+	struct omap stopping;    /* (task, 0) -> when it was first wanted to stop + 1, as pointer */
 	uint64_t digests[MAX_INDEX];
 	uint64_t applied, drained;
+	uint32_t restarting; /* how often containers were restarted in the calm */
 	bool healing;
 	char bad[600];
 };
@@ -154,6 +160,8 @@ void manager_deliver(void *arg, int from, int to, const uint8_t *p, size_t n);
 struct manager *leader_of(struct world *w);
 
 void agent_tick(struct agent *a);
+/** The container ends, and is started again in place after `ms`. */
+void agent_restart(const struct world *w, struct container *c, uint64_t ms);
 /** The host died: its containers with it. */
 void agent_die(struct agent *a);
 
@@ -167,6 +175,10 @@ bool client_propose(struct manager *m, const struct store_tx *tx, void (*done)(v
 		    void *arg);
 /** A new version of the service, with this image. */
 void begin_update(struct manager *m, struct store_tx *tx, uint64_t service, const char *image);
+/** One that goes on whatever fails: nobody is there to look at one that is paused. */
+Pb__UpdateConfig *clients_update(void);
+/** The schedule is suspended, or goes on. */
+void clients_suspend(struct world *w, struct manager *l, bool suspend);
 const char *any_image(struct world *w);
 /** One that fails, says the image; it is to go back then. */
 bool is_hopeless(const char *image);
@@ -186,6 +198,14 @@ void files_check_change(struct manager *m, const struct store_change *c);
 /** The service names it, in the state of this manager. */
 bool files_is_used(const struct manager *m, const struct file *f, uint64_t service);
 void files_check_end(struct manager *m);
+
+/** Deploys, rolls back or removes the stack. */
+void stacks_tick(struct world *w, struct manager *l);
+void stacks_check_change(struct manager *m, const struct store_change *c);
+void stacks_check_store(struct manager *m);
+void stacks_check_end(struct manager *m);
+/** A revision, or a kept generation of the stack, names the secret. */
+bool stacks_name(const struct store *st, uint64_t id);
 
 /** A store watcher's on_change; `arg` is the manager. */
 void check_change(void *arg, const struct store_change *c, uint64_t index);

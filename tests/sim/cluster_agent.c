@@ -20,8 +20,9 @@ static void report(struct agent *a, const struct container *c)
 		return;
 	s.task_id = c->id;
 	s.state = c->state;
-	s.down = c->ill_ms != 0 && c->state == PB__TASK_STATE__TASK_RUNNING;
-	if (s.down)
+	s.restarts = c->restarts;
+	s.down = (c->ill_ms != 0 || c->back_ms != 0) && c->state == PB__TASK_STATE__TASK_RUNNING;
+	if (s.down && c->ill_ms != 0)
 		s.health = PB__TASK_HEALTH__HEALTH_UNHEALTHY;
 	else if (c->slow || c->sick)
 		s.health = c->state == PB__TASK_STATE__TASK_RUNNING
@@ -32,7 +33,13 @@ static void report(struct agent *a, const struct container *c)
 	leader_status(l->leader, a->node, &s);
 }
 
-static Pb__TaskState next_state(struct agent *a, const struct container *c)
+void agent_restart(const struct world *w, struct container *c, uint64_t ms)
+{
+	c->restarts++;
+	c->back_ms = w->sim.now + ms + 1;
+}
+
+static Pb__TaskState next_state(struct agent *a, struct container *c)
 {
 	static const Pb__TaskState path[] = {
 		PB__TASK_STATE__TASK_PREPARING,
@@ -55,6 +62,11 @@ static Pb__TaskState next_state(struct agent *a, const struct container *c)
 	}
 	if (c->job && c->state == PB__TASK_STATE__TASK_RUNNING && sim_chance(&a->w->sim, 10))
 		return PB__TASK_STATE__TASK_COMPLETE;
+	if (!a->w->healing && !c->job && c->state == PB__TASK_STATE__TASK_RUNNING &&
+	    c->back_ms == 0 && sim_chance(&a->w->sim, 1))
+		agent_restart(a->w, c, sw_rand_below(&a->w->sim.rand, 3000));
+	if (c->back_ms != 0 && a->w->sim.now >= c->back_ms)
+		c->back_ms = 0;
 	if (!a->w->healing && c->state >= PB__TASK_STATE__TASK_STARTING &&
 	    sim_chance(&a->w->sim, c->state == PB__TASK_STATE__TASK_RUNNING ? 1 : 8))
 		return PB__TASK_STATE__TASK_FAILED;
@@ -250,6 +262,7 @@ void agent_tick(struct agent *a)
 	it = omap_begin(&a->tasks);
 	for (struct container *c; (c = omap_next(&it)) != NULL;) {
 		Pb__TaskState was = c->state;
+		bool was_up = c->back_ms == 0;
 
 		if (w->sim.now >= c->next_ms && task_state_of(c->state)->live) {
 			c->state = next_state(a, c);
@@ -263,7 +276,7 @@ void agent_tick(struct agent *a)
 						   : 0);
 			c->next_ms = w->sim.now + 5 + sw_rand_below(&w->sim.rand, 100);
 		}
-		if (all || c->state != was)
+		if (all || c->state != was || (c->back_ms == 0) != was_up)
 			report(a, c);
 	}
 }

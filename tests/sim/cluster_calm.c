@@ -132,6 +132,71 @@ static void check_recovered(struct world *w)
 	}
 }
 
+/* ---- restarts in place ---- */
+
+/* Nobody sends to it while it is down, and all do when it is back. */
+static void check_shown(struct world *w, bool ready)
+{
+	for (int i = 0; i < AGENTS; i++) {
+		struct omap_iter it = omap_begin(&w->a[i].tasks);
+
+		for (const struct container *c; (c = omap_next(&it)) != NULL;) {
+			if (c->restarted != w->restarting ||
+			    c->state != PB__TASK_STATE__TASK_RUNNING)
+				continue;
+			for (int k = 0; k < AGENTS; k++) {
+				const struct seen_endpoint *e =
+					omap_get(&w->a[k].shown, one(c->id));
+
+				if (e != NULL && e->ready != ready)
+					world_fail(w,
+						   ready ? "a task that is back gets no connections"
+							 : "a task that is down gets connections",
+						   c->id, w->a[k].node);
+			}
+		}
+	}
+}
+
+static uint64_t wanted_of(const struct store *st, uint64_t service);
+
+/* One container of each service ends and is started again by its agent: the tasks are the same. */
+static void restart_in_place(struct world *w)
+{
+	struct manager *l = leader_of(w);
+
+	w->restarting++;
+	for (size_t i = 0; l != NULL && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+		struct container *c = s != NULL ? any_running(w, l->store, s->id) : NULL;
+
+		w->s[i].least = s != NULL && s->spec->replicas > 0 ? s->spec->replicas - 1 : 0;
+		w->s[i].tasks = s != NULL ? wanted_of(l->store, s->id) : 0;
+		if (c != NULL) {
+			c->restarted = w->restarting;
+			agent_restart(w, c, 4000);
+		}
+	}
+	watch_budgets(w, 3000);
+	if (w->bad[0] == 0)
+		check_shown(w, false);
+	watch_budgets(w, 5000);
+	if (w->bad[0] == 0)
+		check_shown(w, true);
+	l = leader_of(w);
+	for (size_t i = 0; l != NULL && w->bad[0] == 0 && i < w->n_services; i++) {
+		const Pb__Service *s = store_service(l->store, w->s[i].id);
+
+		if (s == NULL || s->removing)
+			continue;
+		if (wanted_of(l->store, s->id) != w->s[i].tasks)
+			world_fail(w, "a restart in place made another task", s->id, i);
+		if (running_of(w, l->store, s->id) != s->spec->replicas)
+			world_fail(w, "a task that was restarted in place is not back", s->id,
+				   running_of(w, l->store, s->id));
+	}
+}
+
 /* One task of each service becomes unhealthy: that one is missing until there is another, and no
  * more. */
 static void fall_ill(struct world *w)
@@ -260,6 +325,7 @@ static void be_calm(struct world *w)
 		w->s[i].was_bad = false; /* all have a good version now */
 	if (w->bad[0] == 0)
 		check_end(w);
+	restart_in_place(w);
 	fall_ill(w);
 	rewrite(w);
 	if (w->bad[0] == 0)
@@ -301,6 +367,8 @@ void world_heal(struct world *w)
 		client_propose(l, tx, client_done, &nobody);
 		store_tx_free(tx);
 	}
+	if (l != NULL)
+		clients_suspend(w, l, false);
 	world_run(w, HEAL_MS, false);
 	if (w->bad[0] == 0)
 		check_end(w);

@@ -78,6 +78,7 @@ void check_change(void *arg, const struct store_change *c, uint64_t index)
 	if (c->kind == PB__KIND__KIND_TASK && c->new != NULL)
 		note_stopping(m->w, (const Pb__Task *)c->new);
 	files_check_change(m, c);
+	stacks_check_change(m, c);
 	if (c->kind == PB__KIND__KIND_NODE && c->new != NULL && c->id <= AGENTS &&
 	    (!is_ready((const Pb__Node *)c->old) || !is_ready((const Pb__Node *)c->new)))
 		m->w->a[c->id - 1].blind_ms = m->w->sim.now;
@@ -152,6 +153,7 @@ void check_store(struct manager *m)
 		if (n->vni != 0 && omap_set(&vnis, one(n->vni), m) != NULL)
 			world_fail(m->w, "a VNI twice", n->id, n->vni);
 	}
+	stacks_check_store(m);
 	omap_fini(&addresses);
 	omap_fini(&slots);
 	omap_fini(&vnis);
@@ -193,7 +195,8 @@ uint64_t running_of(struct world *w, const struct store *st, uint64_t service)
 				world_fail(w, "a container that nobody knows of", c->id,
 					   (uint64_t)i);
 			n += t != NULL && t->service_id == service &&
-			     c->state == PB__TASK_STATE__TASK_RUNNING && c->ill_ms == 0;
+			     c->state == PB__TASK_STATE__TASK_RUNNING && c->ill_ms == 0 &&
+			     c->back_ms == 0;
 		}
 	}
 	return n;
@@ -219,6 +222,7 @@ void check_end(struct world *w)
 		if (w->m[i].raft.core != NULL && !w->m[i].leading)
 			check_books(&w->m[i]);
 	files_check_end(l);
+	stacks_check_end(l);
 	for (size_t i = 0; i < SW_COUNT(w->work); i++) {
 		const Pb__Service *svc = store_service(l->store, w->work[i]);
 		const char *bad = svc != NULL ? work_check_end(l->store, svc, wall(w)) : NULL;

@@ -66,7 +66,7 @@ struct control control_of(struct manager *m)
 }
 
 /* An update that is paused waits for a person, of whom there is none. */
-static Pb__UpdateConfig *go_on(void)
+Pb__UpdateConfig *clients_update(void)
 {
 	Pb__UpdateConfig *u = sw_new(Pb__UpdateConfig);
 
@@ -94,8 +94,8 @@ static Pb__ServiceSpec *new_spec(struct world *w, const struct service *s)
 	msg_set_str(&u->name, NETWORK);
 	msg_add(&spec->task->networks, &spec->task->n_networks, u);
 	files_use(w, spec->task->container);
-	spec->update = go_on();
-	spec->rollback = go_on();
+	spec->update = clients_update();
+	spec->rollback = clients_update();
 	return spec;
 }
 
@@ -232,17 +232,39 @@ static void drain_or_back(struct world *w, struct manager *l)
 	store_tx_free(tx);
 }
 
+void clients_suspend(struct world *w, struct manager *l, bool suspend)
+{
+	const Pb__Service *s = store_service(l->store, w->work[1]);
+	static struct service nobody;
+	Pb__ServiceSpec *spec;
+	struct store_tx *tx;
+
+	if (s == NULL)
+		return;
+	tx = store_tx_new(l->store, wall(w));
+	spec = msg_clone_of(Pb__ServiceSpec, s->spec);
+	spec->schedule->suspend = suspend;
+	put(l, tx, spec);
+	client_propose(l, tx, client_done, &nobody);
+	store_tx_free(tx);
+}
+
 void clients_tick(struct world *w)
 {
 	struct manager *l = leader_of(w);
 
-	if (l == NULL || store_cluster(l->store) == NULL || w->healing ||
-	    sw_rand_below(&w->sim.rand, 300) != 0)
+	if (l == NULL || store_cluster(l->store) == NULL || w->healing)
+		return;
+	if (sw_rand_below(&w->sim.rand, 200) == 0)
+		stacks_tick(w, l);
+	if (sw_rand_below(&w->sim.rand, 300) != 0)
 		return;
 	if (w->n_services < MAX_SERVICES && sim_chance(&w->sim, 40))
 		create_service(w, l);
 	else if (w->n_services > 0 && sim_chance(&w->sim, 70))
 		change_service(w, l);
+	else if (sim_chance(&w->sim, 20))
+		clients_suspend(w, l, sim_chance(&w->sim, 50));
 	else if (sim_chance(&w->sim, 60))
 		files_change(l, &w->f[sw_rand_below(&w->sim.rand, FILES)]);
 	else

@@ -243,7 +243,7 @@ static void check_kept(struct manager *m, Pb__Kind kind)
 
 		for (int i = 0; i < FILES; i++)
 			used |= m->w->f[i].kind == kind && is_named(m->store, &m->w->f[i], o->id);
-		if (!used)
+		if (!used && !stacks_name(m->store, o->id))
 			world_fail(m->w, "an old version is kept that nothing uses", o->id, kind);
 	}
 }

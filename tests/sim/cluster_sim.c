@@ -154,9 +154,9 @@ static bool run_seed(uint64_t seed)
 	if (w->bad[0] == 0)
 		world_heal(w);
 	good = w->bad[0] == 0;
-	printf("seed %llu: %s, %llu entries, %zu services, %llu drained\n",
+	printf("seed %llu: %s, %llu entries, %zu services, %llu drained, %llu deployed\n",
 	       (unsigned long long)seed, good ? "good" : w->bad, (unsigned long long)w->applied,
-	       w->n_services, (unsigned long long)w->drained);
+	       w->n_services, (unsigned long long)w->drained, (unsigned long long)w->deployed);
 	for (int i = 0; i < AGENTS; i++)
 		agent_die(&w->a[i]);
 	for (int i = 0; i < MANAGERS; i++)
@@ -164,6 +164,7 @@ static bool run_seed(uint64_t seed)
 			manager_crash(&w->m[i]);
 	omap_fini(&w->stopping);
 	omap_fini(&w->versions);
+	omap_fini(&w->generations);
 	sim_fini(&w->sim);
 	for (int i = 0; i < MANAGERS; i++)
 		sim_member_fini(&w->m[i].raft);

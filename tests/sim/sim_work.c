@@ -41,12 +41,19 @@ uint64_t work_create(struct store_tx *tx, struct sw_rand *rand, const char *name
 }
 
 /* Between two rows the schedule moves by as many ticks as were run or missed. */
-static const char *check_ticks(const Pb__JobStatus *a, const Pb__JobStatus *b)
+static const char *check_ticks(const Pb__JobStatus *a, const Pb__JobStatus *b, bool suspended,
+			       int64_t now)
 {
 	uint64_t taken = b->runs + b->missed - a->runs - a->missed;
 
-	if (a->next_ms == 0)
-		return NULL; /* the first look at it */
+	if (suspended && (b->runs != a->runs || b->missed != a->missed))
+		return "a schedule ran that is suspended";
+	if (a->next_ms == 0 && taken != 0)
+		return "a schedule ran without a tick";
+	if (a->next_ms == 0 && b->next_ms != 0 && b->next_ms <= now)
+		return "a schedule makes up for when it was suspended";
+	if (a->next_ms == 0 || (suspended && b->next_ms == 0))
+		return NULL; /* the first look at it, or the last */
 	if (b->next_ms < a->next_ms || b->runs < a->runs || b->missed < a->missed)
 		return "a schedule went back";
 	if ((uint64_t)(b->next_ms - a->next_ms) != taken * WORK_EVERY_MS)
@@ -93,7 +100,8 @@ const char *work_check(const Pb__Service *old, const Pb__Service *new)
 	if (new == NULL || new->job == NULL)
 		return NULL;
 	if (old != NULL && old->job != NULL && new->spec->schedule != NULL)
-		bad = check_ticks(old->job, new->job);
+		bad = check_ticks(old->job, new->job, new->spec->schedule->suspend,
+				  new->updated_ms);
 	if (bad == NULL && old != NULL && old->job != NULL && new->spec->schedule != NULL)
 		bad = check_runs(old, new);
 	return bad != NULL ? bad : check_history(new->job);
