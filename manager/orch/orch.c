@@ -148,9 +148,12 @@ void orch_on_change(struct orch *o, const struct store_change *c)
 
 static void remove_service(struct view *v)
 {
+	bool had_tasks = v->n_tasks > 0;
 	struct store_iter it = {0};
 
-	if (!reaper_drain(v))
+	/* As in the reaper, revisions outlive the last task by a pass. Its end and its removal may be one
+	 * change: the room that it held is looked up there. */
+	if (!reaper_drain(v) || had_tasks)
 		return;
 	for (const Pb__Revision *r;
 	     (r = store_next_revision(v->o->store, v->service->id, &it)) != NULL;)
