@@ -341,6 +341,21 @@ static void be_calm(struct world *w)
 		check_end(w);
 }
 
+/* The schedule goes on. What was under way when the faults ended may refuse it once or twice. */
+static void resume(struct world *w)
+{
+	for (int i = 0; i < 20 && w->bad[0] == 0; i++) {
+		struct manager *l = leader_of(w);
+		const Pb__Service *s = l != NULL ? store_service(l->store, w->work[1]) : NULL;
+
+		if (s != NULL && !s->spec->schedule->suspend)
+			return;
+		if (s != NULL)
+			clients_suspend(w, l, false);
+		world_run(w, 1000, false);
+	}
+}
+
 void world_heal(struct world *w)
 {
 	struct manager *l;
@@ -367,8 +382,7 @@ void world_heal(struct world *w)
 		client_propose(l, tx, client_done, &nobody);
 		store_tx_free(tx);
 	}
-	if (l != NULL)
-		clients_suspend(w, l, false);
+	resume(w);
 	world_run(w, HEAL_MS, false);
 	if (w->bad[0] == 0)
 		check_end(w);
