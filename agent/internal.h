@@ -133,6 +133,7 @@ struct task {
 	bool stop_asked;
 	bool busy;      /* a callback is due */
 	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
+	uint64_t quiet_by_ms, quiet_look_ms; /* monotonic; 0 = not yet, not waiting (quiet.c) */
 	uint32_t in_a_row;               /* restarts in place without a stable run between */
 	struct health health;
 	const struct rt_health *check; /* while it is probed; the container's */
@@ -172,6 +173,12 @@ bool restart_begin(struct task *t, const struct rt_exit *e, uint64_t *ret_delay_
 /** When it is due, monotonic; UINT64_MAX = it does not wait. */
 uint64_t restart_next(const struct task *t);
 
+/* quiet.c */
+/** Sends the stop signal once the program has taken the connections that it was given. */
+void quiet_stop(struct task *t);
+/** When to look again, monotonic; UINT64_MAX = nothing is waited for. */
+uint64_t quiet_next(const struct task *t);
+
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s);
 
 /* worker.c, for task.c */
@@ -187,8 +194,8 @@ void worker_task_gone(struct worker *w, struct task *t);
 struct probes *worker_probes(const struct worker *w);
 /** What another life of the agent must know of it has changed. */
 void worker_save(struct worker *w, struct task *t);
-/** A task waits for its restart: the worker's timer is to be set anew. */
-void worker_restarts_changed(struct worker *w);
+/** A task waits for its restart, or for quiet: the worker's timer is to be set anew. */
+void worker_timer_changed(struct worker *w);
 
 /* files.c: secrets and configs of a task, with placeholders filled in from `values`. */
 int task_files(const struct task *t, const Pb__ContainerSpec *c, const json_t *values,

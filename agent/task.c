@@ -640,7 +640,7 @@ static bool wait_for_restart(struct task *t, const struct rt_exit *e, const char
 	       t->status.health == PB__TASK_HEALTH__HEALTH_NONE ? PB__TASK_STATE__TASK_RUNNING
 								: t->status.state,
 	       text);
-	worker_restarts_changed(t->w);
+	worker_timer_changed(t->w);
 	return true;
 }
 
@@ -748,7 +748,7 @@ static void go_down(struct task *t)
 		t->step = TASK_STOPPING;
 		t->stop_asked = true;
 		probes_end(worker_probes(t->w), t);
-		rt_stop(t->container, 0, -1);
+		quiet_stop(t);
 		return;
 	case TASK_STOPPING:
 		return;

@@ -22,7 +22,7 @@ struct worker {
 	struct omap configs;
 	struct omap networks;     /* (network, 0): a view came */
 	struct omap internal;     /* (network, 0): views of networks that are internal */
-	struct sw_timer restarts; /* the earliest of all tasks that wait for one */
+	struct sw_timer due;      /* the earliest restart, or look for quiet, of all tasks */
 	struct probes *probes;
 	void (*drained)(void *);
 	void *drained_arg;
@@ -33,33 +33,44 @@ static struct omap_key one(uint64_t a)
 	return (struct omap_key){a, 0};
 }
 
-void worker_restarts_changed(struct worker *w)
+static uint64_t next_of(const struct task *t)
+{
+	uint64_t restart = restart_next(t), quiet = quiet_next(t);
+
+	return restart < quiet ? restart : quiet;
+}
+
+void worker_timer_changed(struct worker *w)
 {
 	struct omap_iter it = omap_begin(&w->tasks);
 	uint64_t next = UINT64_MAX, now = sw_mono_ms();
 
 	for (const struct task *t; (t = omap_next(&it)) != NULL;)
-		next = restart_next(t) < next ? restart_next(t) : next;
+		next = next_of(t) < next ? next_of(t) : next;
 	if (next != UINT64_MAX)
-		sw_timer_set(&w->restarts, next > now ? next - now : 0);
+		sw_timer_set(&w->due, next > now ? next - now : 0);
 }
 
 /* A task that is busy is being restarted already. */
-static void on_restarts(struct sw_timer *timer)
+static void on_due(struct sw_timer *timer)
 {
-	struct worker *w = container_of(timer, struct worker, restarts);
+	struct worker *w = container_of(timer, struct worker, due);
 	struct omap due = {0};
 	struct omap_iter it = omap_begin(&w->tasks);
 	uint64_t now = sw_mono_ms();
 
 	for (struct task *t; (t = omap_next(&it)) != NULL;)
-		if (restart_next(t) <= now && !t->busy)
+		if (next_of(t) <= now && !t->busy)
 			omap_set(&due, it.key, t);
 	it = omap_begin(&due);
-	for (struct task *t; (t = omap_next(&it)) != NULL;)
-		task_restart(t);
+	for (struct task *t; (t = omap_next(&it)) != NULL;) {
+		if (quiet_next(t) <= now)
+			quiet_stop(t);
+		else
+			task_restart(t);
+	}
 	omap_fini(&due);
-	worker_restarts_changed(w);
+	worker_timer_changed(w);
 }
 
 struct worker *worker_new(struct agent *a)
@@ -68,13 +79,13 @@ struct worker *worker_new(struct agent *a)
 
 	w->agent = a;
 	w->probes = probes_new(a);
-	sw_timer_init(&w->restarts, a->loop, &a->closer, on_restarts);
+	sw_timer_init(&w->due, a->loop, &a->closer, on_due);
 	return w;
 }
 
 void worker_close(struct worker *w)
 {
-	sw_timer_close(&w->restarts);
+	sw_timer_close(&w->due);
 	probes_close(w->probes);
 }
 

@@ -121,6 +121,42 @@ rc=$?
 check "through the published port: $(head -n 1 "$work/load.port.out")" test $rc = 0
 sed -n '2,$p' "$work/load.port.out" | sed 's/^/     /'
 
+echo "== a program is stopped when it has taken the connections that it was given"
+cat >"$work/queue.py" <<'PY'
+import os, socket, sys, time
+def alive():
+    try:
+        return open("/proc/%s/stat" % sys.argv[1]).read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+def say(word):
+    print(word, flush=True)
+s = socket.socket()
+s.bind(("127.0.0.1", 7777))
+s.listen(5)
+c = socket.create_connection(("127.0.0.1", 7777))
+say("waiting")
+sys.stdin.readline()
+time.sleep(0.4)
+say("alive" if alive() else "dead")
+s.accept()
+until = time.monotonic() + 0.5
+while alive() and time.monotonic() < until:
+    time.sleep(0.01)
+say("alive" if alive() else "dead")
+PY
+check "a task" ctl n1 service create -q --name late --constraint node.hostname==n1 --network v_net busybox sh -c 'trap "exit 0" TERM; sleep 100000 & wait'
+latepid=$(containers n1 | grep -F "$(ctl n1 service ps late -q --no-trunc | head -n 1)" | awk '{ print $2 }')
+coproc QUEUE { inside n1 late python3 "$work/queue.py" "$latepid"; }
+queue_in=${QUEUE[1]} queue_out=${QUEUE[0]}
+next_word() { read -r -t 5 line <&"$queue_out" && echo "$line"; }
+check "a connection waits in its queue" is waiting next_word
+ctl n1 service scale -d late=0 >/dev/null
+echo >&"$queue_in"
+check "it is not stopped before it was taken" is alive next_word
+check "but then, at once" is dead next_word
+ctl n1 service rm late >/dev/null
+
 echo "== a sender of datagrams finds the new task"
 echoes() { [ "$(ctl n1 service ps v_echo --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' | grep -c Running)" = 2 ]; }
 within 20 echoes
