@@ -39,7 +39,7 @@ stack() { # VERSION ORDER REPLICAS
 services:
   web:
     image: busybox
-    command: sh -c 'hostname > /tmp/index.html; httpd -p 80 -h /tmp; trap "sleep 0.5; exit 0" TERM; sleep 100000 & wait'
+    command: sh -c 'hostname > /tmp/index.html; httpd -p 80 -h /tmp; trap "sleep 1; exit 0" TERM; sleep 100000 & wait'
     environment: [ "VERSION=$1" ]
     healthcheck: { test: wget -q -O /dev/null http://127.0.0.1/, interval: 1s, start_interval: 100ms, start_period: 10s }
     networks: { net: { aliases: [ shopfront ] } }
