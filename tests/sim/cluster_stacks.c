@@ -5,7 +5,8 @@
  *
  * Checked: a generation never changes, and finds the contents that it names as long as it is kept;
  * ten are kept; right after a deploy or a rollback that was acknowledged the services are what it
- * said. At the end: the stack is what its newest generation says, and runs.
+ * said; a deploy of what is there changes nothing. At the end: the stack is what its newest
+ * generation says, and runs.
  */
 #include "base/mem.h"
 #include "proto/control.pb-c.h"
@@ -255,11 +256,15 @@ static void deploy(struct world *w, struct manager *l)
 	Pb__StackApplyReply *r = new_reply();
 	struct store_tx *tx = store_tx_new(l->store, wall(w));
 	struct control c = control_of(l);
+	const Pb__Stack *old = stack_in(l->store);
+	bool same = old != NULL && says_now(l->store, old->id) == said(image, content);
 	struct sw_error err;
 	int rc;
 
 	q.spec = new_stack(image, content);
 	rc = ctl_build_stack_apply(&c, tx, &q.base, &r->base, &err);
+	if (rc == 0 && r->changed && same)
+		world_fail(w, "a deploy of the same changes something", image, content);
 	if (rc == 0)
 		propose(l, tx, r, said(image, content));
 	else if (rc != SW_EUNAVAIL) /* it is still being removed: ask again */
