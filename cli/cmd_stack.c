@@ -114,6 +114,8 @@ CMD(stack_plan)
 	int rc = load(cli, &o, &loaded, err);
 
 	if (rc == 0)
+		rc = build_stack_warn(cli, &loaded, err);
+	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	if (rc == 0) {
 		q.spec = loaded.spec;
@@ -176,8 +178,9 @@ CMD(stack_deploy)
 	uint64_t stack = 0;
 	int rc = load(cli, &o, &loaded, err);
 
-	if (rc == 0 && o.builds)
-		rc = build_stack(cli, &loaded, err);
+	if (rc == 0)
+		rc = o.builds ? build_stack(cli, &loaded, err)
+			      : build_stack_warn(cli, &loaded, err);
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	if (rc == 0 && cli_flag(cli, "with-registry-auth"))
