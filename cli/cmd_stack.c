@@ -7,7 +7,7 @@
 #include "cli/build_stack.h"
 #include "cli/compose/compose.h"
 #include "cli/human.h"
-#include "cli/registry_auth.h"
+#include "cli/registry_share.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
 
@@ -165,7 +165,7 @@ static int share_credentials(struct cli *cli, const Pb__StackSpec *s, struct sw_
 
 	for (size_t i = 0; i < s->n_services; i++)
 		images[i] = s->services[i]->task->container->image;
-	return registry_auth_share(cli, images, s->n_services, err);
+	return registry_share(cli, images, s->n_services, err);
 }
 
 CMD(stack_deploy)
