@@ -232,7 +232,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if end < len(data):
             time.sleep(3600)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
 
 def main():
