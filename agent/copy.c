@@ -5,7 +5,7 @@
  *
  * A stream that breaks kills the child: what was to be put stays as far as it came.
  */
-#include "agent/internal.h"
+#include "agent/caller.h"
 
 #include "base/assert.h"
 #include "base/id.h"
@@ -21,8 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { COPIES_MAX = 16 };
-
 enum { IN, OUT, ERR, FILES };
 
 struct file {
@@ -33,9 +31,7 @@ struct file {
 };
 
 struct copy {
-	struct agent *a;
-	struct sw_closer closer;
-	struct rpc_stream *s; /* NULL once the caller has gone, or was answered */
+	struct caller call;
 	pid_t pid;            /* 0 before its start */
 	int pid_fd, status;
 	uv_poll_t end;
@@ -45,34 +41,19 @@ struct copy {
 	char said[400];
 };
 
-static unsigned copies;
-
-static void on_closed(struct sw_closer *closer)
-{
-	struct copy *c = container_of(closer, struct copy, closer);
-	struct sw_closer *agent = &c->a->closer;
-
-	copies--;
-	free(c);
-	sw_closer_drop(agent);
-}
-
 static void maybe_close(struct copy *c)
 {
-	if (c->s != NULL || c->running || c->closer.closing)
+	if (c->call.s != NULL || c->running || c->call.closer.closing)
 		return;
 	for (int i = 0; i < FILES; i++)
 		if (c->files[i].open)
 			relay_close(&c->files[i].relay);
-	sw_closer_close(&c->closer, on_closed);
+	caller_close(&c->call);
 }
 
 static void finish(struct copy *c, const struct sw_error *err)
 {
-	struct rpc_stream *s = take_ptr(&c->s);
-
-	rpc_stream_set_ops(s, NULL, NULL);
-	rpc_stream_finish(s, err);
+	caller_answer(&c->call, err);
 	maybe_close(c);
 }
 
@@ -82,7 +63,7 @@ static void maybe_finish(struct copy *c)
 	struct sw_error err;
 	bool failed = !WIFEXITED(c->status) || WEXITSTATUS(c->status) != 0;
 
-	if (c->s == NULL || !c->begun || c->running)
+	if (c->call.s == NULL || !c->begun || c->running)
 		return;
 	for (int i = OUT; i < FILES; i++)
 		if (c->files[i].open && !relay_is_over(&c->files[i].relay))
@@ -102,7 +83,7 @@ static bool file_on_data(struct relay *r, const void *p, size_t n)
 
 	if (f->which == OUT) {
 		m.data = (ProtobufCBinaryData){n, (uint8_t *)p};
-		return c->s == NULL || rpc_stream_send(c->s, &m.base);
+		return c->call.s == NULL || rpc_stream_send(c->call.s, &m.base);
 	}
 	if (n > sizeof c->said - 1 - c->said_n)
 		n = sizeof c->said - 1 - c->said_n;
@@ -121,8 +102,8 @@ static void file_on_drained(struct relay *r)
 {
 	struct copy *c = container_of(r, struct file, relay)->c;
 
-	if (c->s != NULL)
-		rpc_stream_pause(c->s, false);
+	if (c->call.s != NULL)
+		rpc_stream_pause(c->call.s, false);
 }
 
 static void file_on_closed(struct relay *r)
@@ -130,7 +111,7 @@ static void file_on_closed(struct relay *r)
 	struct file *f = container_of(r, struct file, relay);
 
 	f->open = false;
-	sw_closer_drop(&f->c->closer);
+	sw_closer_drop(&f->c->call.closer);
 }
 
 static void open_file(struct copy *c, int which, int fd)
@@ -141,14 +122,14 @@ static void open_file(struct copy *c, int which, int fd)
 	struct sw_error err;
 
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	if (relay_open(&f->relay, c->a->loop, fd, which != IN, &ops, &err) != 0) {
+	if (relay_open(&f->relay, c->call.a->loop, fd, which != IN, &ops, &err) != 0) {
 		close(fd);
 		return;
 	}
 	f->c = c;
 	f->which = which;
 	f->open = true;
-	sw_closer_hold(&c->closer);
+	sw_closer_hold(&c->call.closer);
 }
 
 /* ---- the child ---- */
@@ -158,7 +139,7 @@ static void end_on_close(uv_handle_t *h)
 	struct copy *c = container_of((uv_poll_t *)h, struct copy, end);
 
 	sw_close_p(&c->pid_fd);
-	sw_closer_drop(&c->closer);
+	sw_closer_drop(&c->call.closer);
 }
 
 static void on_ended(uv_poll_t *h, int status, int events)
@@ -179,8 +160,8 @@ static void watch_child(struct copy *c)
 {
 	c->running = true;
 	c->pid_fd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	SW_ASSERT(c->pid_fd >= 0 && uv_poll_init(c->a->loop, &c->end, c->pid_fd) == 0);
-	sw_closer_hold(&c->closer);
+	SW_ASSERT(c->pid_fd >= 0 && uv_poll_init(c->call.a->loop, &c->end, c->pid_fd) == 0);
+	sw_closer_hold(&c->call.closer);
 	uv_poll_start(&c->end, UV_READABLE, on_ended);
 }
 
@@ -202,7 +183,7 @@ static int start(struct copy *c, const Pb__CopyStart *r, struct sw_error *err)
 {
 	const char *verb = r->put ? "in" : r->follow ? "follow" : "out";
 	char *argv[] = {(char *)"/proc/self/exe", (char *)"copy", (char *)verb, r->path, NULL};
-	struct rt_container *box = worker_container(c->a->worker, r->at->task_id, err);
+	struct rt_container *box = worker_container(c->call.a->worker, r->at->task_id, err);
 	int pipes[FILES][2] = {{-1, -1}, {-1, -1}, {-1, -1}}, rc;
 	sw_autoclose int root = -1;
 
@@ -259,12 +240,11 @@ static void on_message(struct rpc_stream *s, const ProtobufCMessage *msg, void *
 static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	struct copy *c = arg;
-	struct sw_error err;
 
 	(void)s;
 	if (!c->begun) {
-		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
-		finish(c, &err);
+		caller_said_nothing(&c->call);
+		maybe_close(c);
 	} else if (c->files[IN].open) {
 		relay_finish(&c->files[IN].relay);
 	}
@@ -286,7 +266,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 
 	(void)s;
 	(void)status;
-	c->s = NULL;
+	c->call.s = NULL;
 	if (c->running)
 		kill(c->pid, SIGKILL); /* not waited for yet: its number is its own */
 	maybe_close(c);
@@ -298,22 +278,10 @@ void copy_on_copy(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 						  .on_half_close = on_half_close,
 						  .on_writable = on_writable,
 						  .on_end = on_end};
-	struct agent *a = arg;
-	struct sw_error err;
-	struct copy *c;
+	static struct caller_kind kind = {.what = "copies", .most = 16};
+	struct copy *c = caller_new(arg, s, &ops, &kind, sizeof *c);
 
 	(void)m;
-	if (copies >= COPIES_MAX) {
-		sw_fail(&err, SW_EFULL, "node %s copies for %u others already: try again later",
-			a->o.hostname, copies);
-		rpc_stream_finish(s, &err);
-		return;
-	}
-	copies++;
-	c = sw_new(struct copy);
-	c->a = a;
-	c->s = s;
-	c->pid_fd = -1;
-	sw_closer_hold(&a->closer);
-	rpc_stream_set_ops(s, &ops, c);
+	if (c != NULL)
+		c->pid_fd = -1;
 }

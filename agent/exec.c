@@ -7,7 +7,7 @@
  * command's output, a command that takes no more pauses the stream. When the caller goes, the
  *command is hung up and then killed.
  */
-#include "agent/internal.h"
+#include "agent/caller.h"
 
 #include "base/id.h"
 #include "base/relay.h"
@@ -38,9 +38,7 @@ struct file {
 };
 
 struct exec {
-	struct agent *a;
-	struct sw_closer closer;
-	struct rpc_stream *s; /* NULL once the caller has gone, or was told the end */
+	struct caller call;
 	struct rt_process *p; /* NULL before its start and after its end */
 	uint64_t task;
 	bool tty, detach, ended;
@@ -51,33 +49,21 @@ struct exec {
 	char reason[400];
 };
 
-static void on_closed(struct sw_closer *closer)
-{
-	struct exec *e = container_of(closer, struct exec, closer);
-	struct sw_closer *agent = &e->a->closer;
-
-	free(e);
-	sw_closer_drop(agent);
-}
-
 /* When neither side is left. */
 static void maybe_close(struct exec *e)
 {
-	if (e->s != NULL || e->p != NULL || e->closer.closing)
+	if (e->call.s != NULL || e->p != NULL || e->call.closer.closing)
 		return;
 	for (int i = 0; i < FILES; i++)
 		if (e->files[i].open)
 			relay_close(&e->files[i].relay);
 	sw_timer_close(&e->drain);
-	sw_closer_close(&e->closer, on_closed);
+	caller_close(&e->call);
 }
 
 static void finish(struct exec *e, const struct sw_error *err)
 {
-	struct rpc_stream *s = take_ptr(&e->s);
-
-	rpc_stream_set_ops(s, NULL, NULL);
-	rpc_stream_finish(s, err);
+	caller_answer(&e->call, err);
 	maybe_close(e);
 }
 
@@ -93,10 +79,10 @@ static bool all_over(const struct exec *e)
 
 static void maybe_tell_end(struct exec *e)
 {
-	if (e->s == NULL || !e->ended || !all_over(e))
+	if (e->call.s == NULL || !e->ended || !all_over(e))
 		return;
 	e->end.ended = true;
-	if (rpc_stream_send(e->s, &e->end.base))
+	if (rpc_stream_send(e->call.s, &e->end.base))
 		finish(e, NULL);
 }
 
@@ -107,7 +93,7 @@ static bool file_on_data(struct relay *r, const void *p, size_t n)
 	ProtobufCBinaryData data = {n, (uint8_t *)p};
 	struct exec *e = f->e;
 
-	if (e->s == NULL)
+	if (e->call.s == NULL)
 		return true;
 	if (f->which == ERR)
 		m.err = data;
@@ -115,7 +101,7 @@ static bool file_on_data(struct relay *r, const void *p, size_t n)
 		m.out = data;
 	if (e->ended)
 		sw_timer_set(&e->drain, DRAIN_MS);
-	return rpc_stream_send(e->s, &m.base);
+	return rpc_stream_send(e->call.s, &m.base);
 }
 
 static void on_drain(struct sw_timer *t)
@@ -142,8 +128,8 @@ static void file_on_eof(struct relay *r, int sys)
 
 static void resume_input(const struct exec *e)
 {
-	if (e->s != NULL)
-		rpc_stream_pause(e->s, false);
+	if (e->call.s != NULL)
+		rpc_stream_pause(e->call.s, false);
 }
 
 static void file_on_drained(struct relay *r)
@@ -156,7 +142,7 @@ static void file_on_closed(struct relay *r)
 	struct file *f = container_of(r, struct file, relay);
 
 	f->open = false;
-	sw_closer_drop(&f->e->closer);
+	sw_closer_drop(&f->e->call.closer);
 }
 
 static void open_file(struct exec *e, int which, int fd)
@@ -167,14 +153,14 @@ static void open_file(struct exec *e, int which, int fd)
 	struct sw_error err;
 
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	if (relay_open(&f->relay, e->a->loop, fd, which != IN, &ops, &err) != 0) {
+	if (relay_open(&f->relay, e->call.a->loop, fd, which != IN, &ops, &err) != 0) {
 		close(fd);
 		return;
 	}
 	f->e = e;
 	f->which = which;
 	f->open = true;
-	sw_closer_hold(&e->closer);
+	sw_closer_hold(&e->call.closer);
 }
 
 /* ---- the command ---- */
@@ -202,7 +188,7 @@ static void process_on_terminal(int fd, void *ctx)
 static bool task_is_gone(const struct exec *e)
 {
 	struct sw_error ignored;
-	struct rt_container *c = worker_container(e->a->worker, e->task, &ignored);
+	struct rt_container *c = worker_container(e->call.a->worker, e->task, &ignored);
 	sw_autoclose int root = -1;
 
 	return c == NULL || rt_inside_root(c, &root, &ignored) != 0;
@@ -220,7 +206,7 @@ static void process_on_end(const struct rt_process_end *end, void *ctx)
 		snprintf(e->reason, sizeof e->reason, "%s", end->reason);
 	else if (end->started && task_is_gone(e))
 		snprintf(e->reason, sizeof e->reason, "task %s ended on node %s", sw_id(e->task).s,
-			 e->a->o.hostname);
+			 e->call.a->o.hostname);
 	e->end.reason = e->reason;
 	sw_timer_set(&e->drain, DRAIN_MS);
 	maybe_tell_end(e);
@@ -239,7 +225,7 @@ static int make_pipe(bool wanted, int fds[2], struct sw_error *err)
 static int start(struct exec *e, const Pb__ExecStart *r, struct sw_error *err)
 {
 	static const struct rt_process_ops ops = {process_on_terminal, process_on_end};
-	struct rt_container *c = worker_container(e->a->worker, e->task, err);
+	struct rt_container *c = worker_container(e->call.a->worker, e->task, err);
 	sw_autofree char **argv = sw_new_n(char *, r->n_command + 1);
 	sw_autofree char **env = sw_new_n(char *, r->n_env + 1);
 	bool plain = !r->tty && !r->detach;
@@ -314,7 +300,7 @@ static void take_start(struct exec *e, const Pb__ExecStart *r)
 		rc = start(e, r, &err);
 	}
 	if (rc == 0 && e->tty)
-		rpc_stream_pause(e->s, true); /* until there is a terminal */
+		rpc_stream_pause(e->call.s, true); /* until there is a terminal */
 	else if (rc != 0 && e->p == NULL)
 		finish(e, &err);
 }
@@ -324,7 +310,7 @@ static void take_data(struct exec *e, const void *p, size_t n)
 	int which = e->tty ? OUT : IN;
 
 	if (e->files[which].open && !relay_write(&e->files[which].relay, p, n))
-		rpc_stream_pause(e->s, true);
+		rpc_stream_pause(e->call.s, true);
 }
 
 static void on_message(struct rpc_stream *s, const ProtobufCMessage *msg, void *arg)
@@ -354,12 +340,11 @@ static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	static const char end_of_input = 4;
 	struct exec *e = arg;
-	struct sw_error err;
 
 	(void)s;
 	if (e->task == 0) {
-		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
-		finish(e, &err);
+		caller_said_nothing(&e->call);
+		maybe_close(e);
 	} else if (e->tty) {
 		take_data(e, &end_of_input, 1);
 	} else if (e->files[IN].open) {
@@ -384,7 +369,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 
 	(void)s;
 	(void)status;
-	e->s = NULL;
+	e->call.s = NULL;
 	if (e->p != NULL && !e->detach)
 		rt_process_stop(e->p, GRACE_MS);
 	for (int i = 0; i < FILES; i++)
@@ -399,15 +384,13 @@ void exec_on_exec(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 						  .on_half_close = on_half_close,
 						  .on_writable = on_writable,
 						  .on_end = on_end};
-	struct agent *a = arg;
-	struct exec *e = sw_new(struct exec);
+	static struct caller_kind kind = {.what = "commands in tasks", .most = 1024};
+	struct exec *e = caller_new(arg, s, &ops, &kind, sizeof *e);
 
 	(void)m;
-	e->a = a;
-	e->s = s;
+	if (e == NULL)
+		return;
 	pb__exec_reply__init(&e->end);
 	pb__terminal_size__init(&e->size);
-	sw_closer_hold(&a->closer);
-	sw_timer_init(&e->drain, a->loop, &e->closer, on_drain);
-	rpc_stream_set_ops(s, &ops, e);
+	sw_timer_init(&e->drain, e->call.a->loop, &e->call.closer, on_drain);
 }

@@ -5,7 +5,7 @@
  *
  * Both directions end on their own: the stream ends when both have.
  */
-#include "agent/internal.h"
+#include "agent/caller.h"
 
 #include "base/id.h"
 #include "base/relay.h"
@@ -19,12 +19,10 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-enum { FORWARDS_MAX = 1024, CONNECT_MS = 1000 };
+enum { CONNECT_MS = 1000 };
 
 struct forward {
-	struct agent *a;
-	struct sw_closer closer;
-	struct rpc_stream *s; /* NULL once the caller has gone, or was answered */
+	struct caller call;
 	uint64_t task;
 	unsigned port;
 	struct sw_job job;
@@ -34,33 +32,18 @@ struct forward {
 	struct relay relay;
 };
 
-static unsigned forwards;
-
-static void on_closed(struct sw_closer *closer)
-{
-	struct forward *f = container_of(closer, struct forward, closer);
-	struct sw_closer *agent = &f->a->closer;
-
-	forwards--;
-	free(f);
-	sw_closer_drop(agent);
-}
-
 static void maybe_close(struct forward *f)
 {
-	if (f->s != NULL || f->connecting || f->closer.closing)
+	if (f->call.s != NULL || f->connecting || f->call.closer.closing)
 		return;
 	if (f->open)
 		relay_close(&f->relay);
-	sw_closer_close(&f->closer, on_closed);
+	caller_close(&f->call);
 }
 
 static void finish(struct forward *f, const struct sw_error *err)
 {
-	struct rpc_stream *s = take_ptr(&f->s);
-
-	rpc_stream_set_ops(s, NULL, NULL);
-	rpc_stream_finish(s, err);
+	caller_answer(&f->call, err);
 	maybe_close(f);
 }
 
@@ -103,7 +86,7 @@ static void connect_work(struct sw_job *job)
 
 static void maybe_finish(struct forward *f)
 {
-	if (f->s != NULL && f->end_told && f->caller_ended)
+	if (f->call.s != NULL && f->end_told && f->caller_ended)
 		finish(f, NULL);
 }
 
@@ -113,7 +96,7 @@ static bool relay_on_data(struct relay *r, const void *p, size_t n)
 	Pb__ForwardReply m = PB__FORWARD_REPLY__INIT;
 
 	m.data = (ProtobufCBinaryData){n, (uint8_t *)p};
-	return f->s == NULL || rpc_stream_send(f->s, &m.base);
+	return f->call.s == NULL || rpc_stream_send(f->call.s, &m.base);
 }
 
 static void tell_end(struct forward *f)
@@ -121,8 +104,8 @@ static void tell_end(struct forward *f)
 	Pb__ForwardReply m = PB__FORWARD_REPLY__INIT;
 
 	m.end = true;
-	if (f->s != NULL && !f->end_told)
-		f->end_told = rpc_stream_send(f->s, &m.base);
+	if (f->call.s != NULL && !f->end_told)
+		f->end_told = rpc_stream_send(f->call.s, &m.base);
 	maybe_finish(f);
 }
 
@@ -131,7 +114,7 @@ static void relay_on_eof(struct relay *r, int sys)
 	struct forward *f = container_of(r, struct forward, relay);
 	struct sw_error err;
 
-	if (sys == 0 || f->s == NULL) {
+	if (sys == 0 || f->call.s == NULL) {
 		tell_end(f);
 		return;
 	}
@@ -144,13 +127,13 @@ static void relay_on_drained(struct relay *r)
 {
 	struct forward *f = container_of(r, struct forward, relay);
 
-	if (f->s != NULL)
-		rpc_stream_pause(f->s, false);
+	if (f->call.s != NULL)
+		rpc_stream_pause(f->call.s, false);
 }
 
 static void relay_on_closed(struct relay *r)
 {
-	sw_closer_drop(&container_of(r, struct forward, relay)->closer);
+	sw_closer_drop(&container_of(r, struct forward, relay)->call.closer);
 }
 
 static void connect_done(struct sw_job *job)
@@ -161,16 +144,16 @@ static void connect_done(struct sw_job *job)
 
 	f->connecting = false;
 	sw_close_p(&f->netns);
-	if (f->fd >= 0 && f->s != NULL &&
-	    relay_open(&f->relay, f->a->loop, f->fd, true, &ops, &f->err) == 0) {
+	if (f->fd >= 0 && f->call.s != NULL &&
+	    relay_open(&f->relay, f->call.a->loop, f->fd, true, &ops, &f->err) == 0) {
 		f->open = true;
 		f->fd = -1;
-		sw_closer_hold(&f->closer);
-		rpc_stream_pause(f->s, false);
+		sw_closer_hold(&f->call.closer);
+		rpc_stream_pause(f->call.s, false);
 		return;
 	}
 	sw_close_p(&f->fd);
-	if (f->s != NULL)
+	if (f->call.s != NULL)
 		finish(f, &f->err);
 	else
 		maybe_close(f);
@@ -187,15 +170,15 @@ static int start(struct forward *f, const Pb__ForwardStart *r, struct sw_error *
 		return sw_fail(err, SW_EINVAL, "wanted a task and a port of 1 to 65535, once");
 	f->task = r->at->task_id;
 	f->port = r->port;
-	c = worker_container(f->a->worker, f->task, err);
+	c = worker_container(f->call.a->worker, f->task, err);
 	if (c == NULL)
 		return err->code;
 	rc = rt_inside_netns(c, &f->netns, err);
 	if (rc != 0)
 		return rc;
 	f->connecting = true;
-	rpc_stream_pause(f->s, true);
-	sw_job_start(&f->job, f->a->loop, &f->closer, connect_work, connect_done);
+	rpc_stream_pause(f->call.s, true);
+	sw_job_start(&f->job, f->call.a->loop, &f->call.closer, connect_work, connect_done);
 	return 0;
 }
 
@@ -217,13 +200,12 @@ static void on_message(struct rpc_stream *s, const ProtobufCMessage *msg, void *
 static void on_half_close(struct rpc_stream *s, void *arg)
 {
 	struct forward *f = arg;
-	struct sw_error err;
 
 	(void)s;
 	f->caller_ended = true;
 	if (f->task == 0) {
-		sw_fail(&err, SW_EINVAL, "nothing was said before the end");
-		finish(f, &err);
+		caller_said_nothing(&f->call);
+		maybe_close(f);
 		return;
 	}
 	if (f->open)
@@ -249,7 +231,7 @@ static void on_end(struct rpc_stream *s, const struct sw_error *status, void *ar
 
 	(void)s;
 	(void)status;
-	f->s = NULL;
+	f->call.s = NULL;
 	maybe_close(f);
 }
 
@@ -259,22 +241,10 @@ void forward_on_forward(struct rpc_stream *s, const ProtobufCMessage *m, void *a
 						  .on_half_close = on_half_close,
 						  .on_writable = on_writable,
 						  .on_end = on_end};
-	struct agent *a = arg;
-	struct sw_error err;
-	struct forward *f;
+	static struct caller_kind kind = {.what = "connections into tasks", .most = 1024};
+	struct forward *f = caller_new(arg, s, &ops, &kind, sizeof *f);
 
 	(void)m;
-	if (forwards >= FORWARDS_MAX) {
-		sw_fail(&err, SW_EFULL, "node %s has %u connections into tasks already",
-			a->o.hostname, forwards);
-		rpc_stream_finish(s, &err);
-		return;
-	}
-	forwards++;
-	f = sw_new(struct forward);
-	f->a = a;
-	f->s = s;
-	f->netns = f->fd = -1;
-	sw_closer_hold(&a->closer);
-	rpc_stream_set_ops(s, &ops, f);
+	if (f != NULL)
+		f->netns = f->fd = -1;
 }

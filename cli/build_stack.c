@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/build.h"
+#include "proto/image_host.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -85,5 +86,60 @@ int build_stack(struct cli *cli, struct compose_result *r, struct sw_error *err)
 			printf("Built %s: %.19s\n", r->builds[i].image, image->id);
 		msg_free(image != NULL ? &image->base : NULL);
 	}
+	return rc;
+}
+
+/* As the spec names it; NULL = there is no such service. */
+static const char *image_in(const Pb__StackSpec *spec, const char *service)
+{
+	for (size_t i = 0; i < spec->n_services; i++)
+		if (sw_streq(spec->services[i]->name, service))
+			return spec->services[i]->task->container->image;
+	return NULL;
+}
+
+/* "docker.io/library/app:1" of "app:1", as nodes name their images. */
+static char *in_full(const char *image)
+{
+	sw_autofree char *host = image_host(image);
+
+	if (!sw_streq(host, "docker.io") || sw_after(image, "docker.io/") != NULL)
+		return sw_strdup(image);
+	return sw_asprintf("docker.io/%s%s", strchr(image, '/') != NULL ? "" : "library/", image);
+}
+
+static bool some_node_has(const struct objects *images, const char *image)
+{
+	sw_autofree char *name = in_full(image);
+
+	for (size_t i = 0; i < images->n; i++) {
+		const Pb__Image *m = (const Pb__Image *)images->v[i];
+		const char *at = strchr(name, '@');
+
+		if (at != NULL && sw_streq(m->digest, at + 1))
+			return true;
+		for (size_t k = 0; k < m->n_names; k++)
+			if (sw_streq(m->names[k], name))
+				return true;
+	}
+	return false;
+}
+
+int build_stack_warn(struct cli *cli, const struct compose_result *r, struct sw_error *err)
+{
+	struct objects images = {0};
+	int rc = r->n_builds > 0 ? cmd_list(cli, PB__KIND__KIND_IMAGE, &images, err) : 0;
+
+	for (size_t i = 0; rc == 0 && i < r->n_builds; i++) {
+		const struct compose_build *b = &r->builds[i];
+		const char *name = image_in(r->spec, b->service);
+
+		if (name != NULL && !some_node_has(&images, name))
+			fprintf(stderr,
+				"warning: service %s: no node has the image %s; a registry must "
+				"have it, or build it with `stack deploy --build`\n",
+				b->service, b->image);
+	}
+	objects_fini(&images);
 	return rc;
 }

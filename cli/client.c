@@ -458,6 +458,7 @@ const ProtobufCMessageDescriptor *client_kind(Pb__Kind kind)
 		[PB__KIND__KIND_SERVICE] = &pb__service__descriptor,
 		[PB__KIND__KIND_REVISION] = &pb__revision__descriptor,
 		[PB__KIND__KIND_TASK] = &pb__task__descriptor,
+		[PB__KIND__KIND_IMAGE] = &pb__image__descriptor,
 		[PB__KIND__KIND_NETWORK] = &pb__network__descriptor,
 		[PB__KIND__KIND_SECRET] = &pb__secret__descriptor,
 		[PB__KIND__KIND_CONFIG] = &pb__config__descriptor,

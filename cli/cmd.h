@@ -99,9 +99,10 @@ bool cmd_count_completed(const Pb__Service *s, const struct objects *tasks, uint
 /**
  * The task that a word means: an id or its beginning, SERVICE.SLOT, SERVICE.NODE of a global
  * service, or SERVICE alone (its first task that runs). Of several in a slot the one that is to
- * run.
+ * run. With the channel for a call into it, and its loop (client_open).
  */
-int cmd_find_task(struct cli *cli, const char *word, struct Pb__TaskAt *ret,
+int cmd_open_task(struct cli *cli, const char *word, struct Pb__TaskAt *ret,
+		  struct rpc_channel **ret_channel, uv_loop_t **ret_loop,
 		  struct sw_error *err) SW_MUST_CHECK;
 /** Tasks as `ps` prints them. */
 int cmd_print_tasks(struct cli *cli, const struct objects *tasks,

@@ -187,13 +187,8 @@ static int copy(struct cp *c, const char *task, char *path, struct sw_error *err
 	Pb__TaskAt at = PB__TASK_AT__INIT;
 	struct sw_error ignored;
 	struct rpc_channel *channel;
-	struct client *client;
-	int rc = cmd_find_task(c->cli, task, &at, err);
+	int rc = cmd_open_task(c->cli, task, &at, &channel, &c->loop, err);
 
-	if (rc == 0)
-		rc = cli_client(c->cli, &client, err);
-	if (rc == 0)
-		rc = client_open(client, &channel, &c->loop, err);
 	if (rc != 0)
 		return rc;
 	r.at = &at;

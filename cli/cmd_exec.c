@@ -219,15 +219,10 @@ CMD(exec)
 	struct exec e = {.cli = cli};
 	Pb__TaskAt at = PB__TASK_AT__INIT;
 	struct rpc_channel *channel;
-	struct client *c;
 	int rc = check(&e, err);
 
 	if (rc == 0)
-		rc = cmd_find_task(cli, cli->args[0], &at, err);
-	if (rc == 0)
-		rc = cli_client(cli, &c, err);
-	if (rc == 0)
-		rc = client_open(c, &channel, &e.loop, err);
+		rc = cmd_open_task(cli, cli->args[0], &at, &channel, &e.loop, err);
 	if (rc != 0)
 		return rc;
 	e.s = rpc_call(channel, &cli_methods[METHOD_Exec], 0, &ops, &e);

@@ -249,8 +249,7 @@ static int forward(struct forwarding *f, struct sw_error *err)
 CMD(port_forward)
 {
 	struct forwarding f = {.cli = cli, .at = PB__TASK_AT__INIT, .n = cli->n_args - 1};
-	struct client *client;
-	int rc = cli_client(cli, &client, err);
+	int rc = 0;
 
 	sw_list_init(&f.conns);
 	f.listeners = sw_new_n(struct listener, f.n);
@@ -261,9 +260,7 @@ CMD(port_forward)
 			rc = parse(cli->args[i + 1], &f.listeners[i], err);
 	}
 	if (rc == 0)
-		rc = cmd_find_task(cli, cli->args[0], &f.at, err);
-	if (rc == 0)
-		rc = client_open(client, &f.channel, &f.loop, err);
+		rc = cmd_open_task(cli, cli->args[0], &f.at, &f.channel, &f.loop, err);
 	if (rc == 0)
 		rc = forward(&f, err);
 	for (size_t i = 0; i < f.n; i++)

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/registry_auth.h"
+#include "cli/registry_share.h"
 #include "proto/msg.h"
 
 #include <stdio.h>
@@ -93,7 +94,7 @@ CMD(login)
 		rc = registry_auth_keep(host, auth, err);
 	}
 	if (rc == 0 && cli_flag(cli, "cluster"))
-		rc = registry_auth_share_host(cli, host, err);
+		rc = registry_share_host(cli, host, err);
 	if (rc == 0)
 		printf("Credentials of %s are kept; the registry is asked when they are first "
 		       "used\n",

@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "cli/compose/units.h"
 #include "cli/human.h"
-#include "cli/registry_auth.h"
+#include "cli/registry_share.h"
 #include "cli/service_flags.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
@@ -186,7 +186,7 @@ CMD(service_create)
 		rc = cli_client(cli, &c, err);
 	q.spec = spec;
 	if (rc == 0 && cli_flag(cli, "with-registry-auth"))
-		rc = registry_auth_share(cli, &spec->task->container->image, 1, err);
+		rc = registry_share(cli, &spec->task->container->image, 1, err);
 	if (rc == 0)
 		rc = client_call(c, METHOD_ServiceCreate, &q.base, &r, err);
 	msg_free(&spec->base);
@@ -277,7 +277,7 @@ static int update(struct cli *cli, bool rollback, struct sw_error *err)
 	if (rc == 0 && !rollback)
 		rc = change_spec(cli, s->spec, err);
 	if (rc == 0 && !rollback && cli_flag(cli, "with-registry-auth"))
-		rc = registry_auth_share(cli, &s->spec->task->container->image, 1, err);
+		rc = registry_share(cli, &s->spec->task->container->image, 1, err);
 	if (rc == 0) {
 		q.id = id = s->id;
 		q.version = s->version;

@@ -7,7 +7,7 @@
 #include "cli/build_stack.h"
 #include "cli/compose/compose.h"
 #include "cli/human.h"
-#include "cli/registry_auth.h"
+#include "cli/registry_share.h"
 #include "cli/wait.h"
 #include "proto/msg.h"
 
@@ -114,6 +114,8 @@ CMD(stack_plan)
 	int rc = load(cli, &o, &loaded, err);
 
 	if (rc == 0)
+		rc = build_stack_warn(cli, &loaded, err);
+	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	if (rc == 0) {
 		q.spec = loaded.spec;
@@ -163,7 +165,7 @@ static int share_credentials(struct cli *cli, const Pb__StackSpec *s, struct sw_
 
 	for (size_t i = 0; i < s->n_services; i++)
 		images[i] = s->services[i]->task->container->image;
-	return registry_auth_share(cli, images, s->n_services, err);
+	return registry_share(cli, images, s->n_services, err);
 }
 
 CMD(stack_deploy)
@@ -176,8 +178,9 @@ CMD(stack_deploy)
 	uint64_t stack = 0;
 	int rc = load(cli, &o, &loaded, err);
 
-	if (rc == 0 && o.builds)
-		rc = build_stack(cli, &loaded, err);
+	if (rc == 0)
+		rc = o.builds ? build_stack(cli, &loaded, err)
+			      : build_stack_warn(cli, &loaded, err);
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	if (rc == 0 && cli_flag(cli, "with-registry-auth"))

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "cli/command.h"
+#include "base/error.h"
 
 /** base64 of "user:password" for the registry of an image, or NULL; the caller frees. */
 char *registry_auth(const char *image);
@@ -14,8 +14,3 @@ char *registry_auth_of(const char *host);
 
 /** Keeps them in config.json, readable by this user only; auth NULL: forgets them. */
 int registry_auth_keep(const char *host, const char *auth, struct sw_error *err) SW_MUST_CHECK;
-
-/** Gives the cluster what there is for the host, or for the registries of these images. */
-int registry_auth_share_host(struct cli *cli, const char *host, struct sw_error *err) SW_MUST_CHECK;
-int registry_auth_share(struct cli *cli, char *const *images, size_t n,
-			struct sw_error *err) SW_MUST_CHECK;

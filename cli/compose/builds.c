@@ -82,6 +82,23 @@ static void check_keys(struct load *l, const struct yaml_node *build,
 	}
 }
 
+static void fill_build(struct load *l, const struct yaml_node *build, struct compose_build *b)
+{
+	const char *context = build->kind == YAML_SCALAR ? build->text : yaml_get_text(build, "context");
+
+	if (context == NULL)
+		context = ".";
+	b->context = strstr(context, "://") != NULL ? sw_strdup(context) : load_path(l, context);
+	b->dockerfile = text_of(build, "dockerfile");
+	b->inline_text = text_of(build, "dockerfile_inline");
+	b->target = text_of(build, "target");
+	b->network = text_of(build, "network");
+	b->args = pairs_of(l, build, "args");
+	b->labels = pairs_of(l, build, "labels");
+	b->no_cache = flag_of(build, "no_cache");
+	b->pull = flag_of(build, "pull");
+}
+
 static void add_build(struct load *l, const char *stack, const char *service,
 		      const struct yaml_node *s, struct compose_result *ret)
 {
@@ -89,24 +106,15 @@ static void add_build(struct load *l, const char *stack, const char *service,
 	struct compose_path top = {NULL, "services", 0}, at = {&top, service, 0},
 			    path = {&at, "build", 0};
 	const char *image = yaml_get_text(s, "image");
-	const char *context = build->kind == YAML_SCALAR ? build->text : yaml_get_text(build, "context");
 	struct compose_build b = {0};
 
-	check_keys(l, build, &path);
-	if (context == NULL)
-		context = ".";
 	b.service = sw_asprintf("%s_%s", stack, service);
 	b.image = image != NULL && *image != 0 ? sw_strdup(image)
 					       : sw_asprintf("%s-%s", stack, service);
-	b.context = strstr(context, "://") != NULL ? sw_strdup(context) : load_path(l, context);
-	b.dockerfile = text_of(build, "dockerfile");
-	b.inline_text = text_of(build, "dockerfile_inline");
-	b.target = text_of(build, "target");
-	b.network = text_of(build, "network");
-	b.args = pairs_of(l, build, "args");
-	b.labels = pairs_of(l, build, "labels");
-	b.no_cache = flag_of(build, "no_cache");
-	b.pull = flag_of(build, "pull");
+	if (l->o->builds) {
+		check_keys(l, build, &path);
+		fill_build(l, build, &b);
+	}
 	ret->builds = sw_realloc(ret->builds, sizeof b * (ret->n_builds + 1));
 	ret->builds[ret->n_builds++] = b;
 }

@@ -330,7 +330,7 @@ static bool check_pair(struct check *c, const struct schema_level *l, struct yam
 	if (n == NULL)
 		return false;
 	pair->value = n;
-	if (k->class == SC_WARNED && !(c->builds && sw_streq(k->name, "build")))
+	if (k->class == SC_WARNED)
 		diag_at(c->diag, DIAG_WARNING, pair->key, path, "has no effect: %s", k->note);
 	return true;
 }

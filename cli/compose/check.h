@@ -9,7 +9,6 @@ struct check {
 	struct yaml_pool *pool;
 	struct diag *diag;
 	unsigned minor; /* of the file's version 3.x */
-	bool builds;    /* `build` has an effect */
 };
 
 /** Makes `root` (a mapping) canonical in place; what is wrong is reported and left out. */

@@ -33,7 +33,7 @@ struct compose_options {
 	compose_read_fn read;     /* NULL: from the disk, and stdin for "-" */
 	void *arg;                /* of both */
 	bool no_interpolation;    /* leave $… as it is */
-	bool builds;              /* `build:` is wanted; without it a warning is given */
+	bool builds;              /* `build:` is wanted */
 	bool config_only;         /* no StackSpec: files of configs and secrets are not read */
 	enum { COMPOSE_NO_CONFIG, COMPOSE_YAML, COMPOSE_JSON } config; /* print the merged file */
 };
@@ -58,7 +58,7 @@ struct compose_result {
 	char *config;        /* as asked by options.config; NULL when there is any error */
 	char *diagnostics; /* never NULL: "stack.yml:12:7: services.web.ports[0]: …\n" and so on */
 	size_t n_errors, n_warnings;
-	struct compose_build *builds; /* with options.builds */
+	struct compose_build *builds; /* without options.builds: service and image only */
 	size_t n_builds;
 	struct compose_place *places; /* beside a spec */
 	size_t n_places;

@@ -179,7 +179,7 @@ static struct yaml_node *load_file(struct load *l, const char *name)
 {
 	sw_autofree char *text = NULL;
 	struct sw_error err = {0};
-	struct check check = {.pool = l->pool, .diag = l->diag, .builds = l->o->builds};
+	struct check check = {.pool = l->pool, .diag = l->diag};
 	struct yaml_node *root;
 	size_t n = 0, before;
 	uint16_t file;
@@ -261,7 +261,7 @@ static void produce(struct load *l, const struct yaml_node *root, struct compose
 {
 	const char *name = l->o->name ? l->o->name : yaml_get_text(root, "name");
 
-	if (l->o->builds && name)
+	if (name)
 		load_builds(l, name, root, ret);
 	if (!l->o->config_only && name) {
 		ret->spec = convert_stack(l, name, root);

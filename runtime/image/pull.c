@@ -1,63 +1,22 @@
-#include "runtime/image/pull.h"
+#include "runtime/image/pull_internal.h"
 
 #include "base/assert.h"
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/digest.h"
 #include "base/fs.h"
-#include "base/list.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "base/str.h"
 #include "runtime/image/manifest.h"
-#include "runtime/image/part.h"
-#include "runtime/image/patience.h"
-#include "runtime/image/unpack.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 
 enum { LAYERS_AT_ONCE = 3, PULLS_AT_ONCE = 4 };
-
-struct img_puller {
-	uv_loop_t *loop;
-	struct img_store *store;
-	struct img_puller_options o;
-	struct sw_list pulls; /* all, in the order they came */
-	unsigned running;
-	uv_async_t wake;
-	atomic_bool cancel;
-	bool closing;
-	void (*closed)(void *);
-	void *closed_ctx;
-};
 
 struct waiter {
 	struct sw_list link;
 	img_pull_done done;
 	void *ctx;
-};
-
-struct img_pull {
-	struct sw_list link, waiters;
-	struct img_puller *p;
-	char *name, *auth;
-	struct img_ref ref;
-	pthread_t thread;
-	bool started;
-	atomic_bool finished;
-	atomic_bool stop; /* a layer failed, or the puller closes */
-	/* of the thread until `finished` */
-	struct img_manifest m;
-	struct img_config config;
-	struct img_found found;
-	bool peers_only; /* the documents came from a node: there is no registry to ask */
-	atomic_size_t next_layer;
-	pthread_mutex_t lock;
-	struct sw_error err;
-	int rc;
-	char *id;
 };
 
 /* ---- on the threads ---- */
@@ -73,292 +32,11 @@ static void note(struct img_pull *l, int rc, const struct sw_error *err)
 	atomic_store(&l->stop, true);
 }
 
-struct fetch { /* where a layer comes from */
-	struct img_pull *l;
-	struct img_registry *registry;
-	const struct img_desc *desc;
-	const char *peer, *diff_id;
-	struct img_unpack *unpack;
-	struct img_part *part; /* what came is kept there too; NULL = it is not */
-	int64_t from;          /* what was there of it */
-};
-
 void img_found_fini(struct img_found *f)
 {
 	free(f->id);
 	sw_strv_free(f->peers);
 	*f = (struct img_found){0};
-}
-
-/* They stay as they are once they are known. */
-static char *const *peers_of(struct img_pull *l)
-{
-	char *const *peers;
-
-	pthread_mutex_lock(&l->lock);
-	peers = l->found.peers;
-	pthread_mutex_unlock(&l->lock);
-	return peers;
-}
-
-/* Who has it; true when somebody does. */
-static bool find_peers(struct img_pull *l)
-{
-	const struct img_peers *p = l->p->o.peers;
-	struct img_found found = {0};
-	struct sw_error ignored;
-	bool has;
-
-	if (p == NULL || p->find(p->ctx, l->name, &l->stop, &found, &ignored) != 0)
-		return false;
-	pthread_mutex_lock(&l->lock);
-	has = found.id != NULL && found.peers != NULL;
-	if (has && l->found.id == NULL) {
-		l->found = found;
-		found = (struct img_found){0};
-	}
-	pthread_mutex_unlock(&l->lock);
-	img_found_fini(&found);
-	return has;
-}
-
-/* One attempt: `fetch` feeds the unpacker. `digest` NULL: whatever unpacks to the diff id. */
-static int unpack_from(struct img_pull *l, const char *diff_id, const char *digest,
-		       int (*fetch)(struct fetch *f, struct img_unpack *u, struct sw_error *err),
-		       struct fetch *f, struct sw_error *err)
-{
-	struct img_unpack_result res;
-	struct img_unpack *u;
-	sw_autofree char *tmp = NULL;
-	int rc = img_store_tmp(l->p->store, &tmp, err);
-
-	if (rc < 0)
-		return rc;
-	rc = img_unpack_start(tmp, IMG_UNPACK_LAYER, NULL, &u, err);
-	if (rc == 0) {
-		rc = fetch(f, u, err);
-		if (rc == 0)
-			rc = img_unpack_end(u, &res, err);
-		else
-			img_unpack_abort(u);
-	}
-	if (rc == 0 && digest != NULL && !sw_streq(res.digest, digest))
-		rc = sw_fail(err, SW_ECORRUPT, "has the content of %s", res.digest);
-	if (rc == 0 && !sw_streq(res.diff_id, diff_id))
-		rc = sw_fail(err, SW_ECORRUPT, "unpacks to %s, the image says %s", res.diff_id,
-			     diff_id);
-	if (rc < 0) {
-		img_store_drop_tmp(tmp);
-		return sw_wrap(err, "layer %.19s", digest != NULL ? digest : diff_id);
-	}
-	return img_store_add_layer(l->p->store, diff_id, tmp, res.size, err);
-}
-
-static int replay(void *ctx, const void *p, size_t n, struct sw_error *err)
-{
-	struct fetch *f = ctx;
-
-	if (atomic_load(&f->l->stop))
-		return sw_fail(err, SW_ECANCELED, "cancelled");
-	return img_unpack_add(f->unpack, p, n, err);
-}
-
-static int to_unpack_and_part(void *ctx, const void *p, size_t n, struct sw_error *err)
-{
-	struct fetch *f = ctx;
-
-	img_part_add(f->part, p, n);
-	return img_unpack_add(f->unpack, p, n, err);
-}
-
-/* Gives the unpacker what an attempt that was cut off has left: its folder was lost, and the digest
- * is of the whole. */
-static int begin_from_part(struct fetch *f, struct img_unpack *u, const char *digest, int64_t size,
-			   struct sw_error *err)
-{
-	f->unpack = u;
-	f->part = img_part_open(img_store_dir(f->l->p->store), digest, size);
-	f->from = img_part_size(f->part);
-	return img_part_replay(f->part, replay, f, err);
-}
-
-static int fetch_registry(struct fetch *f, struct img_unpack *u, struct sw_error *err)
-{
-	int64_t size = f->desc->size;
-	int rc = begin_from_part(f, u, f->desc->digest, size, err);
-
-	if (rc == 0 && (f->from == 0 || f->from < size))
-		rc = img_registry_blob(f->registry, f->desc->digest, f->from, size,
-				       to_unpack_and_part, f, err);
-	return rc;
-}
-
-static int fetch_peer(struct fetch *f, struct img_unpack *u, struct sw_error *err)
-{
-	const struct img_peers *p = f->l->p->o.peers;
-	int rc = begin_from_part(f, u, f->diff_id, -1, err);
-
-	if (rc == 0)
-		rc = p->layer(p->ctx, f->peer, f->diff_id, f->from, &f->l->stop, to_unpack_and_part,
-			      f, err);
-	if (rc == SW_ECANCELED && !atomic_load(&f->l->stop)) /* it is stopping, not we */
-		rc = sw_fail(err, SW_EUNAVAIL, "the node has ended the transfer");
-	return rc;
-}
-
-/* What came is worth going on from. */
-static bool was_cut_off(int rc)
-{
-	return rc == SW_EUNAVAIL || rc == SW_ECANCELED;
-}
-
-/* Another source would not help. */
-static bool is_our_own(int rc)
-{
-	return rc == SW_ECANCELED || rc == SW_EFULL;
-}
-
-struct givers { /* of one layer */
-	struct img_pull *l;
-	const char *diff_id;
-	char *const *peers;
-	size_t n;
-	bool *wrong;      /* of each node: it is not asked again */
-	const char *last; /* that added to the part; NULL = an earlier pull */
-	int64_t most;     /* the part has ever had */
-	bool went_on;     /* beyond that */
-};
-
-/* When the whole is not right, what was kept of it may be why (by another node, or by a loss of
- * power): then this node is asked for all of it. */
-static int get_from_peer(struct givers *g, size_t k, struct sw_error *err)
-{
-	const struct img_peers *p = g->l->p->o.peers;
-	const char *peer = g->peers[k];
-	struct sw_error before = {0};
-
-	for (;;) {
-		struct fetch f = {.l = g->l, .diff_id = g->diff_id, .peer = peer};
-		int rc = unpack_from(g->l, g->diff_id, NULL, fetch_peer, &f, err);
-		int64_t have = img_part_size(f.part);
-
-		img_part_end(f.part, was_cut_off(rc));
-		if (rc == SW_ECORRUPT && f.from > 0) {
-			before = *err;
-			continue;
-		}
-		if (rc == SW_ECORRUPT) {
-			g->wrong[k] = true;
-			p->wrong(p->ctx, peer, g->diff_id, err);
-		} else if (rc == 0 && before.code != 0) {
-			p->wrong(p->ctx, g->last, g->diff_id, &before);
-		}
-		g->went_on |= have > g->most;
-		g->most = have > g->most ? have : g->most;
-		if (have > f.from)
-			g->last = peer;
-		return rc;
-	}
-}
-
-/* Each once, from a different one on for each layer. *ret_again: one may come back. */
-static int ask_peers(struct givers *g, size_t first, bool *ret_again, struct sw_error *err)
-{
-	int rc = sw_fail(err, SW_ENOTFOUND, "no node has layer %.19s", g->diff_id);
-
-	*ret_again = false;
-	for (size_t k = 0; k < g->n && !atomic_load(&g->l->stop); k++) {
-		size_t at = (first + k) % g->n;
-
-		if (g->wrong[at])
-			continue;
-		rc = get_from_peer(g, at, err);
-		if (rc == 0 || is_our_own(rc))
-			return rc;
-		sw_wrap(err, "from %s", g->peers[at]);
-		*ret_again |= rc == SW_EUNAVAIL;
-	}
-	return rc;
-}
-
-/* From the nodes that have the image. `patient`: there is nobody else to ask, so those that are gone
- * are asked again for a while, as long as it goes on from anew. */
-static int get_from_peers(struct img_pull *l, size_t i, bool patient, struct sw_error *err)
-{
-	char *const *peers = peers_of(l);
-	size_t n = sw_strv_len(peers);
-	sw_autofree bool *wrong = sw_new_n(bool, n + 1);
-	struct givers g = {.l = l, .diff_id = l->config.diff_ids[i], .peers = peers, .n = n, .wrong = wrong};
-	struct img_patience p;
-	struct sw_rand rand;
-	bool again;
-
-	sw_rand_init(&rand, sw_rand_seed());
-	img_patience_begin(&p, sw_mono_ms());
-	for (;;) {
-		int rc = ask_peers(&g, i, &again, err);
-		int64_t ms;
-
-		if (rc == 0 || is_our_own(rc) || !again || !patient)
-			return rc;
-		if (g.went_on)
-			img_patience_begin(&p, sw_mono_ms());
-		g.went_on = false;
-		ms = img_patience_wait(&p, sw_mono_ms(), 0, &rand);
-		if (ms < 0)
-			return rc;
-		img_pause((uint64_t)ms, &l->stop);
-	}
-}
-
-static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t i,
-			     struct sw_error *err)
-{
-	for (;;) {
-		struct fetch f = {.l = l, .registry = r, .desc = &l->m.layers[i]};
-		int rc = unpack_from(l, l->config.diff_ids[i], f.desc->digest, fetch_registry, &f,
-				     err);
-
-		img_part_end(f.part, was_cut_off(rc));
-		/* What was kept may be what is wrong, after a loss of power say. */
-		if (rc != SW_ECORRUPT || f.from == 0)
-			return rc;
-	}
-}
-
-static int get_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
-{
-	struct sw_error first = {0};
-	struct img_patience p;
-	int rc;
-
-	if (img_store_has_layer(l->p->store, l->config.diff_ids[i]))
-		return 0;
-	if (peers_of(l) != NULL) {
-		rc = get_from_peers(l, i, r == NULL, &first);
-		if (rc == 0 || is_our_own(rc) || r == NULL) {
-			*err = first;
-			return rc;
-		}
-	}
-	img_patience_begin(&p, sw_mono_ms());
-	for (;;) {
-		int64_t later, ms;
-
-		rc = get_from_registry(l, r, i, err);
-		if (rc == 0 || is_our_own(rc))
-			return rc;
-		later = img_registry_retry_after(r);
-		/* It may have come to other nodes meanwhile, and the registry be gone, or want us
-		 * to wait. */
-		if (first.code == 0 && find_peers(l) &&
-		    get_from_peers(l, i, later == 0, &first) == 0)
-			return 0;
-		ms = later > 0 ? img_patience_wait(&p, sw_mono_ms(), later, NULL) : -1;
-		if (ms < 0)
-			return rc;
-		img_pause((uint64_t)ms, &l->stop);
-	}
 }
 
 static struct img_registry *registry_of(struct img_pull *l)
@@ -381,7 +59,7 @@ static void *layer_thread(void *ctx)
 	for (size_t i; (i = atomic_fetch_add(&l->next_layer, 1)) < n_layers(l);) {
 		struct sw_error err = {0};
 		int rc = atomic_load(&l->stop) ? sw_fail(&err, SW_ECANCELED, "cancelled")
-					       : get_layer(l, r, i, &err);
+					       : img_pull_layer(l, r, i, &err);
 
 		if (rc < 0) {
 			note(l, rc, &err);
@@ -592,7 +270,7 @@ static bool was_asked_in_vain(int code)
 
 static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error *err)
 {
-	bool found = find_peers(l);
+	bool found = img_pull_find_peers(l);
 	bool first = found && (l->found.local || l->ref.digest != NULL);
 	struct sw_error e = {0};
 	int rc;
@@ -612,7 +290,7 @@ static int pull_now(struct img_pull *l, struct img_registry *r, struct sw_error 
 		return err->code;
 	}
 	start_over(l);
-	if ((!found && !find_peers(l)) || l->found.peers == NULL)
+	if ((!found && !img_pull_find_peers(l)) || l->found.peers == NULL)
 		return l->p->o.peers != NULL && was_asked_in_vain(rc)
 			       ? sw_wrap(err, "no node has it")
 			       : rc;

@@ -71,6 +71,7 @@ MANIFESTS = {
     "lying": manifest_of(tar_of(("x", tarfile.REGTYPE, b"true content"))),
     "short": manifest_of(tar_of(("x", tarfile.REGTYPE, b"y" * 100000))),
     "wrongsize": manifest_of(tar_of(("z", tarfile.REGTYPE, b"z")), size=7),
+    "toolong": manifest_of(tar_of(("t", tarfile.REGTYPE, b"t")), size=100000),
     "wrongdiff": manifest_of(FILE, diff="sha256:" + "0" * 64),
     "climb": manifest_of(CLIMB),
     "link": manifest_of(LINK),
@@ -80,6 +81,7 @@ MANIFESTS = {
     "empty": b"{}",
     "hurried": manifest_of(tar_of(("h", tarfile.REGTYPE, b"h"))),
     "flaky": manifest_of(tar_of(("f", tarfile.REGTYPE, bytes(range(256)) * 4000))),
+    "badconfig": manifest_of(tar_of(("c", tarfile.REGTYPE, b"c"))),
     "busy": manifest_of(tar_of(("b", tarfile.REGTYPE, b"b"))),
     "pause": manifest_of(tar_of(("p", tarfile.REGTYPE, b"p"))),
     "nolayers": b'{"schemaVersion":2,"layers":"none"}',
@@ -96,7 +98,7 @@ def manifest_of_both(one, two):
     return json.dumps(parts[0]).encode()
 
 
-RESUMED = "trickle", "deaf", "pair"  # blobs that stop half way until a Range is asked for; deaf ignores it
+RESUMED = "trickle", "deaf", "pair", "stall"  # blobs that stop half way until a Range is asked for; deaf ignores it
 for name in RESUMED:
     noise = b"".join(hashlib.sha256(b"%s %d" % (name.encode(), i)).digest() for i in range(1 << 18))
     MANIFESTS[name] = manifest_of(tar_of(("noise", tarfile.REGTYPE, noise)))
@@ -111,6 +113,7 @@ def layer_of(name):
 BUSY = {"busy": (layer_of("busy"), 1, "50"), "pause": (layer_of("pause"), 0, "7")}
 BLOBS = collections.Counter()
 SEEN = collections.Counter()  # requests by repository
+BADCONFIG = json.loads(MANIFESTS["badconfig"])["config"]["digest"]
 LYING, FLAKY, SHORT = map(layer_of, ("lying", "flaky", "short"))
 
 
@@ -179,6 +182,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = GOOD.get(which)
         if data is None:
             return self.fail(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        if which == BADCONFIG:
+            data = data.replace(b"amd64", b"amd65")
         if repo in BUSY and which == BUSY[repo][0]:
             BLOBS[repo] += 1
             if BLOBS[repo] == BUSY[repo][1] + 1:
@@ -227,7 +232,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if end < len(data):
             time.sleep(3600)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
 
 def main():

@@ -100,6 +100,15 @@ check "a change is rolled out" ctl n1 stack deploy --build --timeout 60s -c "$wo
 check "and runs" within 5 sh -c "'$lab' ctl n1 service logs bs_web | grep -q v=2"
 ctl n1 stack rm bs >/dev/null 2>&1
 
+cat >"$work/stack/plan.yml" <<'YML'
+services:
+  here: { image: app:1, build: web }
+  gone: { image: nowhere:1, build: web }
+YML
+plan() { ctl n1 stack plan -c "$work/stack/plan.yml" plan; }
+check "without --build: told of an image that no node has" says 'service plan_gone: no node has the image nowhere:1.*--build' plan
+check "and nothing is said of one that is there" is 1 sh -c "'$lab' ctl n1 stack plan -c '$work/stack/plan.yml' plan 2>&1 | grep -cE 'warning|build'"
+
 echo "== elsewhere"
 check "on another node" ctl n1 image build -q --on n2 -t there:1 "$work/stack/web"
 check "the image is there" sh -c "'$lab' ctl n2 image ls --format '{{.Repository}}' | grep -q there"

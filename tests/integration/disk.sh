@@ -48,15 +48,21 @@ check "a context" full build n2 "$work/big"
 check "a command of a build" full file n2 'FROM small\nRUN dd if=/dev/zero of=/zeros bs=1M count=200\n'
 check "nothing half done is kept" within 10 nothing_half
 check "what fits is built" file n2 'FROM small\nRUN echo fits > /fits\n' -t fits
+check "an image to send" file n2 'FROM small\nRUN head -c 12000000 /dev/urandom > /noise\n' -t "$registry/disk/noise:1"
 head -c 200000000 /dev/zero >"$images/filler" 2>/dev/null
 check "no byte left: a build" full file n2 'FROM small\nRUN echo more > /more\n'
+check "no byte left: a push" full ctl n2 image push "$registry/disk/noise:1"
+check "no byte left: a pull" full ctl n2 image pull "$registry/other/big:1"
+check "an image is saved" sh -c "'$lab' ctl n2 image save small | tar -tO >/dev/null"
 check "images are listed" has small:latest
 check "the service runs on" runs n1 steady 1
 "$lab" kill n2 agent
 check "the agent starts" "$lab" start n2
 check "and takes its service over" within 10 runs n1 steady 1
 rm "$images/filler"
-check "with room again: a build" within 10 file n2 'FROM small\nRUN echo more > /more\n'
+check "with room again: a push" ctl n2 image push "$registry/disk/noise:1"
+ctl n2 image rm "$registry/disk/noise:1" >/dev/null
+check "a build" within 10 file n2 'FROM small\nRUN echo more > /more\n'
 check "nothing half done is kept" within 10 nothing_half
 
 echo "== cache folders of builds"

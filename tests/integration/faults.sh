@@ -10,7 +10,8 @@ reg=192.168.77.250:5001
 nsenter --net="/run/netns/swl-$LAB-reg" python3 "$top/tests/integration/bad_registry.py" 192.168.77.250 5001 &
 bad=$!
 trap 'kill $bad 2>/dev/null; clean_up' EXIT
-within 20 nsenter --net="/run/netns/swl-$LAB-reg" curl -sf "http://$reg/v2/" || exit 1
+at_registry() { nsenter --net="/run/netns/swl-$LAB-reg" curl -sf "http://$reg/v2/$1"; }
+within 60 at_registry "" || exit 1
 
 ctl n1 service create -q --name steady --replicas 2 busybox sleep 100000 >/dev/null
 check "a steady service" within 10 runs n1 steady 2
@@ -24,6 +25,8 @@ refused() {
 	ctl n1 service rm "$1" >/dev/null
 }
 
+ctl n1 image pull -q $reg/stall:1 >/dev/null 2>"$work/stall" & # so is this
+stall=$!
 ctl n1 service create -d --name silent $reg/silent:1 >/dev/null # looked at in the end
 
 echo "== registries"
@@ -42,10 +45,13 @@ refused huge $reg/huge:1 "large|more than|bytes"
 refused lying $reg/lying:1 "digest|compressed data" 20
 refused short $reg/short:1 "bytes|cut|end|closed|transfer" 60
 refused wrongsize $reg/wrongsize:1 "size|bytes" 20
+refused toolong $reg/toolong:1 "has [0-9]+ bytes, expected 100000" 20
+refused badconfig $reg/badconfig:1 "config .* has the content of"
 refused wrongdiff $reg/wrongdiff:1 "diff"
 refused climb $reg/climb:1 "\\.\\."
 refused hard $reg/hard:1 "\\.\\.|link"
 refused down 192.168.77.250:5009/x:1 "refused|connect" 30
+check "another manifest than the digest's" says "manifest .* has the content of" not ctl n1 image pull "$reg/good@sha256:$(printf '%064d' 1)"
 check "nothing was written outside" test ! -e /tmp/swarm-escaped
 check "a link out of the layer ends inside" sh -c "'$lab' ctl n1 service create -d --name link $reg/link:1 >/dev/null; sleep 1; '$lab' ctl n1 service rm link >/dev/null; test ! -e /tmp/swarm-escaped"
 check "a slow registry is waited for" sh -c "'$lab' ctl n1 image pull $reg/slow:1 || '$lab' ctl n1 image pull $reg/slow:1"
@@ -57,9 +63,13 @@ check "an image on one node" ctl n1 image pull $reg/busy:1
 check "comes from there, when the registry wants another to wait" timeout 20 "$lab" ctl n2 image pull $reg/busy:1
 check "a download that breaks off goes on where it was" ctl n1 image pull $reg/flaky:1
 check "who hangs up gives an error" says "no node has it" ctl n2 image pull $reg/noanswer:1
-check "and is not asked over and over" is 1 nsenter --net="/run/netns/swl-$LAB-reg" curl -s "http://$reg/v2/seen/noanswer/x"
+check "and is not asked over and over" is 1 at_registry seen/noanswer/x
 ctl n1 image tag busybox $reg/denied/mine:1
-check "a push that is not wanted" says "$reg.*(40[35]|501)" not ctl n1 image push $reg/denied/mine:1
+check "a push that is not wanted" says "403 DENIED.*your plan ended" not ctl n1 image push $reg/denied/mine:1
+for i in locked:401.*log.in.first tokens:token.server.*500 broken:500.*on.fire later:come.back.in.300; do
+	ctl n1 image tag busybox "$reg/${i%%:*}/mine:1"
+	check "a push, ${i%%:*}" says "${i#*:}" not ctl n1 image push "$reg/${i%%:*}/mine:1"
+done
 
 echo "== containers"
 ctl n1 service create -d --name nocmd busybox /no/such/command >/dev/null
@@ -112,6 +122,8 @@ check "explain tells it" within 10 says "late-runtime" ctl n1 explain late
 ln -s "$(command -v crun)" "$work/late-runtime"
 check "it is found when it comes" within 20 runs n1 late 1
 
+check "a blob that stops in the middle is asked for again" wait $stall
+check "for the rest of it" is "$(at_registry size/stall/x)" at_registry sent/stall/x
 check "who says nothing is given up" within 60 says "too slow|time" ctl n1 service ps --no-trunc silent
 
 echo "== other work goes on"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The agent is killed KILLS (20) times at random moments of builds and pulls. Nothing is damaged,
+# The agent is killed KILLS (20) times at random moments of builds, pulls, loads and pushes. Nothing is damaged,
 # nothing is left behind, and in the end the digests are right. SEED repeats a run's choices.
 set -uo pipefail
 LAB=${LAB:-tkill}
@@ -85,19 +85,33 @@ ctl n1 image push "$registry/kill/app:1" >/dev/null || bad "push"
 pulled=$(took pull "$registry/kill/app:1")
 echo "a build takes $built ms, a pull $pulled ms"
 
-what=(build pull build pull-registry)
+ctl n1 image save "$registry/kill/app:1" >"$work/app.tar"
+what=(build pull load pull-registry build push)
 for ((i = 0; i < kills; i++)); do
-	kind=${what[i % 4]}
+	kind=${what[i % ${#what[@]}]}
 	forget "$registry/kill/app:1" >/dev/null 2>&1
 	[ $kind != pull-registry ] || "$lab" cut n1 n2 # no node to ask: the registry only
-	if [ $kind = build ]; then
-		[ $((i % 8)) = 0 ] || build n2 >/dev/null 2>&1 # with a cache to use, every other time
+	case $kind in
+	build)
+		[ $((i % 6)) = 0 ] || build n2 >/dev/null 2>&1 # with a cache to use, every other time
 		moment=$((RANDOM % (built + 1)))
-		build n2 $([ $((i % 8)) = 0 ] || echo --no-cache) >"$work/client" 2>&1 &
-	else
+		build n2 $([ $((i % 6)) = 0 ] || echo --no-cache) >"$work/client" 2>&1 &
+		;;
+	load)
+		moment=$((RANDOM % (pulled + 1)))
+		ctl n2 image load <"$work/app.tar" >"$work/client" 2>&1 &
+		;;
+	push) # to a repository of its own each time, so that there is something to send
+		pull "$registry/kill/app:1" >/dev/null 2>&1
+		ctl n2 image tag "$registry/kill/app:1" "$registry/kill$i/app:1"
+		moment=$((RANDOM % (pulled + 1)))
+		ctl n2 image push "$registry/kill$i/app:1" >"$work/client" 2>&1 &
+		;;
+	*)
 		moment=$((RANDOM % (pulled + 1)))
 		pull "$registry/kill/app:1" >"$work/client" 2>&1 &
-	fi
+		;;
+	esac
 	client=$!
 	sleep "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))"
 	"$lab" kill n2 agent

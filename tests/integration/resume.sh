@@ -11,7 +11,7 @@ store=/var/lib/swarm-lab/$LAB/n1/images
 nsenter --net="/run/netns/swl-$LAB-reg" python3 "$here/bad_registry.py" 192.168.77.250 5001 &
 servers+=($!)
 ask() { nsenter --net="/run/netns/swl-$LAB-reg" curl -sf "http://$reg/v2/$1"; }
-within 20 ask "" || exit 1
+within 60 ask "" || exit 1
 
 parts() { ls "$store/part" 2>/dev/null; }
 part_is() { is "$1" stat -c %s "$store"/part/*; }

@@ -29,7 +29,8 @@ static struct {
 	struct img_store *store;
 	/* the nodes */
 	struct node {
-		unsigned cuts;    /* so often it breaks off */
+		unsigned whole;   /* so many calls go well before */
+		unsigned cuts;    /* it breaks off so often */
 		int64_t after;    /* so many bytes */
 		int64_t wrong_at; /* this byte is another one; 0 = none */
 		bool stands;      /* instead of breaking off it sends nothing more */
@@ -152,11 +153,12 @@ static int layer(void *ctx, const char *peer, const char *diff_id, int64_t from,
 {
 	struct node *n = &w.node[*peer - 'a'];
 	int64_t size = (int64_t)w.layer.len;
-	bool cut = n->calls++ < n->cuts;
+	bool cut = n->calls >= n->whole && n->calls < n->whole + n->cuts;
 	int rc = send_some(n, from, cut && from + n->after < size ? from + n->after : size, sink,
 			   sink_ctx, err);
 
 	(void)ctx, (void)diff_id;
+	n->calls++;
 	if (rc < 0 || !cut)
 		return rc;
 	atomic_store(&w.standing, n->stands);
@@ -330,6 +332,18 @@ static void a_wrong_part_too(void **state)
 	is_here("a");
 }
 
+static void a_wrong_part_is_not_forgotten(void **state)
+{
+	(void)state;
+	w.n = 2;
+	w.node[0] = (struct node){.cuts = 1, .after = 3000000, .wrong_at = 2000000};
+	w.node[1] = (struct node){.whole = 1, .cuts = 1, .after = 2500000};
+	assert_string_equal(pull().msg, "");
+	assert_int_equal(w.node[1].calls, 2); /* goes on from a; all anew, and is cut off */
+	assert_int_equal(w.node[0].calls, 2); /* ends it */
+	is_here("a");
+}
+
 static void what_was_kept_before_may_be_wrong(void **state)
 {
 	(void)state;
@@ -366,6 +380,7 @@ int main(void)
 		T(a_node_that_is_gone_is_given_up),
 		T(a_wrong_layer_is_left_for_another_node),
 		T(a_wrong_part_too),
+		T(a_wrong_part_is_not_forgotten),
 		T(what_was_kept_before_may_be_wrong),
 		T(when_none_is_right_that_is_said),
 	};

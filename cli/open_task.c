@@ -109,7 +109,8 @@ static int by_id(struct client *c, const char *word, Pb__TaskAt *ret, struct sw_
 	return rc;
 }
 
-int cmd_find_task(struct cli *cli, const char *word, Pb__TaskAt *ret, struct sw_error *err)
+int cmd_open_task(struct cli *cli, const char *word, Pb__TaskAt *ret,
+		  struct rpc_channel **ret_channel, uv_loop_t **ret_loop, struct sw_error *err)
 {
 	struct objects services = {0};
 	const Pb__Service *s;
@@ -124,5 +125,5 @@ int cmd_find_task(struct cli *cli, const char *word, Pb__TaskAt *ret, struct sw_
 	s = service_of(&services, word, &rest);
 	rc = s != NULL ? of_service(cli, s, rest, ret, err) : by_id(c, word, ret, err);
 	objects_fini(&services);
-	return rc;
+	return rc != 0 ? rc : client_open(c, ret_channel, ret_loop, err);
 }
