@@ -623,7 +623,11 @@ static void on_half_close(struct rpc_stream *s, void *arg)
 	(void)s;
 	if (c->building)
 		return;
-	sw_fail(&err, SW_EINVAL, "the build's context was not sent to its end");
+	if (c->receive != NULL) {
+		receive_over(c->receive);
+		return;
+	}
+	sw_fail(&err, SW_EINVAL, "a build that was not started");
 	give_up(c, &err);
 }
 

@@ -35,7 +35,7 @@ struct receive {
 	struct need *needs;
 	size_t n, missing;
 	enum { ENTRIES, LISTING, TELLING, FILES } phase;
-	bool freed;
+	bool freed, over;
 	struct piece *waiting, **waiting_end;
 	size_t waiting_bytes;
 	/* the job's while it runs */
@@ -125,6 +125,17 @@ static void start_job(struct receive *r, void (*work)(struct sw_job *),
 	sw_job_start(&r->job, r->a->loop, &r->a->closer, work, done);
 }
 
+void receive_over(struct receive *r)
+{
+	struct sw_error err;
+
+	r->over = true;
+	if (r->busy || r->phase == TELLING)
+		return; /* asked again at its end */
+	sw_fail(&err, SW_EINVAL, "the build's context was not sent to its end");
+	r->ready(r->arg, &err);
+}
+
 /* ---- what is missing ---- */
 
 static bool tell(struct receive *r, uint32_t context, uint32_t *index, size_t n, bool last)
@@ -160,6 +171,8 @@ static void tell_needs(struct receive *r)
 	r->phase = FILES;
 	if (r->missing == 0)
 		r->ready(r->arg, NULL);
+	else if (r->over)
+		receive_over(r);
 }
 
 void receive_writable(struct receive *r)
@@ -277,6 +290,8 @@ static void write_done(struct sw_job *j)
 		r->ready(r->arg, NULL);
 	else if (r->waiting != NULL)
 		write_waiting(r);
+	else if (r->over)
+		receive_over(r);
 }
 
 int receive_file(struct receive *r, const Pb__BuildFile *f, struct sw_error *err)

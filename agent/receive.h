@@ -22,6 +22,8 @@ void receive_free(struct receive *r);
 int receive_entries(struct receive *r, const Pb__BuildEntries *e,
 		    struct sw_error *err) SW_MUST_CHECK;
 int receive_file(struct receive *r, const Pb__BuildFile *f, struct sw_error *err) SW_MUST_CHECK;
+/** The client sends no more: what is still being written may be all. */
+void receive_over(struct receive *r);
 /** The stream has room again. */
 void receive_writable(struct receive *r);
 /** After ready: the contexts become the caller's. */

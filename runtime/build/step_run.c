@@ -629,15 +629,19 @@ static int spawn(struct run *r, int out, pid_t *ret)
 	return rc != 0 ? sw_fail_sys(r->s->err, rc, "run %s", argv[0]) : 0;
 }
 
+/* "run" deletes what it ran, unless it was killed. */
 static void delete_container(const char *runtime, const char *run_dir, const char *id)
 {
 	sw_autofree char *root = sw_asprintf("%s/oci", run_dir);
+	sw_autofree char *state = sw_asprintf("%s/%s", root, id);
 	char *argv[] = {(char *)runtime,   (char *)"--root", root, (char *)"delete",
 			(char *)"--force", (char *)id,       NULL};
 	struct sw_error ignored;
 	char out[200];
 	int code;
 
+	if (!sw_path_exists(state))
+		return;
 	(void)!rt_run(argv, DELETE_MS, out, sizeof out, &code, &ignored);
 }
 
