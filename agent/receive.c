@@ -9,7 +9,7 @@
 
 enum {
 	NEED_AT_ONCE = 4096,
-	WAITING_MAX = 1 << 20, /* bytes that wait to be written; then the stream is paused */
+	WAITING_MAX = 4 << 20, /* bytes that wait to be written; then the stream is paused */
 };
 
 /* Numbers of files that are to be sent. */
