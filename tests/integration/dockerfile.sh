@@ -315,7 +315,9 @@ RUN ls /a | wc -l > /out && rm -r /a
 D
 rm -r "$run/many"
 mkdir "$run/many"
-(cd "$run/many" && seq 200000 | split -l 1 -a 6 -d -)
+python3 -c 'import os, sys
+for i in range(200000):
+	with open(f"{sys.argv[1]}/{i}", "w") as f: f.write(str(i))' "$run/many"
 lost() { grep -c '"detached"' "$run/n1/agent.log"; }
 before=$(lost)
 gives "two hundred thousand contents" out=taken -- "$run/many" <<'D'
