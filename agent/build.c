@@ -1,14 +1,16 @@
 /*
- * ImageBuild: receives a context, builds on threads of runtime/build, tells how it goes.
+ * ImageBuild: receives a context (receive.c), builds on threads of runtime/build, tells how it
+ *goes.
  *
- *	RECEIVING (start, entries → need → files) → BUILDING → DONE
+ *	RECEIVING → BUILDING → DONE
  *
  * The build's threads never touch the loop: what they say and ask (an image, a network) goes
  *through a bounded queue under a lock and an async handle; who asks waits on a condition.
  */
-#include "agent/images.h"
 #include "agent/collect.h"
+#include "agent/images.h"
 #include "agent/peers.h"
+#include "agent/receive.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -27,14 +29,10 @@
 enum {
 	CONTEXTS_MAX = 32,
 	EVENTS_MAX = 512, /* waiting for the loop; then the build waits */
-	NEED_AT_ONCE = 4096,
 	OUTPUT_CHUNK = 256 << 10,
 	DOCKERFILE_MAX = 1 << 20,
 	BUILDS_MAX = 16,
 };
-
-#define CACHE_KEEP_BYTES (10ull << 30)
-#define POOL_KEEP_BYTES  (4ull << 30)
 
 struct queued {
 	struct sw_list link;
@@ -60,9 +58,10 @@ struct build_call {
 	struct agent *a;
 	struct rpc_stream *s; /* NULL once the caller has gone */
 	Pb__BuildStart *start;
+	struct receive *receive; /* until all is there */
 	struct bld_context *contexts[CONTEXTS_MAX];
-	size_t n_contexts, missing;
-	bool listed, building;
+	size_t n_contexts;
+	bool building;
 	char *file_name, *text;
 	size_t text_n;
 	uint64_t began_ms;
@@ -264,18 +263,6 @@ static int build_now(struct build_call *c, const struct bld_host *host, char **t
 	return rc;
 }
 
-static void prune(struct agent *a)
-{
-	sw_autofree char *pool = sw_asprintf("%s/images/pool", a->o.state_dir);
-	struct sw_error err;
-	size_t n;
-
-	if (img_store_step_prune(a->images, sw_wall_ms() - BUILD_KEEP_MS, CACHE_KEEP_BYTES, &n,
-				 &err) != 0 ||
-	    bld_pool_prune(pool, POOL_KEEP_BYTES, &err) != 0)
-		sw_warn("build cache not cut", SW_ERR(&err));
-}
-
 static void *build_thread(void *ctx)
 {
 	struct build_call *c = ctx;
@@ -301,7 +288,6 @@ static void *build_thread(void *ctx)
 		rc = build_now(c, &host, tags, &err);
 	if (rc == 0)
 		rc = send_output(c, &err);
-	prune(c->a);
 	for (size_t k = 0; k < c->n_contexts;
 	     k++) { /* trees of files: not for the loop to remove */
 		bld_context_free(c->contexts[k]);
@@ -325,6 +311,7 @@ static void free_call(struct build_call *c)
 	msg_free(&c->start->base);
 	for (size_t k = 0; k < c->n_contexts; k++)
 		bld_context_free(c->contexts[k]);
+	receive_free(c->receive);
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->changed);
 	free(c->file_name);
@@ -565,44 +552,21 @@ static void begin_build(struct build_call *c)
 	}
 }
 
-static void send_need(struct build_call *c, uint32_t context, const uint32_t *index, size_t n,
-		      bool last)
+static void on_received(void *arg, const struct sw_error *err)
 {
-	Pb__BuildEvent m = PB__BUILD_EVENT__INIT;
-	Pb__BuildNeed need = PB__BUILD_NEED__INIT;
+	struct build_call *c = arg;
 
-	need.context = context;
-	need.index = (uint32_t *)index;
-	need.n_index = n;
-	need.last = last;
-	m.need = &need;
-	(void)!rpc_stream_send(c->s, &m.base);
-}
-
-static int list_done(struct build_call *c, struct sw_error *err)
-{
-	for (size_t k = 0; k < c->n_contexts; k++) {
-		sw_autofree uint32_t *index = NULL;
-		size_t n;
-		int rc = bld_context_seal(c->contexts[k], err);
-
-		if (rc < 0)
-			return rc;
-		n = bld_context_missing(c->contexts[k], &index);
-		c->missing += n;
-		for (size_t at = 0; at < n; at += NEED_AT_ONCE)
-			send_need(c, (uint32_t)k, index + at,
-				  n - at < NEED_AT_ONCE ? n - at : NEED_AT_ONCE, false);
+	if (err != NULL) {
+		give_up(c, err);
+		return;
 	}
-	c->listed = true;
-	send_need(c, 0, NULL, 0, true);
-	return 0;
+	receive_take(c->receive, c->contexts);
+	receive_free(take_ptr(&c->receive));
+	begin_build(c);
 }
 
 static int take_start(struct build_call *c, const Pb__BuildStart *s, struct sw_error *err)
 {
-	sw_autofree char *pool = sw_asprintf("%s/images/pool", c->a->o.state_dir);
-
 	if (c->n_contexts > 0)
 		return sw_fail(err, SW_EINVAL, "a build starts once");
 	if (s->n_contexts == 0 || s->n_contexts > CONTEXTS_MAX || *s->contexts[0]->image != 0)
@@ -614,40 +578,9 @@ static int take_start(struct build_call *c, const Pb__BuildStart *s, struct sw_e
 		return sw_fail(err, SW_EINVAL, "output %.40s is not known", s->output);
 	msg_free(&c->start->base);
 	c->start = (Pb__BuildStart *)msg_clone(&s->base);
-	for (; c->n_contexts < s->n_contexts; c->n_contexts++)
-		c->contexts[c->n_contexts] = bld_context_new(pool);
+	c->n_contexts = s->n_contexts;
+	c->receive = receive_new(c->a, c->s, c->n_contexts, on_received, c);
 	return 0;
-}
-
-static int take_entries(struct build_call *c, const Pb__BuildEntries *e, struct sw_error *err)
-{
-	int rc = 0;
-
-	if (c->listed || e->context >= c->n_contexts)
-		return sw_fail(err, SW_EINVAL, "entries of no context");
-	for (size_t k = 0; rc == 0 && k < e->n_entries; k++) {
-		const Pb__BuildEntry *x = e->entries[k];
-		char hex[65] = "";
-
-		if (x->digest.len == 32)
-			sw_hex(x->digest.data, 32, hex);
-		rc = bld_context_add(c->contexts[e->context], x->path, x->mode, x->size, hex,
-				     x->target, err);
-	}
-	return rc == 0 && e->last ? list_done(c, err) : rc;
-}
-
-static int take_file(struct build_call *c, const Pb__BuildFile *f, struct sw_error *err)
-{
-	int rc;
-
-	if (!c->listed || c->missing == 0 || f->context >= c->n_contexts)
-		return sw_fail(err, SW_EINVAL, "a file that was not asked for");
-	rc = bld_context_put(c->contexts[f->context], f->index, f->data.data, f->data.len, f->end,
-			     err);
-	if (rc == 0 && f->end)
-		c->missing--;
-	return rc;
 }
 
 static void on_message(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
@@ -660,23 +593,26 @@ static void on_message(struct rpc_stream *s, const ProtobufCMessage *m, void *ar
 	(void)s;
 	if (c->building)
 		return;
+	if (c->receive == NULL && r->part_case != PB__BUILD_REQUEST__PART_START) {
+		sw_fail(&err, SW_EINVAL, "a build that was not started");
+		give_up(c, &err);
+		return;
+	}
 	switch (r->part_case) {
 	case PB__BUILD_REQUEST__PART_START:
 		rc = take_start(c, r->start, &err);
 		break;
 	case PB__BUILD_REQUEST__PART_ENTRIES:
-		rc = take_entries(c, r->entries, &err);
+		rc = receive_entries(c->receive, r->entries, &err);
 		break;
 	case PB__BUILD_REQUEST__PART_FILE:
-		rc = take_file(c, r->file, &err);
+		rc = receive_file(c->receive, r->file, &err);
 		break;
 	default:
 		rc = sw_fail(&err, SW_EINVAL, "an empty part of a build");
 	}
 	if (rc < 0)
 		give_up(c, &err);
-	else if (c->listed && c->missing == 0)
-		begin_build(c);
 }
 
 static void on_half_close(struct rpc_stream *s, void *arg)
@@ -687,7 +623,11 @@ static void on_half_close(struct rpc_stream *s, void *arg)
 	(void)s;
 	if (c->building)
 		return;
-	sw_fail(&err, SW_EINVAL, "the build's context was not sent to its end");
+	if (c->receive != NULL) {
+		receive_over(c->receive);
+		return;
+	}
+	sw_fail(&err, SW_EINVAL, "a build that was not started");
 	give_up(c, &err);
 }
 
@@ -698,6 +638,8 @@ static void on_writable(struct rpc_stream *s, void *arg)
 	(void)s;
 	if (c->building)
 		uv_async_send(&c->wake);
+	else if (c->receive != NULL)
+		receive_writable(c->receive);
 }
 
 static void on_end(struct rpc_stream *s, const struct sw_error *status, void *arg)

@@ -1,7 +1,9 @@
 /*
  * After each pull and build, and every few minutes: what pulls and builds that were cut off have
- * left goes after a day, cache folders that no build used after BUILD_KEEP_MS. Is the file system
- * of the images fuller than the watermark? Then that goes at once and, until it is below by SLACK:
+ * left goes after a day. Every few minutes only, since each file of them is looked at: of the build
+ * cache, its cache folders and the contents of contexts goes what no build used in BUILD_KEEP_MS,
+ * and the longest unused over a bound of bytes. Is the file system of the images fuller than the
+ * watermark? Then that goes at once and, until it is below by SLACK:
  * the build cache down to nothing, with its folders but for those in use, then images, the oldest
  * first, but for those that a container uses or that some revision of a service, the current or one
  * to roll back to, names. An image with a name that no registry has goes only where another node
@@ -27,12 +29,23 @@ enum {
 	SLACK = 5, /* percent */
 };
 
+/* What builds may keep: for how long, how many bytes of each kind. */
+struct bounds {
+	int64_t age_ms; /* 0 = none is young enough */
+	uint64_t steps, pool, caches;
+};
+
+static const struct bounds normal = {BUILD_KEEP_MS, 10ull << 30, 4ull << 30, 10ull << 30};
+static const struct bounds nothing = {0, 0, 0, 0};
+
 struct collect {
 	struct agent *a;
 	struct sw_timer timer;
 	struct sw_job job;
 	bool busy, closing;
 	bool full;              /* the disk is fuller than the watermark */
+	bool due;               /* the bounds of what builds keep are looked after */
+	uint64_t due_at;        /* uv_now */
 	struct sw_strmap keep;  /* names, also in full */
 	struct sw_strmap spare; /* ids of the cluster's own that another node keeps */
 	bool keep_known;
@@ -103,22 +116,16 @@ static void drop_images(struct collect *c)
 	free(v);
 }
 
-/* All before `before_ms`. */
-static void drop_caches(struct collect *c, int64_t before_ms)
-{
-	sw_autofree char *caches = sw_asprintf("%s/images/cache", c->a->o.state_dir);
-	uint64_t bytes = 0;
-
-	(void)!bld_caches_prune(caches, before_ms, UINT64_MAX, &c->caches, &bytes, &c->err);
-}
-
-static void drop_builds(struct collect *c)
+static void cut_builds(struct collect *c, const struct bounds *b)
 {
 	sw_autofree char *pool = sw_asprintf("%s/images/pool", c->a->o.state_dir);
+	sw_autofree char *caches = sw_asprintf("%s/images/cache", c->a->o.state_dir);
+	int64_t before_ms = b->age_ms != 0 ? sw_wall_ms() - b->age_ms : INT64_MAX;
+	uint64_t bytes = 0;
 
-	if (img_store_step_prune(c->a->images, INT64_MAX, 0, &c->steps, &c->err) == 0)
-		(void)!bld_pool_prune(pool, 0, &c->err);
-	drop_caches(c, INT64_MAX);
+	if (img_store_step_prune(c->a->images, before_ms, b->steps, &c->steps, &c->err) == 0 &&
+	    bld_pool_prune(pool, b->pool, &c->err) == 0)
+		(void)!bld_caches_prune(caches, before_ms, b->caches, &c->caches, &bytes, &c->err);
 }
 
 static void work(struct sw_job *j)
@@ -131,11 +138,10 @@ static void work(struct sw_job *j)
 			   c->full ? INT64_MAX : sw_wall_ms() - IMG_UNFINISHED_KEEP_MS,
 			   &c->err) != 0)
 		return;
-	if (!c->full) {
-		drop_caches(c, sw_wall_ms() - BUILD_KEEP_MS);
+	if (c->full || c->due)
+		cut_builds(c, c->full ? &nothing : &normal);
+	if (!c->full)
 		return;
-	}
-	drop_builds(c);
 	if (c->keep_known && fullness(c->a) > low_mark(c->a))
 		drop_images(c);
 	c->after = fullness(c->a);
@@ -203,6 +209,9 @@ void collect_now(struct collect *c)
 	c->before = fullness(c->a);
 	c->full = c->a->o.disk_watermark != 0 && c->before > c->a->o.disk_watermark;
 	c->busy = true;
+	c->due = uv_now(c->a->loop) >= c->due_at;
+	if (c->due)
+		c->due_at = uv_now(c->a->loop) + EVERY_MS;
 	if (!c->full) {
 		sw_job_start(&c->job, c->a->loop, &c->a->closer, work, done);
 		return;

@@ -28,6 +28,7 @@ struct talk {
 	struct need *needs;
 	size_t n_needs, cap_needs, at; /* FILES: where we are */
 	int fd;
+	uint64_t sent; /* of the file */
 	Pb__BuildRequest request;
 	Pb__BuildEntries entries;
 	Pb__BuildEntry one[ENTRIES_AT_ONCE], *list[ENTRIES_AT_ONCE];
@@ -185,11 +186,11 @@ static int next_file(struct talk *t, ProtobufCMessage **ret, struct sw_error *er
 	ssize_t got;
 
 	if (t->fd < 0) {
-		sw_autofree char *path = sw_asprintf("%s/%s", f->root, f->v[n->index].path);
-
-		t->fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		t->fd = openat(f->root, f->v[n->index].path,
+			       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (t->fd < 0)
-			return sw_fail_sys(err, errno, "open %s", path);
+			return sw_fail_sys(err, errno, "open %s", f->v[n->index].path);
+		t->sent = 0;
 	}
 	do
 		got = read(t->fd, t->data, sizeof t->data);
@@ -199,8 +200,9 @@ static int next_file(struct talk *t, ProtobufCMessage **ret, struct sw_error *er
 	t->file.context = n->context;
 	t->file.index = n->index;
 	t->file.data = (ProtobufCBinaryData){(size_t)got, t->data};
-	t->file.end = got == 0;
-	if (got == 0) {
+	t->sent += (uint64_t)got;
+	t->file.end = got == 0 || t->sent == f->v[n->index].size;
+	if (t->file.end) {
 		close(take_fd(&t->fd));
 		t->at++;
 	}
@@ -280,6 +282,14 @@ static void on_interrupt(void *arg)
 	client_stop(t->client);
 }
 
+static void tell_skipped(const struct build_files *f)
+{
+	if (f->skipped > 0)
+		fprintf(stderr,
+			"%zu sockets, pipes or devices are left out of the context, such as %s\n",
+			f->skipped, f->skipped_first);
+}
+
 int build_run(struct cli *cli, struct build_request *b, Pb__ImageSummary **ret,
 	      struct sw_error *err)
 {
@@ -291,6 +301,8 @@ int build_run(struct cli *cli, struct build_request *b, Pb__ImageSummary **ret,
 	struct talk *t = sw_new(struct talk);
 	int rc = cli_client(cli, &t->client, err);
 
+	for (size_t k = 0; k < b->start->n_contexts; k++)
+		tell_skipped(&b->files[k]);
 	t->b = b;
 	t->fd = -1;
 	pb__build_request__init(&t->request);

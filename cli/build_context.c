@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { ENTRIES_MAX = 4 << 20, DEPTH_MAX = 500, TARGET_MAX = 4096, BLOCK = 256 << 10 };
+enum { DEPTH_MAX = 500, TARGET_MAX = 4096, BLOCK = 256 << 10 };
 
 struct walk {
 	struct build_files *f;
@@ -46,6 +46,33 @@ static int digest_file(struct walk *w, int fd, struct build_file *x)
 	return 0;
 }
 
+/* Before it is read: what is too much for a builder. */
+static int check_room(struct walk *w, const char *rel, const struct stat *st)
+{
+	uint64_t size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+
+	if (strlen(rel) > BLD_CONTEXT_PATH_MAX)
+		return sw_fail(
+			w->err, SW_ETOOBIG,
+			"%.100s…: a path of %zu bytes, and a context has them up to %d: name "
+			"the folder in .dockerignore",
+			rel, strlen(rel), BLD_CONTEXT_PATH_MAX);
+	if (w->f->n == BLD_CONTEXT_ENTRIES_MAX)
+		return sw_fail(w->err, SW_ETOOBIG,
+			       "more than %d files in the context: name what the build does not "
+			       "need in .dockerignore",
+			       BLD_CONTEXT_ENTRIES_MAX);
+	w->f->bytes += size;
+	if (w->f->bytes > (uint64_t)BLD_CONTEXT_GIB_MAX << 30)
+		return sw_fail(
+			w->err, SW_ETOOBIG,
+			"more than %d GiB of files in the context, with %s of %llu MiB: name "
+			"what the build does not need in .dockerignore",
+			BLD_CONTEXT_GIB_MAX, rel, (unsigned long long)(size >> 20));
+	return 0;
+}
+
+/* Takes fd over. */
 static int walk_folder(struct walk *w, int fd, const char *rel, unsigned depth);
 
 static int take(struct walk *w, int at, const char *name, const char *rel, unsigned depth)
@@ -61,14 +88,14 @@ static int take(struct walk *w, int at, const char *name, const char *rel, unsig
 	out = w->ignore != NULL && bld_ignore_match(w->ignore, rel);
 	if (out && (!S_ISDIR(st.st_mode) || !bld_ignore_enter(w->ignore, rel)))
 		return 0;
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
-		return 0; /* sockets, devices, pipes: no build can be made of them */
-	if (w->f->n == ENTRIES_MAX)
-		return sw_fail(
-			w->err, SW_ETOOBIG,
-			"more than %d files in the context: name what the build does not need "
-			"in .dockerignore",
-			ENTRIES_MAX);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
+		if (w->f->skipped++ == 0)
+			w->f->skipped_first = sw_strdup(rel);
+		return 0;
+	}
+	rc = check_room(w, rel, &st);
+	if (rc < 0)
+		return rc;
 	x.path = sw_strdup(rel);
 	x.mode = st.st_mode;
 	if (S_ISLNK(st.st_mode)) {
@@ -85,7 +112,7 @@ static int take(struct walk *w, int at, const char *name, const char *rel, unsig
 		else if (S_ISREG(st.st_mode))
 			rc = digest_file(w, fd, &x);
 		else
-			rc = walk_folder(w, fd, rel, depth + 1);
+			rc = walk_folder(w, take_fd(&fd), rel, depth + 1);
 	}
 	if (rc < 0 || out) { /* a folder that only was gone through */
 		free(x.path);
@@ -99,11 +126,14 @@ static int take(struct walk *w, int at, const char *name, const char *rel, unsig
 
 static int walk_folder(struct walk *w, int fd, const char *rel, unsigned depth)
 {
-	DIR *d = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	DIR *d = fdopendir(fd);
 	int rc = 0;
 
-	if (d == NULL)
-		return sw_fail_sys(w->err, errno, "read %s", rel);
+	if (d == NULL) {
+		rc = sw_fail_sys(w->err, errno, "read %s", rel);
+		close(fd);
+		return rc;
+	}
 	if (depth > DEPTH_MAX)
 		rc = sw_fail(w->err, SW_ETOOBIG, "%.100s…: folders are nested too deeply", rel);
 	for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
@@ -112,7 +142,7 @@ static int walk_folder(struct walk *w, int fd, const char *rel, unsigned depth)
 		if (sw_streq(e->d_name, ".") || sw_streq(e->d_name, ".."))
 			continue;
 		below = *rel != 0 ? sw_asprintf("%s/%s", rel, e->d_name) : sw_strdup(e->d_name);
-		rc = take(w, fd, e->d_name, below, depth);
+		rc = take(w, dirfd(d), e->d_name, below, depth);
 	}
 	closedir(d);
 	return rc;
@@ -127,11 +157,12 @@ int build_files_read(const char *root, const struct bld_ignore *ignore, struct b
 		     struct sw_error *err)
 {
 	sw_autofree char *block = sw_alloc(BLOCK);
-	struct build_files f = {.root = sw_strdup(root)};
+	struct build_files f = {.root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
 	struct walk w = {&f, ignore, block, err};
-	sw_autoclose int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = fd < 0 ? sw_fail_sys(err, errno, "context %s", root) : walk_folder(&w, fd, "", 0);
+	int rc = f.root < 0 ? sw_fail_sys(err, errno, "context %s", root) : 0;
 
+	if (rc == 0)
+		rc = walk_folder(&w, fcntl(f.root, F_DUPFD_CLOEXEC, 3), "", 0);
 	if (rc < 0) {
 		build_files_fini(&f);
 		return rc;
@@ -149,7 +180,9 @@ void build_files_fini(struct build_files *f)
 		free(f->v[k].target);
 	}
 	free(f->v);
-	free(f->root);
+	free(f->skipped_first);
+	if (f->root > 0)
+		close(f->root);
 	*f = (struct build_files){0};
 }
 

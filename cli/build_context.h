@@ -17,12 +17,16 @@ struct build_file {
 };
 
 struct build_files {
-	char *root; /* the folder */
+	int root; /* the folder, open; 0 = none yet */
 	struct build_file *v;
 	size_t n, cap;
+	uint64_t bytes;
+	size_t skipped; /* sockets, pipes, devices: no build can be made of them */
+	char *skipped_first;
 };
 
-/** Walks the folder, without what `ignore` (may be NULL) leaves out, and reads every file once. */
+/** Walks the folder, without what `ignore` (may be NULL) leaves out, and reads every file once.
+ * What goes over a bound of front/ignore.h is refused before it is read. */
 int build_files_read(const char *root, const struct bld_ignore *ignore, struct build_files *ret,
 		     struct sw_error *err) SW_MUST_CHECK;
 void build_files_fini(struct build_files *f);

@@ -235,7 +235,7 @@ static void send_more(struct client *c)
 			return;
 		}
 		/* Half the queue's bound: the next message always finds room. */
-		if (rpc_stream_queued(c->stream) > 512 * 1024)
+		if (rpc_stream_queued(c->stream) >= 256 * 1024)
 			return;
 	}
 }

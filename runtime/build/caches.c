@@ -1,9 +1,9 @@
 /*
- * The lock is a flock of the folder itself, shared by steps, exclusive for the one that removes: a
- * kill gives it back. Who has opened a folder looks whether the path still names it, since it may
- * have been removed before the lock was there. A folder is renamed before it is emptied, so that a
- * new step has a whole one or a new one, never a half; what a kill left of that goes with the next
- * prune.
+ * The lock is a flock of the folder itself, shared or exclusive as the step asked for it, exclusive
+ * for the one that removes: a kill gives it back. Who has opened a folder looks whether the path
+ * still names it, since it may have been removed before the lock was there. A folder is renamed
+ * before it is emptied, so that a new step has a whole one or a new one, never a half; what a kill
+ * left of that goes with the next prune.
  */
 #include "runtime/build/caches.h"
 
@@ -41,14 +41,9 @@ static bool still_there(int fd, const char *dir)
 	       opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
-int bld_cache_open(const char *caches, const char *id, char **ret_dir, int *ret_fd,
-		   struct sw_error *err)
+/* 1 = somebody has a lock that does not go with this one. */
+static int open_folder(const char *dir, const char *id, int how, int *ret_fd, struct sw_error *err)
 {
-	char hex[SW_SHA256_HEX];
-	sw_autofree char *dir = NULL;
-
-	sw_sha256_hex(id, strlen(id), hex);
-	dir = sw_asprintf("%s/%.32s", caches, hex);
 	for (;;) {
 		int rc = sw_mkdir_p(dir, 0755, err), fd;
 
@@ -59,19 +54,38 @@ int bld_cache_open(const char *caches, const char *id, char **ret_dir, int *ret_
 			continue;
 		if (fd < 0)
 			return sw_fail_sys(err, errno, "cache %s", id);
-		if (lock_folder(fd, LOCK_SH) < 0) {
-			rc = sw_fail_sys(err, errno, "lock cache %s", id);
+		if (lock_folder(fd, how | LOCK_NB) < 0) {
+			rc = errno == EWOULDBLOCK ? 1
+						  : sw_fail_sys(err, errno, "lock cache %s", id);
 			close(fd);
 			return rc;
 		}
 		if (still_there(fd, dir)) {
 			(void)!futimens(fd, NULL);
-			*ret_dir = take_ptr(&dir);
 			*ret_fd = fd;
 			return 0;
 		}
 		close(fd);
 	}
+}
+
+int bld_cache_open(const char *caches, const char *id, enum bld_sharing sharing, char **ret_dir,
+		   int *ret_fd, struct sw_error *err)
+{
+	unsigned folders = sharing == BLD_PRIVATE ? BLD_PRIVATE_MAX : 1;
+	char hex[SW_SHA256_HEX];
+	int rc = 1;
+
+	sw_sha256_hex(id, strlen(id), hex);
+	for (unsigned k = 0; rc == 1 && k < folders; k++) {
+		sw_autofree char *dir = k == 0 ? sw_asprintf("%s/%.32s", caches, hex)
+					       : sw_asprintf("%s/%.32s-%u", caches, hex, k);
+
+		rc = open_folder(dir, id, sharing == BLD_SHARED ? LOCK_SH : LOCK_EX, ret_fd, err);
+		if (rc == 0)
+			*ret_dir = take_ptr(&dir);
+	}
+	return rc;
 }
 
 void bld_cache_close(int fd)

@@ -1,6 +1,6 @@
 /**
- * The folders of RUN --mount=type=cache: one for each id, kept between builds. A step that uses one
- * holds a lock on it, so that only what no step uses is removed. Any thread, any process.
+ * The folders of RUN --mount=type=cache, kept between builds. A step that uses one holds a lock on
+ * it, so that only what no step uses is removed. Any thread, any process.
  */
 #pragma once
 
@@ -9,10 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** Who else may use the folder meanwhile; the strictest is the last. */
+enum bld_sharing {
+	BLD_SHARED,  /* all who share it too */
+	BLD_PRIVATE, /* nobody: while one is used, others get another folder of that id */
+	BLD_LOCKED,  /* nobody: others wait */
+};
+
+enum { BLD_PRIVATE_MAX = 64 }; /* folders of one id */
+
 /** The folder of an id, made when it is not there; not removed until bld_cache_close(*ret_fd). The
- *  caller frees *ret_dir. */
-int bld_cache_open(const char *caches, const char *id, char **ret_dir, int *ret_fd,
-		   struct sw_error *err) SW_MUST_CHECK;
+ *  caller frees *ret_dir. 1 = it is used in a way that does not go with this one: ask again later.
+ */
+int bld_cache_open(const char *caches, const char *id, enum bld_sharing sharing, char **ret_dir,
+		   int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
 /** From now on it is unused. */
 void bld_cache_close(int fd);
 

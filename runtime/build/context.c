@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
-enum { PATH_LEN_MAX = 4095, SPARE_S = 600 };
+enum { SPARE_S = 600, SENDFILE_MAX = 64 << 20 };
 
 struct entry {
 	char *path, *target;
@@ -29,8 +31,8 @@ struct bld_context {
 	char *pool;
 	struct entry *v;
 	size_t n, cap;
-	uint64_t path_bytes;
-	uint32_t *order; /* from the index that the sender gave to the place in v */
+	size_t path_bytes; /* with links' targets */
+	uint32_t *order;   /* from the index that the sender gave to the place in v */
 	/* the content that is being received */
 	int fd;
 	uint32_t receiving;
@@ -41,6 +43,9 @@ struct bld_context {
 	pthread_mutex_t lock;
 	char *tree;
 };
+
+/* Of all contexts: what each may hold depends on the others. */
+static atomic_size_t entries_held, path_bytes_held;
 
 struct bld_context *bld_context_new(const char *pool)
 {
@@ -74,6 +79,8 @@ void bld_context_free(struct bld_context *c)
 	}
 	if (c->tree != NULL)
 		img_store_drop_tmp(c->tree);
+	atomic_fetch_sub(&entries_held, c->n);
+	atomic_fetch_sub(&path_bytes_held, c->path_bytes);
 	free(c->tree);
 	free(c->v);
 	free(c->order);
@@ -86,32 +93,48 @@ static bool path_ok(const char *path)
 {
 	sw_autofree char *clean = bld_path_clean(path);
 
-	return *path != 0 && *path != '/' && strlen(path) <= PATH_LEN_MAX &&
+	return *path != 0 && *path != '/' && strlen(path) <= BLD_CONTEXT_PATH_MAX &&
 	       sw_streq(clean, path) && !sw_streq(path, ".") && !sw_streq(path, "..") &&
 	       sw_after(path, "../") == NULL;
+}
+
+/* Counts an entry, or refuses it. */
+static int take_room(struct bld_context *c, size_t bytes, struct sw_error *err)
+{
+	size_t n = atomic_fetch_add(&entries_held, 1) + 1;
+	size_t all = atomic_fetch_add(&path_bytes_held, bytes) + bytes;
+
+	if (n <= BLD_CONTEXT_ENTRIES_MAX && all <= BLD_CONTEXT_PATHS_MAX) {
+		c->path_bytes += bytes;
+		return 0;
+	}
+	atomic_fetch_sub(&entries_held, 1);
+	atomic_fetch_sub(&path_bytes_held, bytes);
+	return sw_fail(err, SW_ETOOBIG,
+		       "context: all builds of a node together may hold %d entries with %d MiB of "
+		       "paths, and this one has %zu so far: name what it does not need in "
+		       ".dockerignore, or wait for other builds",
+		       BLD_CONTEXT_ENTRIES_MAX, BLD_CONTEXT_PATHS_MAX >> 20, c->n);
 }
 
 int bld_context_add(struct bld_context *c, const char *path, mode_t mode, uint64_t size,
 		    const char *hex, const char *target, struct sw_error *err)
 {
 	struct entry e = {.mode = mode, .size = size, .index = (uint32_t)c->n};
+	int rc;
 
 	if (!path_ok(path))
 		return sw_fail(err, SW_EINVAL, "context: the path \"%.200s\" is refused", path);
-	if (c->n == BLD_CONTEXT_ENTRIES_MAX ||
-	    (c->path_bytes += strlen(path)) > BLD_CONTEXT_PATHS_MAX)
-		return sw_fail(
-			err, SW_ETOOBIG,
-			"context: more than %d entries: name what the build does not need in "
-			".dockerignore",
-			BLD_CONTEXT_ENTRIES_MAX);
 	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode))
 		return sw_fail(err, SW_EINVAL, "context: %.200s is neither file, folder nor link",
 			       path);
 	if (S_ISREG(mode) && (strlen(hex) != 64 || !sw_unhex(hex, sizeof e.digest, e.digest)))
 		return sw_fail(err, SW_EINVAL, "context: %.200s has no digest", path);
-	if (S_ISLNK(mode) && (*target == 0 || strlen(target) > PATH_LEN_MAX))
+	if (S_ISLNK(mode) && (*target == 0 || strlen(target) > BLD_CONTEXT_PATH_MAX))
 		return sw_fail(err, SW_EINVAL, "context: the link %.200s leads nowhere", path);
+	rc = take_room(c, strlen(path) + (S_ISLNK(mode) ? strlen(target) : 0), err);
+	if (rc < 0)
+		return rc;
 	e.path = sw_strdup(path);
 	e.target = S_ISLNK(mode) ? sw_strdup(target) : NULL;
 	sw_grow(c->v, c->cap, c->n + 1);
@@ -177,7 +200,7 @@ static int by_digest(const void *a, const void *b)
 	return d != 0 ? d : (int)(x->mode & 07777) - (int)(y->mode & 07777);
 }
 
-size_t bld_context_missing(struct bld_context *c, uint32_t **ret)
+size_t bld_context_missing(struct bld_context *c, uint32_t **ret, uint64_t *ret_bytes)
 {
 	const struct entry **files = sw_new_n(const struct entry *, c->n + 1);
 	size_t n = 0, missing = 0;
@@ -188,9 +211,14 @@ size_t bld_context_missing(struct bld_context *c, uint32_t **ret)
 	if (n > 1)
 		qsort(files, n, sizeof *files, by_digest);
 	*ret = sw_new_n(uint32_t, n + 1);
-	for (size_t i = 0; i < n; i++)
-		if ((i == 0 || by_digest(&files[i - 1], &files[i]) != 0) && !in_pool(c, files[i]))
-			(*ret)[missing++] = files[i]->index;
+	*ret_bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		if ((i > 0 && by_digest(&files[i - 1], &files[i]) == 0) || in_pool(c, files[i]))
+			continue;
+		(*ret)[missing++] = files[i]->index;
+		*ret_bytes = files[i]->size <= UINT64_MAX - *ret_bytes ? *ret_bytes + files[i]->size
+								       : UINT64_MAX;
+	}
 	free(files);
 	return missing;
 }
@@ -396,6 +424,30 @@ static int make_parents(int root, const char *path, struct sw_error *err)
 	return 0;
 }
 
+/* A file system bounds the names of a file, ext4 at 65,000: then the pool's becomes another file.
+ * Who has links to the old one keeps it. */
+static int renew(const char *path, struct sw_error *err)
+{
+	sw_autofree char *tmp = sw_asprintf("%s.XXXXXX", path);
+	sw_autoclose int in = open(path, O_RDONLY | O_CLOEXEC), out = -1;
+	struct stat st;
+	ssize_t n = -1;
+
+	if (in < 0 || fstat(in, &st) < 0)
+		return sw_fail_sys(err, errno, "open %s", path);
+	out = mkostemp(tmp, O_CLOEXEC);
+	if (out < 0)
+		return sw_fail_sys(err, errno, "create %s", tmp);
+	do
+		n = sendfile(out, in, NULL, SENDFILE_MAX);
+	while (n > 0 || (n < 0 && errno == EINTR));
+	if (n == 0 && fchmod(out, st.st_mode & 07777) == 0 && rename(tmp, path) == 0)
+		return 0;
+	sw_fail_sys(err, errno, "copy %s", path);
+	unlink(tmp);
+	return err->code;
+}
+
 static int make_entry(const struct bld_context *c, int root, const struct entry *e,
 		      struct sw_error *err)
 {
@@ -413,8 +465,15 @@ static int make_entry(const struct bld_context *c, int root, const struct entry 
 			       ? sw_fail_sys(err, errno, "link %s", e->path)
 			       : 0;
 	from = pool_path(c, e);
-	if (linkat(AT_FDCWD, from, root, e->path, 0) < 0)
-		return sw_fail_sys(err, errno, "content of %s", e->path);
+	if (linkat(AT_FDCWD, from, root, e->path, 0) < 0) {
+		int rc = errno == EMLINK ? renew(from, err)
+					 : sw_fail_sys(err, errno, "content of %s", e->path);
+
+		if (rc < 0)
+			return rc;
+		if (linkat(AT_FDCWD, from, root, e->path, 0) < 0)
+			return sw_fail_sys(err, errno, "content of %s", e->path);
+	}
 	(void)utimensat(AT_FDCWD, from, NULL, 0); /* it was of use: the pool keeps it */
 	return 0;
 }

@@ -3,8 +3,9 @@
  * that outlives builds, so that only what the pool lacks is sent. A tree of files is made of both
  * when a step wants one; a build that is all cached never does.
  *
- * Paths come from another machine: cleaned, relative, without "..", bounded. Not locked, but for
- * bld_context_tree.
+ * Paths come from another machine: cleaned, relative, without "..", bounded: what all contexts of
+ * this process hold together is at most BLD_CONTEXT_ENTRIES_MAX entries, of BLD_CONTEXT_PATHS_MAX
+ * bytes. Not locked, but for bld_context_tree.
  */
 #pragma once
 
@@ -13,10 +14,7 @@
 
 #include <sys/types.h>
 
-enum {
-	BLD_CONTEXT_ENTRIES_MAX = 4 << 20,
-	BLD_CONTEXT_PATHS_MAX = 512 << 20, /* bytes of all paths */
-};
+enum { BLD_CONTEXT_PATHS_MAX = 256 << 20 };
 
 struct bld_context;
 
@@ -29,9 +27,10 @@ int bld_context_add(struct bld_context *c, const char *path, mode_t mode, uint64
 /** After the last: sorts, and refuses a path that is there twice. */
 int bld_context_seal(struct bld_context *c, struct sw_error *err) SW_MUST_CHECK;
 
-/** Numbers (in the order they were added) of files whose content the pool lacks, each content once.
- *  *ret: the caller frees. */
-size_t bld_context_missing(struct bld_context *c, uint32_t **ret);
+/** Numbers (in the order they were added) of files whose content the pool lacks, each content once,
+ *  and how many bytes those are. *ret: the caller frees. Looks at a file of the pool for each: not
+ *  for a loop. */
+size_t bld_context_missing(struct bld_context *c, uint32_t **ret, uint64_t *ret_bytes);
 /** Begins, continues and ends the content of a file that is missing; checked against its digest. */
 int bld_context_put(struct bld_context *c, uint32_t index, const void *p, size_t n, bool end,
 		    struct sw_error *err) SW_MUST_CHECK;
@@ -47,6 +46,6 @@ int bld_context_digest(const struct bld_context *c, const char *pattern,
 /** The folder with the files; made when first asked for, removed with the context. */
 int bld_context_tree(struct bld_context *c, struct img_store *store, const char **ret,
 		     struct sw_error *err) SW_MUST_CHECK;
-/** Drops contents of the pool: those unused for longest, down to `keep_bytes`; none that a build may
- *  be about to read, which is one used in the last minutes. */
+/** Drops contents of the pool: those unused for longest, down to `keep_bytes`; none that a build
+ * may be about to read, which is one used in the last minutes. */
 int bld_pool_prune(const char *pool, uint64_t keep_bytes, struct sw_error *err) SW_MUST_CHECK;

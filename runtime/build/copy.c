@@ -14,7 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/xattr.h>
 
-enum { BLOCK = 256 << 10, DEPTH_MAX = 500, NAMES_MAX = 4 << 20, TARGET_MAX = 4096 };
+enum { BLOCK = 64 << 10, DEPTH_MAX = 500, NAMES_MAX = 4 << 20, TARGET_MAX = 4096 };
 
 /* ---- walking ---- */
 
@@ -64,7 +64,7 @@ static const char *base_name(const char *path)
 static int copy_data(const struct bld_copy *c, int in, int out, const char *what,
 		     struct sw_error *err)
 {
-	sw_autofree char *block = NULL;
+	char block[BLOCK];
 
 	/* Shared blocks where the file system can, else in the kernel, else by hand. */
 	if (ioctl(out, FICLONE, in) == 0)
@@ -83,9 +83,8 @@ static int copy_data(const struct bld_copy *c, int in, int out, const char *what
 	}
 	if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
 		return sw_fail_sys(err, errno, "copy %s", what);
-	block = sw_alloc(BLOCK);
 	for (;;) {
-		ssize_t n = read(in, block, BLOCK), put = 0;
+		ssize_t n = read(in, block, sizeof block), put = 0;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -424,10 +423,10 @@ static void add_number(struct sw_sha256 *h, uint64_t v)
 
 static int digest_data(struct sw_sha256 *h, int fd, struct sw_error *err)
 {
-	sw_autofree char *block = sw_alloc(BLOCK);
+	char block[BLOCK];
 
 	for (;;) {
-		ssize_t n = read(fd, block, BLOCK);
+		ssize_t n = read(fd, block, sizeof block);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -77,10 +77,16 @@ static int take_type(struct step *s, const char *value, struct run_mount *m)
 
 static int take_sharing(struct step *s, const char *value, struct run_mount *m)
 {
-	if (!sw_streq(value, "shared") && !sw_streq(value, "private") && !sw_streq(value, "locked"))
-		return bad(s, "sharing", "is shared, private or locked");
-	m->private_ = sw_streq(value, "private");
-	return 0;
+	static const char *const names[] = {
+		[BLD_SHARED] = "shared", [BLD_PRIVATE] = "private", [BLD_LOCKED] = "locked"};
+
+	for (size_t k = 0; k < SW_COUNT(names); k++) {
+		if (sw_streq(names[k], value)) {
+			m->sharing = (enum bld_sharing)k;
+			return 0;
+		}
+	}
+	return bad(s, "sharing", "is shared, private or locked");
 }
 
 static void set_text(char **to, const char *value)

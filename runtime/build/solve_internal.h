@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "runtime/build/caches.h"
 #include "runtime/build/copy.h"
 #include "runtime/build/solve.h"
 #include "runtime/build/state.h"
@@ -96,8 +97,9 @@ int step_owner(struct step *s, const struct bld_root *root, const char *owner, u
 struct run_mount {
 	enum { MOUNT_BIND, MOUNT_CACHE, MOUNT_TMPFS, MOUNT_SECRET } type;
 	char *target, *source, *id, *env, *from;
-	bool read_only, required, private_;
-	uint64_t size; /* of a tmpfs */
+	bool read_only, required;
+	enum bld_sharing sharing; /* of a cache */
+	uint64_t size;            /* of a tmpfs */
 	uint32_t uid, gid, mode;
 	bool mode_given;
 };

@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "base/str.h"
-#include "runtime/build/caches.h"
 #include "runtime/build/front/glob.h"
 #include "runtime/build/solve_internal.h"
 #include "runtime/container/driver.h"
@@ -34,6 +33,7 @@ enum {
 	LINES_MAX = 100000, /* of one step, that are passed on */
 	DELETE_MS = 30000,
 	SECRET_MAX = 500 << 10,
+	CACHE_AGAIN_MS = 20,
 };
 
 struct stub { /* a mount point that was not in the image */
@@ -55,9 +55,12 @@ struct run {
 	size_t n_sources;
 	struct stub *stubs;
 	size_t n_stubs, cap_stubs;
-	int *caches; /* locks of the cache folders */
-	size_t n_caches, cap_caches;
-	char **private_caches; /* folders of this step alone */
+	struct cache {
+		const char *id;
+		char *dir;
+		int fd; /* its lock */
+	} * caches;
+	size_t n_caches;
 	char *bundle, *id;
 };
 
@@ -148,6 +151,11 @@ static int read_network(struct run *r)
 	return 0;
 }
 
+static const char *cache_id(const struct run_mount *m)
+{
+	return m->id != NULL ? m->id : m->target;
+}
+
 /* Content of a bind is part of the key, that of a cache or secret is not. */
 static int key_mount(struct run *r, const struct run_mount *m)
 {
@@ -162,7 +170,7 @@ static int key_mount(struct run *r, const struct run_mount *m)
 	if (m->type == MOUNT_SECRET)
 		step_key(r->s, "secret", m->id);
 	if (m->type == MOUNT_CACHE)
-		step_key(r->s, "cache", m->id != NULL ? m->id : m->target);
+		step_key(r->s, "cache", cache_id(m));
 	if (m->type != MOUNT_BIND)
 		return 0;
 	rc = source_find(r->s, m->from != NULL ? m->from : "", &src);
@@ -302,29 +310,73 @@ static int bind_source(struct run *r, const struct bld_root *root, const struct 
 	return 0;
 }
 
-static int bind_cache(struct run *r, const struct bld_root *root, const struct run_mount *m)
+/* By id, so that two steps that want the same two caches never wait for each other; the strictest
+ * wish for an id first. */
+static int by_cache(const void *a, const void *b)
+{
+	const struct run_mount *x = *(const struct run_mount *const *)a,
+			       *y = *(const struct run_mount *const *)b;
+	int d = strcmp(cache_id(x), cache_id(y));
+
+	return d != 0 ? d : (int)y->sharing - (int)x->sharing;
+}
+
+/* Waits while another step has it to itself. */
+static int open_cache(struct run *r, const struct run_mount *m, struct cache *ret)
 {
 	struct step *s = r->s;
-	const char *id = m->id != NULL ? m->id : m->target;
-	sw_autofree char *dir = NULL;
-	int rc, fd;
+	bool told = false;
+	int rc;
 
-	if (m->private_) {
-		rc = img_store_tmp(s->b->host->store, &dir, s->err);
-		if (rc == 0)
-			r->private_caches = sw_strv_add(r->private_caches, dir);
-	} else {
-		rc = bld_cache_open(s->b->host->cache_dir, id, &dir, &fd, s->err);
-		if (rc == 0) {
-			sw_grow(r->caches, r->cap_caches, r->n_caches + 1);
-			r->caches[r->n_caches++] = fd;
+	while ((rc = bld_cache_open(s->b->host->cache_dir, cache_id(m), m->sharing, &ret->dir,
+				    &ret->fd, s->err)) == 1) {
+		if (step_cancelled(s))
+			return sw_fail(s->err, SW_ECANCELED, "cancelled");
+		if (!told) {
+			sw_autofree char *line = sw_asprintf(
+				"waits for the cache %s, which another step uses", cache_id(m));
+
+			step_line(s, line);
+			told = true;
 		}
+		poll(NULL, 0, CACHE_AGAIN_MS);
 	}
-	if (rc < 0)
-		return rc;
-	if (chown(dir, m->uid, m->gid) < 0 || chmod(dir, m->mode_given ? m->mode : 0755) < 0)
-		return sw_fail_sys(s->err, errno, "cache %s", id);
-	add_bind(r, root, take_ptr(&dir), m->target, m->read_only);
+	ret->id = cache_id(m);
+	return rc;
+}
+
+/* One folder for an id, however often the step mounts it. */
+static int open_caches(struct run *r)
+{
+	sw_autofree const struct run_mount **v =
+		sw_new_n(const struct run_mount *, r->n_mounts + 1);
+	size_t n = 0;
+	int rc = 0;
+
+	for (size_t k = 0; k < r->n_mounts; k++)
+		if (r->mounts[k].type == MOUNT_CACHE)
+			v[n++] = &r->mounts[k];
+	if (n > 1)
+		qsort(v, n, sizeof *v, by_cache);
+	r->caches = sw_new_n(struct cache, n + 1);
+	for (size_t k = 0; rc == 0 && k < n; k++) {
+		if (k > 0 && sw_streq(cache_id(v[k - 1]), cache_id(v[k])))
+			continue;
+		rc = open_cache(r, v[k], &r->caches[r->n_caches]);
+		r->n_caches += rc == 0;
+	}
+	return rc;
+}
+
+static int bind_cache(struct run *r, const struct bld_root *root, const struct run_mount *m)
+{
+	const struct cache *c = r->caches;
+
+	while (!sw_streq(c->id, cache_id(m)))
+		c++;
+	if (chown(c->dir, m->uid, m->gid) < 0 || chmod(c->dir, m->mode_given ? m->mode : 0755) < 0)
+		return sw_fail_sys(r->s->err, errno, "cache %s", c->id);
+	add_bind(r, root, sw_strdup(c->dir), m->target, m->read_only);
 	return 0;
 }
 
@@ -368,7 +420,7 @@ static int bind_secret(struct run *r, const struct bld_root *root, const struct 
 
 static int make_mounts(struct run *r, const struct bld_root *root)
 {
-	int rc = 0;
+	int rc = open_caches(r);
 
 	for (size_t k = 0; rc == 0 && k < r->n_mounts; k++) {
 		const struct run_mount *m = &r->mounts[k];
@@ -577,15 +629,19 @@ static int spawn(struct run *r, int out, pid_t *ret)
 	return rc != 0 ? sw_fail_sys(r->s->err, rc, "run %s", argv[0]) : 0;
 }
 
+/* "run" deletes what it ran, unless it was killed. */
 static void delete_container(const char *runtime, const char *run_dir, const char *id)
 {
 	sw_autofree char *root = sw_asprintf("%s/oci", run_dir);
+	sw_autofree char *state = sw_asprintf("%s/%s", root, id);
 	char *argv[] = {(char *)runtime,   (char *)"--root", root, (char *)"delete",
 			(char *)"--force", (char *)id,       NULL};
 	struct sw_error ignored;
 	char out[200];
 	int code;
 
+	if (!sw_path_exists(state))
+		return;
 	(void)!rt_run(argv, DELETE_MS, out, sizeof out, &code, &ignored);
 }
 
@@ -687,10 +743,10 @@ static int run_work(struct step *s, struct bld_root *root, void *arg)
 		rc = run_process(r);
 	remove_stubs(r, root);
 	(void)!sw_remove_tree(r->bundle, &ignored);
-	for (size_t k = 0; k < r->n_caches; k++)
-		bld_cache_close(r->caches[k]);
-	for (char **dir = r->private_caches; dir != NULL && *dir != NULL; dir++)
-		img_store_drop_tmp(*dir);
+	for (size_t k = 0; k < r->n_caches; k++) {
+		bld_cache_close(r->caches[k].fd);
+		free(r->caches[k].dir);
+	}
 	for (size_t k = 0; k < r->n_sources; k++)
 		bld_root_close(&r->sources[k], NULL);
 	return rc;
@@ -708,7 +764,6 @@ static void run_fini(struct run *r)
 		free(r->stubs[k].path);
 	sw_strv_free(r->argv);
 	sw_strv_free(r->env);
-	sw_strv_free(r->private_caches);
 	free(r->caches);
 	free(r->mounts);
 	free(r->binds);

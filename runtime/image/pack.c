@@ -15,7 +15,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-enum { PATH_LEN_MAX = 4096, XATTR_MAX = 64 << 10, DEPTH_MAX = 1000 };
+enum { PATH_LEN_MAX = 4096, XATTR_MAX = 64 << 10, DEPTH_MAX = 1000, BLOCK = 256 << 10 };
 
 struct link { /* a file with more than one name, at its first */
 	dev_t dev;
@@ -35,6 +35,7 @@ struct pack {
 	size_t n_links, cap_links;
 	struct sw_buf path;
 	unsigned depth;
+	char *block, *names, *value; /* room for content and attributes, made once */
 	struct sw_error *err;
 };
 
@@ -75,7 +76,7 @@ static int by_name(const void *a, const void *b)
 /* Through /proc: l*xattr have no *at form here, and the path may be anything below the folder. */
 static int read_xattrs(struct pack *k, const char *self, struct xattrs *x)
 {
-	sw_autofree char *names = sw_alloc(XATTR_MAX), *value = sw_alloc(XATTR_MAX);
+	char *names = k->names, *value = k->value;
 	ssize_t n = llistxattr(self, names, XATTR_MAX);
 
 	if (n < 0)
@@ -135,12 +136,11 @@ static void set_time(int at, const char *name, int64_t t)
 static int put_content(struct pack *k, int at, const char *name, uint64_t size)
 {
 	sw_autoclose int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	sw_autofree char *block = sw_alloc(256 << 10);
 
 	if (fd < 0)
 		return sw_fail_sys(k->err, errno, "open %s", sw_buf_str(&k->path));
 	while (size > 0) {
-		ssize_t n = read(fd, block, size < 256 << 10 ? (size_t)size : 256 << 10);
+		ssize_t n = read(fd, k->block, size < BLOCK ? (size_t)size : BLOCK);
 		int rc;
 
 		if (n < 0 && errno == EINTR)
@@ -148,7 +148,7 @@ static int put_content(struct pack *k, int at, const char *name, uint64_t size)
 		if (n <= 0)
 			return sw_fail(k->err, SW_EIO, "%s became shorter while it was read",
 				       sw_buf_str(&k->path));
-		rc = img_tar_data(&k->tar, block, (size_t)n, k->err);
+		rc = img_tar_data(&k->tar, k->block, (size_t)n, k->err);
 		if (rc < 0)
 			return rc;
 		size -= (uint64_t)n;
@@ -312,6 +312,9 @@ int img_pack(const char *dir, int64_t epoch, const char *split, img_sink sink, v
 			 .epoch = epoch,
 			 .path = SW_BUF_INIT(PATH_LEN_MAX - 1),
 			 .hash = sw_sha256_new(),
+			 .block = sw_alloc(BLOCK),
+			 .names = sw_alloc(XATTR_MAX),
+			 .value = sw_alloc(XATTR_MAX),
 			 .err = err};
 	sw_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	sw_autofree char *root = sw_asprintf("/proc/self/fd/%d", fd);
@@ -341,6 +344,9 @@ int img_pack(const char *dir, int64_t epoch, const char *split, img_sink sink, v
 	for (size_t i = 0; i < k.n_links; i++)
 		free(k.links[i].path);
 	free(k.links);
+	free(k.block);
+	free(k.names);
+	free(k.value);
 	sw_buf_fini(&k.path);
 	if (rc < 0)
 		return rc;

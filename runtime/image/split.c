@@ -491,8 +491,8 @@ static int join_file(struct join *j, uint64_t size)
 {
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	sw_autofree char *block = sw_alloc(256 << 10);
 	sw_autoclose int fd = -1;
+	char block[64 << 10];
 	char path[PATH_MAX_LEN];
 	struct stat st;
 	int rc = take_path(j, path);
@@ -506,7 +506,7 @@ static int join_file(struct join *j, uint64_t size)
 		return sw_fail(j->err, SW_ECORRUPT, "layer file %s is not as it was unpacked",
 			       path);
 	while (size > 0) {
-		ssize_t n = read(fd, block, 256 << 10);
+		ssize_t n = read(fd, block, sizeof block);
 
 		if (n < 0 && errno == EINTR)
 			continue;

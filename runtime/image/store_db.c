@@ -137,6 +137,16 @@ static int one_string(struct img_db *db, sqlite3_stmt *st, char **ret, struct sw
 	return rc;
 }
 
+/*
+ * Layers and steps that no image has yet may be lost with the power, as their files may: their
+ * commits do not wait for the disk. The commit of an image does, and takes those before it along.
+ */
+static void wait_for_disk(struct img_db *db, bool wait)
+{
+	sqlite3_exec(db->sql, wait ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
+		     NULL, NULL);
+}
+
 static int commit(struct img_db *db, int rc, struct sw_error *err)
 {
 	if (rc == 0)
@@ -403,14 +413,15 @@ int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, co
 		     uint64_t size, struct sw_error *err)
 {
 	sw_autofree char *name = NULL, *path = NULL;
-	int rc = exec(db, "BEGIN IMMEDIATE", err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	rc = run(db,
-		 query(db, "INSERT INTO layers(diff_id, size) VALUES(?, ?)", "si", diff_id,
-		       (int64_t)size),
-		 err);
+	wait_for_disk(db, false);
+	rc = exec(db, "BEGIN IMMEDIATE", err);
+	if (rc == 0)
+		rc = run(db,
+			 query(db, "INSERT INTO layers(diff_id, size) VALUES(?, ?)", "si", diff_id,
+			       (int64_t)size),
+			 err);
 	if (rc == 0) {
 		sw_autofree char *from = sw_asprintf("%s.split", tmp), *to = NULL;
 
@@ -424,7 +435,9 @@ int img_db_add_layer(struct img_db *db, const char *dir, const char *diff_id, co
 		if (rename(tmp, path) < 0)
 			rc = sw_fail_sys(err, errno, "rename %s to %s", tmp, path);
 	}
-	return commit(db, rc, err);
+	rc = commit(db, rc, err);
+	wait_for_disk(db, true);
+	return rc;
 }
 
 int img_db_layer(struct img_db *db, const char *diff_id, char **ret_name, uint64_t *ret_size,
@@ -481,7 +494,8 @@ int img_db_add_image(struct img_db *db, const char *id, const char *digest, cons
 	for (size_t i = 0; rc == 0 && names != NULL && names[i] != NULL; i++)
 		rc = img_db_set_name(db, names[i], id, err);
 	if (rc == 0)
-		rc = run(db, query(db, "UPDATE life SET synced = ?1 WHERE synced < ?1", "i", synced),
+		rc = run(db,
+			 query(db, "UPDATE life SET synced = ?1 WHERE synced < ?1", "i", synced),
 			 err);
 	return commit(db, rc, err);
 }
@@ -547,13 +561,17 @@ int img_db_step_find(struct img_db *db, const char *key, char **ret_diff_id, str
 
 int img_db_step_add(struct img_db *db, const char *key, const char *diff_id, struct sw_error *err)
 {
-	return run(
-		db,
-		query(db,
-		      "INSERT OR REPLACE INTO steps(key, layer, used_ms) VALUES(?1, (SELECT n FROM"
-		      " layers WHERE diff_id = ?2), ?3)",
-		      "ssi", key, diff_id != NULL ? diff_id : "", sw_wall_ms()),
-		err);
+	int rc;
+
+	wait_for_disk(db, false);
+	rc = run(db,
+		 query(db,
+		       "INSERT OR REPLACE INTO steps(key, layer, used_ms) VALUES(?1, (SELECT n FROM"
+		       " layers WHERE diff_id = ?2), ?3)",
+		       "ssi", key, diff_id != NULL ? diff_id : "", sw_wall_ms()),
+		 err);
+	wait_for_disk(db, true);
+	return rc;
 }
 
 int img_db_step_prune(struct img_db *db, int64_t before_ms, uint64_t keep_bytes, size_t *ret_n,

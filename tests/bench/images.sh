@@ -35,8 +35,9 @@ trap 'end_docker; clean_up' EXIT
 
 "$top/deploy/install-deps" build run lab peer || { echo "skipped: its packages can't be installed"; exit 77; }
 storefront_bases "$work" || exit 1
-mkdir -p "$work/cc-root" "$work/three"
+mkdir -p "$work/cc-root" "$work/node-root" "$work/three"
 tar -C "$work/cc-root" -xf "$top/build/lab-bases/cc.tar"
+tar -C "$work/node-root" -xf "$top/build/lab-bases/node.tar"
 tar -C "$work/cc-root" -cf "$work/three/1.tar" usr/lib/gcc
 tar -C "$work/cc-root" -cf "$work/three/2.tar" --exclude=./usr/lib/gcc usr/lib/x86_64-linux-gnu
 tar -C "$work/cc-root" -cf "$work/three/3.tar" usr/include
@@ -93,6 +94,16 @@ nothing() { true; }
 times "three-stage build (npm, gcc), cold" "<= 1000" forget_cache ours
 times "  one line of the front end changed" "<= 600" change ours
 times "  nothing changed" "<= 100" nothing ours
+bare_build() { # what its commands take by themselves, both stages at once
+	{ chroot "$work/node-root" sh -c 'cd /app && npm install --no-audit --no-fund && npm run build'; } &
+	{ chroot "$work/cc-root" sh -c 'cd /app && make --version && make'; } &
+	wait $(jobs -p | tail -n 2)
+}
+fresh_bare() {
+	rm -rf "$work/node-root/app" "$work/cc-root/app"
+	cp -a "$app/react-app" "$work/node-root/app" && cp -a "$app" "$work/cc-root/app"
+}
+times "  bare: its commands in a chroot" "" fresh_bare bare_build
 for b in node cc small; do dock build -q --network none -t $b "$work/$b" >/dev/null 2>&1; done
 theirs() { DOCKER_BUILDKIT=0 dock build -q --network none -t app:1 "$app"; }
 forget_theirs() { dock image rm -f app:1; dock image prune -f; }
@@ -100,6 +111,15 @@ export DOCKER_BUILDKIT=0
 times "  docker build, cold" "" forget_theirs theirs
 times "  docker build, changed" "" change theirs
 times "  docker build, cached" "" nothing theirs
+bah() { buildah --root "$work/bah/root" --runroot "$work/bah/run" --storage-driver overlay "$@"; }
+bud() { bah bud -q --layers --isolation oci --runtime crun --network none -t "$1" "$2"; }
+for b in node cc small; do bud $b "$work/$b" >/dev/null 2>&1; done
+bah_app() { bud app:1 "$app"; }
+forget_bah() { bah rmi -f app:1; bah rmi --prune -f; }
+times "  buildah bud, cold" "" forget_bah bah_app
+times "  buildah bud, changed" "" change bah_app
+times "  buildah bud, cached" "" nothing bah_app
+bah rmi -a -f >/dev/null 2>&1
 
 echo
 mkdir "$work/huge"

@@ -45,6 +45,7 @@ check "a pull from a registry" full ctl n2 image pull "$registry/other/big:1"
 ctl n1 image save big:1 >"$work/big.tar"
 check "a load" full sh -c "'$lab' ctl n2 image load <'$work/big.tar'"
 check "a context" full build n2 "$work/big"
+check "which is said before it is sent" says 'the disk of the builder would be full: 110 MiB .* are free.*dockerignore' build n2 "$work/big"
 check "a command of a build" full file n2 'FROM small\nRUN dd if=/dev/zero of=/zeros bs=1M count=200\n'
 check "nothing half done is kept" within 10 nothing_half
 check "what fits is built" file n2 'FROM small\nRUN echo fits > /fits\n' -t fits
@@ -79,7 +80,8 @@ check "the build goes on to its end" wait $slow
 check "then a prune removes it" prune_says 'removed 1 cache folder$'
 check "it is gone" cached_not
 check "a private one" file n2 'FROM small\nRUN --mount=type=cache,sharing=private,target=/c echo mine > /c/x\n'
-check "ends with its step" within 10 nothing_half
+check "leaves nothing half" within 10 nothing_half
+check "and is kept for the next" file n2 'FROM small\nRUN --mount=type=cache,sharing=private,target=/c grep mine /c/x\n'
 
 echo "== fuller than the watermark"
 ctl n2 image prune -a --build-cache >/dev/null

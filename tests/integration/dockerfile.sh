@@ -96,6 +96,53 @@ gives "cache: to the next" out=2 c/log! -- "$ctx" <<'D'
 FROM base
 RUN --mount=type=cache,target=/c,id=kept echo second >> /c/log; wc -l < /c/log > /out
 D
+gives "cache: one id at two places" out=x -- "$ctx" <<'D'
+FROM base
+RUN --mount=type=cache,id=twice,sharing=locked,target=/c --mount=type=cache,id=twice,target=/d touch /c/x && ls /d > /out
+D
+held() { ls /var/lib/swarm-lab/"$LAB"/n1/images/cache/*/in; }
+hold() { # SHARING: a build that has a cache so until there is a file "go" in it, and fails without
+	ctl n1 image build --no-cache --progress plain -f - "$work/other" >"$work/hold.log" 2>&1 <<D &
+FROM base
+RUN --mount=type=cache,id=of-$1,sharing=$1,target=/c touch /c/in; i=0; until [ -e /c/go ] || [ \$i = 300 ]; do sleep 0.1; i=\$((i + 1)); done; rm /c/in /c/go
+D
+	holder=$!
+	check "a step has a cache, $1" within 20 held
+}
+hold shared
+gives "cache: shared by two at once" out=in -- "$ctx" <<'D'
+FROM base
+RUN --mount=type=cache,id=of-shared,target=/c ls /c > /out; touch /c/go
+D
+check "the first ends well" wait $holder
+hold private
+gives "cache: private, of its own while the first is used" out= -- "$ctx" <<'D'
+FROM base
+RUN --mount=type=cache,id=of-private,sharing=private,target=/c ls /c > /out; touch /c/other
+D
+touch "$(dirname "$(held)")/go"
+check "the first ends well" wait $holder
+hold locked
+ctl n1 image build --progress plain -f - "$ctx" >"$work/second.log" 2>&1 <<'D' &
+FROM base
+RUN --mount=type=cache,id=of-locked,sharing=locked,target=/c [ -z "$(ls /c)" ]
+D
+second=$!
+check "cache: locked, the second waits and says so" within 20 grep -q 'waits for the cache of-locked' "$work/second.log"
+touch "$(dirname "$(held)")/go"
+check "the first ends well" wait $holder
+check "then the second" wait $second
+hold locked
+"$lab" ctl n1 image build --progress plain -f - "$ctx" >"$work/second.log" 2>&1 <<'D' &
+FROM base
+RUN --mount=type=cache,id=of-locked,sharing=locked,target=/c echo never
+D
+second=$!
+within 20 grep -q 'waits for the cache of-locked' "$work/second.log"
+kill -TERM $(ps -o pid= --ppid $second)
+check "who waits can be cancelled" within 10 grep -q cancelled "$work/second.log"
+touch "$(dirname "$(held)")/go"
+check "the first ends well" wait $holder
 gives "several at once, by a user" "out=one 6 9" -- --secret "id=key,src=$work/key" "$ctx" <<'D'
 FROM base
 RUN mkdir -m 777 /o
@@ -259,25 +306,41 @@ RUN stat -c %Y /f > /out
 D
 
 echo "== large and odd"
-mkdir -p "$work/many/a"
-(cd "$work/many/a" && seq -f '%06g' 30000 | xargs touch)
-gives "thirty thousand files" out=30000 -- "$work/many" <<'D'
+mkdir -p "$run/many/a" # on tmpfs: the disk is for the builder
+(cd "$run/many/a" && seq -f '%06g' 70000 | xargs touch)
+gives "seventy thousand files of one content: more than one file may have names" out=70000 -- "$run/many" <<'D'
 FROM base
 COPY a /a
 RUN ls /a | wc -l > /out && rm -r /a
 D
+rm -r "$run/many"
+mkdir "$run/many"
+python3 -c 'import os, sys
+for i in range(200000):
+	with open(f"{sys.argv[1]}/{i}", "w") as f: f.write(str(i))' "$run/many"
+lost() { grep -c '"detached"' "$run/n1/agent.log"; }
+before=$(lost)
+gives "two hundred thousand contents" out=taken -- "$run/many" <<'D'
+FROM base
+RUN echo taken > /out
+D
+check "the node was there all the time" is "$before" lost
+rm -r "$run/many"
 mkdir -p "$work/odd"
 mkfifo "$work/odd/fifo"
+mknod "$work/odd/device" c 1 3
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$work/odd/socket"
 touch "$work/odd/new
-line" "$work/odd/ü and space"
+line" "$work/odd/ü and space" "$work/odd/"$'\xff\xfe'
 ln -s nowhere "$work/odd/dangling"
-gives "names of any bytes, links to nowhere; no pipes" out=3 x/fifo! -- "$work/odd" <<'D'
+gives "names of any bytes, links to nowhere; no pipes" out=4 x/fifo! x/device! x/socket! -- "$work/odd" <<'D'
 FROM base
 COPY . /x
 RUN find /x -mindepth 1 -print0 | tr -dc '\0' | wc -c > /out
 D
+if grep -q '^3 sockets, pipes or devices are left out of the context' "$work/out"; then ok "which is said"; else bad "what is left out is not said"; fi
 truncate -s 3G "$work/odd/sparse"
-rm "$work/odd/fifo"
+rm "$work/odd/fifo" "$work/odd/device" "$work/odd/socket"
 gives "a file of three gigabytes, of holes" out=3221225472 -- "$work/odd" <<'D'
 FROM base AS big
 COPY sparse /s
@@ -285,6 +348,34 @@ RUN stat -c %s /s > /out
 FROM base
 COPY --from=big /out /out
 D
+truncate -s 100G "$work/odd/sparse"
+refused "a file of a hundred gigabytes, before it is read" 'more than 64 GiB .* sparse of 102400 MiB.*dockerignore' "$work/odd" <<'D'
+FROM base
+COPY sparse /s
+D
 rm "$work/odd/sparse"
+nested() { # FOLDER NAME N: N folders of that name in each other
+	mkdir -p "$1"
+	python3 -c 'import os, sys
+os.chdir(sys.argv[1])
+for _ in range(int(sys.argv[3])): os.mkdir(sys.argv[2]); os.chdir(sys.argv[2])' "$@"
+}
+nested "$work/long" "$(printf 'x%.0s' {1..200})" 25
+refused "paths longer than the kernel takes" 'a path of [0-9]+ bytes, and a context has them up to 4095.*dockerignore' "$work/long" <<'D'
+FROM base
+COPY . /x
+D
+nested "$work/deep" d 600
+refused "folders six hundred deep" 'nested too deeply' "$work/deep" <<'D'
+FROM base
+COPY . /x
+D
+rm -r "$work/deep" "$work/long"
+nested "$work/deep" d 450
+gives "four hundred and fifty deep" out=450 -- "$work/deep" <<'D'
+FROM base
+COPY . /x
+RUN find /x/d -type d | wc -l > /out && rm -r /x
+D
 
 finish

@@ -44,7 +44,7 @@ static char *used(const char *id, int64_t seconds_ago)
 	int fd;
 
 	memset(data, 'x', sizeof data);
-	assert_int_equal(bld_cache_open(top, id, &dir, &fd, &err), 0);
+	assert_int_equal(bld_cache_open(top, id, BLD_SHARED, &dir, &fd, &err), 0);
 	sw_autofree char *file = sw_asprintf("%s/file", dir);
 	assert_int_equal(sw_write_file_fast(file, data, sizeof data, 0644, &err), 0);
 	bld_cache_close(fd);
@@ -84,7 +84,7 @@ static void an_id_has_one_folder(void **state)
 
 	(void)state;
 	assert_string_not_equal(a, b);
-	assert_int_equal(bld_cache_open(top, "a", &again, &fd, &err), 0);
+	assert_int_equal(bld_cache_open(top, "a", BLD_SHARED, &again, &fd, &err), 0);
 	assert_string_equal(a, again);
 	file = sw_asprintf("%s/file", again);
 	assert_true(sw_path_exists(file));
@@ -125,8 +125,9 @@ static void one_that_is_used_stays(void **state)
 	int one, two;
 
 	(void)state;
-	assert_int_equal(bld_cache_open(top, "a", &same, &one, &err), 0);
-	assert_int_equal(bld_cache_open(top, "a", &third, &two, &err), 0); /* by two steps */
+	assert_int_equal(bld_cache_open(top, "a", BLD_SHARED, &same, &one, &err), 0);
+	assert_int_equal(bld_cache_open(top, "a", BLD_SHARED, &third, &two, &err),
+			 0); /* by two steps */
 	assert_int_equal(prune(INT64_MAX, 0, NULL), 0);
 	bld_cache_close(one);
 	assert_int_equal(prune(INT64_MAX, 0, NULL), 0);
@@ -135,6 +136,59 @@ static void one_that_is_used_stays(void **state)
 	assert_int_equal(prune(sw_wall_ms() - 500000, UINT64_MAX, NULL), 0); /* used just now */
 	assert_int_equal(prune(INT64_MAX, 0, NULL), 1);
 	assert_int_equal(entries(), 0);
+}
+
+static int take(enum bld_sharing sharing, char **dir, int *fd)
+{
+	struct sw_error err;
+
+	free(*dir);
+	*dir = NULL;
+	return bld_cache_open(top, "a", sharing, dir, fd, &err);
+}
+
+static void a_locked_one_is_for_one_step(void **state)
+{
+	sw_autofree char *dir = NULL, *other = NULL;
+	int one, two;
+
+	(void)state;
+	assert_int_equal(take(BLD_LOCKED, &dir, &one), 0);
+	assert_int_equal(take(BLD_LOCKED, &other, &two), 1);
+	assert_int_equal(take(BLD_SHARED, &other, &two), 1);
+	assert_int_equal(prune(INT64_MAX, 0, NULL), 0);
+	bld_cache_close(one);
+	assert_int_equal(take(BLD_SHARED, &other, &two), 0);
+	assert_string_equal(dir, other);
+	assert_int_equal(take(BLD_LOCKED, &dir, &one), 1);
+	bld_cache_close(two);
+	assert_int_equal(take(BLD_LOCKED, &dir, &one), 0);
+	bld_cache_close(one);
+}
+
+static void private_ones_are_kept_and_never_shared(void **state)
+{
+	char *dirs[BLD_PRIVATE_MAX] = {NULL};
+	sw_autofree char *again = NULL;
+	int fds[BLD_PRIVATE_MAX], fd;
+
+	(void)state;
+	for (size_t k = 0; k < BLD_PRIVATE_MAX; k++) {
+		assert_int_equal(take(BLD_PRIVATE, &dirs[k], &fds[k]), 0);
+		assert_true(k == 0 || !sw_streq(dirs[k], dirs[k - 1]));
+	}
+	assert_int_equal(take(BLD_PRIVATE, &again, &fd), 1);
+	assert_int_equal(entries(), BLD_PRIVATE_MAX);
+	bld_cache_close(fds[1]);
+	assert_int_equal(take(BLD_PRIVATE, &again, &fd), 0);
+	assert_string_equal(again, dirs[1]);
+	bld_cache_close(fd);
+	for (size_t k = 0; k < BLD_PRIVATE_MAX; k++) {
+		if (k != 1)
+			bld_cache_close(fds[k]);
+		free(dirs[k]);
+	}
+	assert_int_equal(prune(INT64_MAX, 0, NULL), BLD_PRIVATE_MAX);
 }
 
 static void what_a_kill_left_goes(void **state)
@@ -169,6 +223,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_longest_unused_go_down_to_a_size, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(one_that_is_used_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_locked_one_is_for_one_step, setup, teardown),
+		cmocka_unit_test_setup_teardown(private_ones_are_kept_and_never_shared, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(what_a_kill_left_goes, setup, teardown),
 		cmocka_unit_test(without_folders_nothing_is_wrong),
 	};

@@ -1,4 +1,5 @@
-/** .dockerignore: which files of a context are left out, as Docker decides it. Pure. */
+/** What a context may hold, and .dockerignore: which files are left out, as Docker decides it.
+ * Pure. */
 #pragma once
 
 #include "base/error.h"
@@ -8,6 +9,13 @@
 struct bld_ignore;
 
 enum { BLD_IGNORE_MAX = 1 << 20, BLD_IGNORE_PATTERNS_MAX = 10000 };
+
+/* Of one context on the client, of all contexts of all builds together on a node that builds. */
+enum {
+	BLD_CONTEXT_ENTRIES_MAX = 2 << 20,
+	BLD_CONTEXT_PATH_MAX = 4095,
+	BLD_CONTEXT_GIB_MAX = 64, /* of the files' contents, holes counted */
+};
 
 /** The file's patterns, one a string, cleaned; "!" stays in front. The caller frees. */
 char **bld_ignore_lines(const char *text, size_t n);
