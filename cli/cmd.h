@@ -37,6 +37,7 @@ CMD(stack_config);
 CMD(stack_plan);
 CMD(stack_rollback);
 CMD(stack_history);
+CMD(run);
 CMD(stack_run);
 CMD(file_update);
 CMD(rebalance);

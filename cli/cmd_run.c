@@ -1,5 +1,5 @@
 /*
- * stack run: a one-off task of a service. The manager makes a job of its own of the service's spec;
+ * run: one task of an image; stack run: one of a service. The manager makes a job of its own of the spec;
  * its output is followed, its exit status becomes ours, and it is taken away again.
  */
 #include "cli/cmd.h"
@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "cli/registry_share.h"
+#include "cli/service_flags.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -113,11 +115,22 @@ static int follow_output(struct run *r, struct sw_error *err)
 
 /* ---- all of it ---- */
 
-static int begin(struct run *r, struct sw_error *err)
+static int ask(struct run *r, const Pb__ServiceRunRequest *q, struct sw_error *err)
+{
+	Pb__IdReply *reply = NULL;
+	int rc = client_call(r->client, METHOD_ServiceRun, &q->base, &reply, err);
+
+	if (rc != 0)
+		return rc;
+	r->service = reply->id;
+	msg_free(&reply->base);
+	return 0;
+}
+
+static int begin_of_service(struct run *r, struct sw_error *err)
 {
 	Pb__ServiceRunRequest q = PB__SERVICE_RUN_REQUEST__INIT;
 	struct cli *cli = r->cli;
-	Pb__IdReply *reply = NULL;
 	int rc;
 
 	q.ref = cli->args[0];
@@ -125,15 +138,30 @@ static int begin(struct run *r, struct sw_error *err)
 	q.n_command = cli->n_args - 1;
 	for (const char *v; (v = cli_nth(cli, "env", q.n_env)) != NULL;)
 		msg_add_str(&q.env, &q.n_env, v);
-	rc = client_call(r->client, METHOD_ServiceRun, &q.base, &reply, err);
+	rc = ask(r, &q, err);
 	for (size_t i = 0; i < q.n_env; i++)
 		free(q.env[i]);
 	free(q.env);
-	if (rc != 0)
-		return rc;
-	r->service = reply->id;
-	msg_free(&reply->base);
-	return 0;
+	return rc;
+}
+
+static int begin_of_image(struct run *r, struct sw_error *err)
+{
+	Pb__ServiceRunRequest q = PB__SERVICE_RUN_REQUEST__INIT;
+	const char *name = cli_get(r->cli, "name");
+	int rc;
+
+	q.spec = service_flags_spec();
+	msg_set_str(&q.spec->name, name != NULL ? name : "");
+	msg_set_str(&q.spec->task->container->image, r->cli->args[0]);
+	service_flags_command(q.spec, r->cli->args + 1, r->cli->n_args - 1);
+	rc = service_flags_apply(r->cli, q.spec, err);
+	if (rc == 0 && cli_flag(r->cli, "with-registry-auth"))
+		rc = registry_share(r->cli, &q.spec->task->container->image, 1, err);
+	if (rc == 0)
+		rc = ask(r, &q, err);
+	msg_free(&q.spec->base);
+	return rc;
 }
 
 static int take_away(struct run *r, struct sw_error *err)
@@ -168,7 +196,8 @@ static int verdict(struct run *r, struct sw_error *err)
 					   task_state_of(t->state)->name, t->message);
 }
 
-CMD(stack_run)
+static int run(struct cli *cli, int (*begin)(struct run *r, struct sw_error *err),
+	       struct sw_error *err)
 {
 	struct run r = {.cli = cli};
 	struct sw_error ignored;
@@ -194,4 +223,14 @@ CMD(stack_run)
 			sw_id(r.service).s, ignored.msg);
 	msg_free(r.task != NULL ? &r.task->base : NULL);
 	return rc;
+}
+
+CMD(run)
+{
+	return run(cli, begin_of_image, err);
+}
+
+CMD(stack_run)
+{
+	return run(cli, begin_of_service, err);
 }

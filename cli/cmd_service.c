@@ -149,23 +149,13 @@ static int take_mode(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 	return 0;
 }
 
-static void set_command(Pb__ContainerSpec *c, char *const *words, size_t n)
-{
-	while (c->n_command > 0)
-		free(c->command[--c->n_command]);
-	for (size_t i = 0; i < n; i++)
-		msg_add_str(&c->command, &c->n_command, words[i]);
-	c->command_set = n > 0;
-}
-
 static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
-	Pb__ContainerSpec *c = s->task->container;
 	int rc = take_mode(cli, s, err);
 
 	msg_set_str(&s->name, cli_get(cli, "name"));
-	msg_set_str(&c->image, cli->args[0]);
-	set_command(c, cli->args + 1, cli->n_args - 1);
+	msg_set_str(&s->task->container->image, cli->args[0]);
+	service_flags_command(s, cli->args + 1, cli->n_args - 1);
 	return rc != 0 ? rc : service_flags_apply(cli, s, err);
 }
 
@@ -235,7 +225,7 @@ CMD(service_scale)
 	return rc;
 }
 
-static int take_args(struct cli *cli, Pb__ContainerSpec *c, struct sw_error *err)
+static int take_args(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
 	const char *v = cli_get(cli, "args");
 	char **words = v != NULL ? unit_words(v) : NULL;
@@ -243,7 +233,7 @@ static int take_args(struct cli *cli, Pb__ContainerSpec *c, struct sw_error *err
 	if (v != NULL && words == NULL)
 		return sw_fail(err, SW_EINVAL, "--args: a quote is not closed in \"%s\"", v);
 	if (words != NULL)
-		set_command(c, words, sw_strv_len(words));
+		service_flags_command(s, words, sw_strv_len(words));
 	sw_strv_free(words);
 	return 0;
 }
@@ -252,7 +242,7 @@ static int change_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err
 {
 	Pb__ContainerSpec *c = s->task->container;
 	const char *image = cli_get(cli, "image");
-	int rc = take_args(cli, c, err);
+	int rc = take_args(cli, s, err);
 
 	if (image != NULL) {
 		msg_set_str(&c->image, image);

@@ -87,6 +87,17 @@ static const struct cli_option node_update_options[] = {
 	{update "-add", 0, arg, "Add or change " help " (several)"}, \
 		{update "-rm", 0, rm, "Remove " help " (several)"},
 
+static const struct cli_option run_options[] = {
+	{"name", 0, "NAME", "Name of the task; without one it is given one"},
+	SERVICE_TASK_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
+		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION){
+			"with-registry-auth", 0, NULL, "Give the nodes your credentials of the image's registry"},
+	{"keep", 0, NULL, "Leave the task for an hour after its end"},
+	{"rm", 0, NULL, "Taken for Docker's sake: it is taken away anyway"},
+	DETACH,
+	{0},
+};
+
 static const struct cli_option service_create_options[] = {
 	{"name", 0, "NAME", "Name of the service"},
 	{"mode", 0, "MODE", "replicated, global, replicated-job or global-job"},
@@ -293,6 +304,9 @@ const struct command cli_commands[] = {
 	{"stack config", "[OPTIONS]", "Print the merged stack file", config_options,
 	 cmd_stack_config, 0, 0, false},
 
+	{"run", "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+	 "Run one task, on networks that are attachable, and end as it ends", run_options, cmd_run, 1,
+	 NO_LIMIT, true},
 	{"service create", "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a service",
 	 service_create_options, cmd_service_create, 1, NO_LIMIT, true},
 	{"service ls", "[OPTIONS]", "List services", LIST, cmd_service_ls, 0, 0, false},

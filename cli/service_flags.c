@@ -828,3 +828,14 @@ int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_
 	}
 	return 0;
 }
+
+void service_flags_command(Pb__ServiceSpec *spec, char *const *words, size_t n)
+{
+	Pb__ContainerSpec *c = spec->task->container;
+
+	while (c->n_command > 0)
+		free(c->command[--c->n_command]);
+	for (size_t i = 0; i < n; i++)
+		msg_add_str(&c->command, &c->n_command, words[i]);
+	c->command_set = n > 0;
+}

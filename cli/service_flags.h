@@ -8,27 +8,34 @@
 
 #include "cli/command.h"
 
-#define SERVICE_VALUES(X)                                                                          \
+/* Of the task, so also of a one-off one. */
+#define SERVICE_TASK_VALUES(X)                                                                   \
+	X("entrypoint", "COMMAND", entrypoint, "Instead of the image's entrypoint")              \
+	X("health-cmd", "COMMAND", health_cmd, "Tells whether the container is healthy")         \
+	X("health-interval", "DURATION", health_interval, "Between two checks (30s)")            \
+	X("health-retries", "N", health_retries, "Failures in a row that make it unhealthy (3)") \
+	X("health-start-interval", "DURATION", health_start_interval,                            \
+	  "Between two checks in the start period (5s)")                                         \
+	X("health-start-period", "DURATION", health_start_period, "Failures do not count yet")   \
+	X("health-timeout", "DURATION", health_timeout, "Of one check (30s)")                    \
+	X("hostname", "NAME", hostname, "Host name of the containers")                           \
+	X("limit-cpu", "NUMBER", limit_cpu, "Most CPUs")                                         \
+	X("limit-memory", "BYTES", limit_memory, "Most memory")                                  \
+	X("limit-pids", "N", limit_pids, "Most processes")                                       \
+	X("log-driver", "DRIVER", log_driver, "Where the output goes")                           \
+	X("oom-score-adj", "N", oom_score_adj, "What the kernel kills first (-1000 to 1000)")    \
+	X("reserve-cpu", "NUMBER", reserve_cpu, "CPUs that its node must have left")             \
+	X("reserve-memory", "BYTES", reserve_memory, "Memory that its node must have left")      \
+	X("stop-grace-period", "DURATION", stop_grace, "Before a container is killed (10s)")     \
+	X("stop-signal", "SIGNAL", stop_signal, "That asks a container to stop")                 \
+	X("workdir", "PATH", workdir, "Where the command runs")
+
+/* Of the service: how many tasks, when, and how they change. */
+#define SERVICE_OWN_VALUES(X)                                                                      \
 	X("endpoint-mode", "MODE", endpoint_mode, "vip or dnsrr")                                  \
-	X("entrypoint", "COMMAND", entrypoint, "Instead of the image's entrypoint")                \
-	X("health-cmd", "COMMAND", health_cmd, "Tells whether the container is healthy")           \
-	X("health-interval", "DURATION", health_interval, "Between two checks (30s)")              \
-	X("health-retries", "N", health_retries, "Failures in a row that make it unhealthy (3)")   \
-	X("health-start-interval", "DURATION", health_start_interval,                              \
-	  "Between two checks in the start period (5s)")                                           \
-	X("health-start-period", "DURATION", health_start_period, "Failures do not count yet")     \
-	X("health-timeout", "DURATION", health_timeout, "Of one check (30s)")                      \
-	X("hostname", "NAME", hostname, "Host name of the containers")                             \
-	X("limit-cpu", "NUMBER", limit_cpu, "Most CPUs")                                           \
-	X("limit-memory", "BYTES", limit_memory, "Most memory")                                    \
-	X("limit-pids", "N", limit_pids, "Most processes")                                         \
-	X("log-driver", "DRIVER", log_driver, "Where the output goes")                             \
 	X("max-concurrent", "N", max_concurrent, "Tasks of a job at a time")                       \
-	X("oom-score-adj", "N", oom_score_adj, "What the kernel kills first (-1000 to 1000)")      \
 	X("replicas", "N", replicas, "How many tasks")                                             \
 	X("replicas-max-per-node", "N", max_per_node, "Most tasks on one node")                    \
-	X("reserve-cpu", "NUMBER", reserve_cpu, "CPUs that its node must have left")               \
-	X("reserve-memory", "BYTES", reserve_memory, "Memory that its node must have left")        \
 	X("restart-condition", "WORD", restart_condition, "none, on-failure or any")               \
 	X("restart-delay", "DURATION", restart_delay, "Before a restart")                          \
 	X("restart-max-attempts", "N", restart_max_attempts, "Restarts before it is given up")     \
@@ -47,8 +54,6 @@
 	X("schedule-overlap", "WORD", schedule_overlap, "allow, forbid or replace")                \
 	X("schedule-suspend", "BOOL", schedule_suspend, "No runs while true")                      \
 	X("schedule-timezone", "ZONE", schedule_timezone, "Of the schedule (UTC)")                 \
-	X("stop-grace-period", "DURATION", stop_grace, "Before a container is killed (10s)")       \
-	X("stop-signal", "SIGNAL", stop_signal, "That asks a container to stop")                   \
 	X("update-delay", "DURATION", update_delay, "Between two tasks of an update")              \
 	X("update-failure-action", "WORD", update_failure_action, "pause, continue or rollback")   \
 	X("update-max-failure-ratio", "RATIO", update_max_failure_ratio,                           \
@@ -57,8 +62,9 @@
 	X("update-order", "ORDER", update_order, "start-first or stop-first")                      \
 	X("update-parallelism", "N", update_parallelism, "Tasks at a time (0: all)")               \
 	X("update-progress-deadline", "DURATION", update_progress,                                 \
-	  "A new task must run within it (10m)")                                                   \
-	X("workdir", "PATH", workdir, "Where the command runs")
+	  "A new task must run within it (10m)")
+
+#define SERVICE_VALUES(X) SERVICE_TASK_VALUES(X) SERVICE_OWN_VALUES(X)
 
 /* Those with a letter, or none. */
 #define SERVICE_LETTERS(X) X("user", 'u', "USER[:GROUP]", user, "Who runs the command")
@@ -103,6 +109,8 @@
 
 /** An empty spec that the functions below can fill. */
 Pb__ServiceSpec *service_flags_spec(void);
+/** What it runs instead of the image's command; nothing: that again. */
+void service_flags_command(Pb__ServiceSpec *spec, char *const *words, size_t n);
 /** Does what the command line says to the spec, in the order in which it says it. */
 int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec,
 			struct sw_error *err) SW_MUST_CHECK;

@@ -460,31 +460,36 @@ CTL_BUILD(service_scale)
 
 /* ---- one-off tasks ---- */
 
-/* Runs beside the service: with its files and networks, without its name and its ports. */
-static Pb__ServiceSpec *one_off_spec(const Pb__ServiceSpec *of, const Pb__ServiceRunRequest *r,
-				     uint64_t id)
+/* One task that runs once. */
+static void make_one_off(Pb__ServiceSpec *s)
 {
-	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, of);
-	Pb__ContainerSpec *c = s->task->container;
-	sw_autofree char *name = sw_asprintf("%.40s_run_%.6s", of->name, sw_id(id).s + 7);
-
-	msg_set_str(&s->name, name);
 	s->mode = PB__SERVICE_MODE__REPLICATED_JOB;
 	s->replicas = 1;
 	s->max_concurrent = 0;
-	while (s->n_ports > 0)
-		msg_free(&s->ports[--s->n_ports]->base);
 	while (s->n_depends_on > 0)
 		msg_free(&s->depends_on[--s->n_depends_on]->base);
-	for (size_t i = 0; i < s->task->n_networks; i++)
-		while (s->task->networks[i]->n_aliases > 0)
-			free(s->task->networks[i]->aliases[--s->task->networks[i]->n_aliases]);
 	msg_free(s->schedule != NULL ? &s->schedule->base : NULL);
 	s->schedule = NULL;
 	msg_free(s->task->restart != NULL ? &s->task->restart->base : NULL);
 	s->task->restart = sw_new(Pb__RestartPolicy);
 	pb__restart_policy__init(s->task->restart);
 	s->task->restart->condition = PB__RESTART_CONDITION__RESTART_NONE;
+}
+
+/* Runs beside the service: with its files and networks, without its name and its ports. */
+static Pb__ServiceSpec *one_off_of(const Pb__ServiceSpec *of, const Pb__ServiceRunRequest *r,
+				   uint64_t id)
+{
+	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, of);
+	Pb__ContainerSpec *c = s->task->container;
+	sw_autofree char *name = sw_asprintf("%.40s_run_%.6s", of->name, sw_id(id).s + 7);
+
+	msg_set_str(&s->name, name);
+	while (s->n_ports > 0)
+		msg_free(&s->ports[--s->n_ports]->base);
+	for (size_t i = 0; i < s->task->n_networks; i++)
+		while (s->task->networks[i]->n_aliases > 0)
+			free(s->task->networks[i]->aliases[--s->task->networks[i]->n_aliases]);
 	msg_free(c->healthcheck != NULL ? &c->healthcheck->base : NULL);
 	c->healthcheck = NULL;
 	while (r->n_command > 0 && c->n_command > 0)
@@ -497,24 +502,67 @@ static Pb__ServiceSpec *one_off_spec(const Pb__ServiceSpec *of, const Pb__Servic
 	return s;
 }
 
+static Pb__ServiceSpec *one_off_alone(const Pb__ServiceSpec *asked, uint64_t id)
+{
+	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, asked);
+	sw_autofree char *name = sw_asprintf("run_%.6s", sw_id(id).s + 7);
+
+	if (s->name[0] == 0)
+		msg_set_str(&s->name, name);
+	return s;
+}
+
+/* Docker's rule: only services join an overlay that does not say otherwise. */
+static int check_attachable(const struct control *c, const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	for (size_t i = 0; i < s->task->n_networks; i++) {
+		const Pb__Network *n =
+			store_network(c->env.store, s->task->networks[i]->network_id);
+
+		if (n != NULL && !n->spec->attachable && sw_streq(n->spec->driver, "overlay"))
+			return sw_fail(err, SW_EPRECOND,
+				       "network %s is for services only: \"attachable: true\" in the "
+				       "stack file, or network create --attachable, lets others join",
+				       n->spec->name);
+	}
+	return 0;
+}
+
+static int build_one_off(struct control *c, const Pb__ServiceRunRequest *r, Pb__ServiceSpec **ret,
+			 uint64_t *ret_stack, struct sw_error *err)
+{
+	const Pb__Service *of;
+	int rc;
+
+	if (r->spec != NULL && (r->spec->task == NULL || r->spec->task->container == NULL))
+		return sw_fail(err, SW_EINVAL, "the spec has no container");
+	if (r->spec != NULL) {
+		*ret = one_off_alone(r->spec, ctl_new_id(c));
+	} else {
+		rc = find_service(c, r->ref, &of, err);
+		if (rc != 0)
+			return rc;
+		*ret = one_off_of(of->spec, r, ctl_new_id(c));
+		*ret_stack = of->stack_id;
+	}
+	make_one_off(*ret);
+	rc = ctl_check_service(c, 0, *ret, err);
+	return rc == 0 && r->spec != NULL ? check_attachable(c, *ret, err) : rc;
+}
+
 CTL_BUILD(service_run)
 {
-	const Pb__ServiceRunRequest *r = (const Pb__ServiceRunRequest *)m;
-	const Pb__Service *of;
-	Pb__ServiceSpec *spec;
-	int rc = find_service(c, r->ref, &of, err);
+	Pb__ServiceSpec *spec = NULL;
+	uint64_t id, stack = 0;
+	int rc = build_one_off(c, (const Pb__ServiceRunRequest *)m, &spec, &stack, err);
 
-	if (rc != 0)
-		return rc;
-	spec = one_off_spec(of->spec, r, ctl_new_id(c));
-	rc = ctl_check_service(c, 0, spec, err);
 	if (rc == 0)
 		rc = ctl_refuse_taken(tx, PB__KIND__KIND_SERVICE, spec->name, err);
 	if (rc != 0) {
-		msg_free(&spec->base);
+		msg_free(spec != NULL ? &spec->base : NULL);
 		return rc;
 	}
-	uint64_t id = create_service(c, tx, spec, of->stack_id);
+	id = create_service(c, tx, spec, stack);
 	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, id))->one_off = true;
 	((Pb__IdReply *)reply)->id = id;
 	return 0;

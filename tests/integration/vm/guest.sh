@@ -7,7 +7,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /lib/modules
 mount -t devpts pts /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for d in /dev/shm /run /tmp /var/tmp; do mount -t tmpfs tmpfs $d; done
+for d in /dev/shm /run; do mount -t tmpfs tmpfs $d; done
 mkdir -p /run/netns /var/lib/swarm-lab
 mount -t tmpfs tmpfs /var/lib/swarm-lab # no overlay can be on top of another
 mount --bind /lib-modules /lib/modules
