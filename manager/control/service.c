@@ -513,11 +513,11 @@ static Pb__ServiceSpec *one_off_alone(const Pb__ServiceSpec *asked, uint64_t id)
 }
 
 /* Docker's rule: only services join an overlay that does not say otherwise. */
-static int check_attachable(const struct control *c, const Pb__ServiceSpec *s, struct sw_error *err)
+static int check_attachable(const struct store_tx *tx, const Pb__ServiceSpec *s, struct sw_error *err)
 {
 	for (size_t i = 0; i < s->task->n_networks; i++) {
 		const Pb__Network *n =
-			store_network(c->env.store, s->task->networks[i]->network_id);
+			store_tx_get(tx, PB__KIND__KIND_NETWORK, s->task->networks[i]->network_id);
 
 		if (n != NULL && !n->spec->attachable && sw_streq(n->spec->driver, "overlay"))
 			return sw_fail(err, SW_EPRECOND,
@@ -528,33 +528,42 @@ static int check_attachable(const struct control *c, const Pb__ServiceSpec *s, s
 	return 0;
 }
 
-static int build_one_off(struct control *c, const Pb__ServiceRunRequest *r, Pb__ServiceSpec **ret,
-			 uint64_t *ret_stack, struct sw_error *err)
+static int one_off_of_service(struct control *c, const Pb__ServiceRunRequest *r,
+			      Pb__ServiceSpec **ret, uint64_t *ret_stack, struct sw_error *err)
 {
 	const Pb__Service *of;
+	int rc = find_service(c, r->ref, &of, err);
+
+	if (rc != 0)
+		return rc;
+	*ret_stack = of->stack_id;
+	*ret = one_off_of(of->spec, r, ctl_new_id(c));
+	make_one_off(*ret);
+	return ctl_check_service(c, 0, *ret, err);
+}
+
+static int one_off_of_spec(struct control *c, struct store_tx *tx, const Pb__ServiceSpec *asked,
+			   Pb__ServiceSpec **ret, struct sw_error *err)
+{
+	Pb__ServiceSpec *s;
 	int rc;
 
-	if (r->spec != NULL && (r->spec->task == NULL || r->spec->task->container == NULL))
-		return sw_fail(err, SW_EINVAL, "the spec has no container");
-	if (r->spec != NULL) {
-		*ret = one_off_alone(r->spec, ctl_new_id(c));
-	} else {
-		rc = find_service(c, r->ref, &of, err);
-		if (rc != 0)
-			return rc;
-		*ret = one_off_of(of->spec, r, ctl_new_id(c));
-		*ret_stack = of->stack_id;
-	}
-	make_one_off(*ret);
-	rc = ctl_check_service(c, 0, *ret, err);
-	return rc == 0 && r->spec != NULL ? check_attachable(c, *ret, err) : rc;
+	if (asked->task == NULL || asked->task->container == NULL)
+		return sw_fail(err, SW_EINVAL, "what is to run has no container");
+	s = one_off_alone(asked, ctl_new_id(c));
+	make_one_off(s);
+	rc = checked_copy(c, tx, 0, s, ret, err);
+	msg_free(&s->base);
+	return rc == 0 ? check_attachable(tx, *ret, err) : rc;
 }
 
 CTL_BUILD(service_run)
 {
+	const Pb__ServiceRunRequest *r = (const Pb__ServiceRunRequest *)m;
 	Pb__ServiceSpec *spec = NULL;
 	uint64_t id, stack = 0;
-	int rc = build_one_off(c, (const Pb__ServiceRunRequest *)m, &spec, &stack, err);
+	int rc = r->spec != NULL ? one_off_of_spec(c, tx, r->spec, &spec, err)
+				 : one_off_of_service(c, r, &spec, &stack, err);
 
 	if (rc == 0)
 		rc = ctl_refuse_taken(tx, PB__KIND__KIND_SERVICE, spec->name, err);

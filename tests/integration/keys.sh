@@ -163,4 +163,29 @@ for i in $(seq 8); do wait "${races[i]}" && won=$((won + 1)); done
 check "one of eight has it (got $won)" test $won = 1
 check "the others are told whose it is" is 7 sh -c "grep -l 'port 8099 is already published by service race' $work/race? | wc -l"
 ctl n1 stack rm k >/dev/null
+
+echo "== one task, by itself"
+cat >"$work/att.yml" <<'YML'
+services:
+  web:
+    image: busybox
+    command: sh -c 'echo hello-from-web > /tmp/index.html; exec httpd -f -p 80 -h /tmp'
+    networks: [open, closed]
+networks:
+  open: { attachable: true }
+  closed:
+YML
+check "deploy" ctl n1 stack deploy -c "$work/att.yml" a
+check "it joins a network that is attachable" is hello-from-web ctl n1 run --rm --network a_open busybox wget -q -O - http://a_web/
+check "not one for services only" says 'network a_closed is for services only: "attachable: true"' ctl n1 run --network a_closed busybox true
+status=0
+ctl n1 run -e WORD=seven busybox sh -c '[ "$WORD" = seven ] && exit 7' >/dev/null 2>&1 || status=$?
+check "its exit status is ours" is 7 echo $status
+check "a name, in the background" ctl n1 run -d --name tool --network a_open busybox sleep 100000
+check "it runs" within 10 runs n1 tool 1
+check "others find it" within 5 ctl n1 exec a_web nslookup tool
+check "and look into it" is here ctl n1 exec tool echo here
+check "it goes like a service" ctl n1 service rm tool
+check "nothing is left of the others" within 10 not says "run_" ctl n1 service ls
+ctl n1 stack rm a >/dev/null
 finish

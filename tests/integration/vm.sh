@@ -50,7 +50,7 @@ timeout 500 qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 3072 -nic none 
 	-object memory-backend-memfd,id=memory,size=3072M,share=on -numa node,memdev=memory \
 	-chardev socket,id=files,path="$work/files" -device vhost-user-fs-pci,chardev=files,tag=host \
 	-kernel "$vm"/kernel/boot/vmlinuz-* -initrd "$work/initrd.cpio" \
-	-append "console=ttyS0 quiet panic=-1 SWARM_BIN=$SWARM_BIN" </dev/null 2>&1 | tr -d '\r' | tee "$work/console" |
+	-append "console=ttyS0 quiet panic=-1 SWARM_BIN=$SWARM_BIN" </dev/null 2>&1 | sed -u 's|\r$||' | tee "$work/console" |
 	grep -E --line-buffered '^(ok|FAIL|==|     |---|\{)' || true
 check "the machine's checks passed" grep -qx "exit 0" "$work/console"
 [ $failed = 0 ] || tail -n 15 "$work/console"
