@@ -87,7 +87,7 @@ static json_t *json_of(const struct cli *cli, const struct row *r)
 	char id[16], used[32], most[32], in[32], out[32];
 	sw_autofree char *cpu = r->cpu < 0 ? sw_strdup("--") : sw_asprintf("%.2f%%", r->cpu);
 	sw_autofree char *memory =
-		sw_asprintf("%s / %s", human_size(r->t->memory, used), human_size(limit, most));
+		sw_asprintf("%s / %s", human_memory(r->t->memory, used), human_memory(limit, most));
 	sw_autofree char *percent = sw_asprintf(
 		"%.2f%%", limit != 0 ? 100.0 * (double)r->t->memory / (double)limit : 0.0);
 	sw_autofree char *net = r->t->own_network

@@ -59,18 +59,32 @@ char *human_ago(int64_t then_ms, int64_t now_ms, char out[48])
 	return out;
 }
 
-char *human_size(uint64_t bytes, char out[32])
+static char *scaled(uint64_t bytes, double step, const char *const *units, size_t n_units, int figures,
+		    char out[32])
 {
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
 	double v = (double)bytes;
 	size_t i = 0;
 
-	for (; v >= 1000 && i + 1 < SW_COUNT(units); i++)
-		v /= 1000;
-	snprintf(out, 32, "%.3g%s", v, units[i]);
+	for (; v >= step && i + 1 < n_units; i++)
+		v /= step;
+	snprintf(out, 32, "%.*g%s", figures, v, units[i]);
 	if (strchr(out, 'e') != NULL)
 		snprintf(out, 32, "%.0f%s", v, units[i]);
 	return out;
+}
+
+char *human_size(uint64_t bytes, char out[32])
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+
+	return scaled(bytes, 1000, units, SW_COUNT(units), 3, out);
+}
+
+char *human_memory(uint64_t bytes, char out[32])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+
+	return scaled(bytes, 1024, units, SW_COUNT(units), 4, out);
 }
 
 static size_t digits(const char *s)

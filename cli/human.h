@@ -10,5 +10,7 @@ char *human_duration(int64_t seconds, char out[32]);
 char *human_ago(int64_t then_ms, int64_t now_ms, char out[48]);
 /** "13.3kB": powers of 1000, three digits, as Docker lists images. */
 char *human_size(uint64_t bytes, char out[32]);
+/** "1.934MiB": powers of 1024, four digits, as Docker shows memory. */
+char *human_memory(uint64_t bytes, char out[32]);
 /** Natural order: service-2 before service-10. */
 int human_compare(const char *a, const char *b);
