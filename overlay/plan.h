@@ -15,9 +15,11 @@
 enum {
 	PLAN_NAME = 16,
 	PLAN_BR_INDEX = 2,
-	PLAN_VX_INDEX = 3,
 	PLAN_UP_INDEX = 4,
-	PLAN_MESH_INDEX = 1000000, /* comes late: low ones are taken by sandboxes by then */
+	/* Of VXLAN devices, whose making is asked for in the host's namespace. Linux before 6.13 refuses an
+	 * index that a device there has, though the new one goes elsewhere: none gets that far. */
+	PLAN_VX_INDEX = 1000001,
+	PLAN_MESH_INDEX = 1000000,
 	PLAN_ETH_INDEX = 2,
 	PLAN_GATE_TABLE = 100, /* routes of what goes to another node's gate */
 };
