@@ -133,7 +133,10 @@ struct task {
 	bool stop_asked;
 	bool busy;      /* a callback is due */
 	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
-	uint64_t quiet_by_ms, quiet_look_ms; /* monotonic; 0 = not yet, not waiting (quiet.c) */
+	struct { /* quiet.c; monotonic */
+		uint64_t by_ms, look_ms;  /* 0 = it is not being stopped, not waited for */
+		uint64_t given, since_ms; /* connections, and when the last one was seen */
+	} quiet;
 	uint32_t in_a_row;               /* restarts in place without a stable run between */
 	struct health health;
 	const struct rt_health *check; /* while it is probed; the container's */

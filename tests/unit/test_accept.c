@@ -49,12 +49,33 @@ static void odd_text_is_nothing(void **state)
 	assert_int_equal(waiting(HEAD "   0: 0B00007F:A1B2 00000000:0000 0A\n"), 0);
 }
 
+static uint64_t given(const char *text)
+{
+	FILE *f = fmemopen((char *)text, strlen(text), "r");
+	uint64_t n = rt_accepted_in(f);
+
+	fclose(f);
+	return n;
+}
+
+static void what_was_given_is_counted(void **state)
+{
+	(void)state;
+	assert_int_equal(given("Ip: Forwarding DefaultTTL\nIp: 1 64\n"
+			       "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens\n"
+			       "Tcp: 1 200 120000 -1 7 4711 0 0 1\nUdp: InDatagrams\nUdp: 3\n"),
+			 4711);
+	assert_int_equal(given("Tcp: 1 200 120000 -1 7\n"), 0);
+	assert_int_equal(given("\n"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accept_queues_are_summed),
 		cmocka_unit_test(bytes_of_open_connections_are_none),
 		cmocka_unit_test(odd_text_is_nothing),
+		cmocka_unit_test(what_was_given_is_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
