@@ -46,18 +46,25 @@ int ns_open(const char *path, int *ret_fd, struct sw_error *err)
 	return 0;
 }
 
+/* What the kernel does not have needs no setting. */
+static void set_one(const char *path)
+{
+	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "1", 1) != 1)
+		return;
+}
+
 /** Nothing of ours speaks IPv6 on these interfaces; discovery would only be dropped. */
 static void no_ipv6(void)
 {
-	static const char *const files[] = {"/proc/sys/net/ipv6/conf/all/disable_ipv6",
-					    "/proc/sys/net/ipv6/conf/default/disable_ipv6"};
+	set_one("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+	set_one("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+}
 
-	for (size_t i = 0; i < SW_COUNT(files); i++) {
-		sw_autoclose int fd = open(files[i], O_WRONLY | O_CLOEXEC);
-
-		if (fd >= 0 && write(fd, "1", 1) != 1)
-			continue; /* a kernel without IPv6 has nothing to turn off */
-	}
+void ns_forget_ended(void)
+{
+	set_one("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait");
 }
 
 int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err)

@@ -16,5 +16,9 @@ int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err) SW_MU
 int ns_remove(const char *path, struct sw_error *err) SW_MUST_CHECK;
 
 int ns_enter(int fd, struct sw_error *err) SW_MUST_CHECK;
+/** In the thread's namespace, once it has rules that balance: a TCP connection that has ended is
+ *  forgotten after a second, not two minutes. A client that takes its port again so soon would be sent
+ *  to the task that it had then, which may be about to stop, or gone. */
+void ns_forget_ended(void);
 /** Cannot fail: work in a wrong namespace would be worse than no process. */
 void ns_return(int home);

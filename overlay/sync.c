@@ -356,6 +356,7 @@ static int do_balance(struct worker *w, struct sync *s, const struct sync_lb *b,
 	if (r < 0)
 		return r;
 	r = nft_here(&s->spent, b->text, err);
+	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(b->flows, b->n_flows, err);
 	ns_return(w->home);

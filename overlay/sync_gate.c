@@ -128,6 +128,7 @@ int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 	if (r < 0)
 		return r;
 	r = nft_here(&s->spent, g->text, err);
+	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(g->flows, g->n_flows, err);
 	ns_return(w->home);

@@ -88,6 +88,8 @@ check "even, one after the other (got $(spread))" test "$(spread)" = "3 3 3 "
 check "a task reaches itself by it" bash -c "[ \"\$(for i in 1 2 3 4 5 6; do inside \$(ctl n1 service ps v_web --filter desired-state=running --format '{{.Node}}' | head -n 1) v_web curl -s -m 3 http://$vip/; done | sort -u | wc -l)\" = 3 ]"
 # Five days, the kernel's own: for connections by an address of a service.
 idle() { inside n1 v_client sysctl -n net.netfilter.nf_conntrack_tcp_timeout_established; }
+ended() { inside n1 v_client sysctl -n net.netfilter.nf_conntrack_tcp_timeout_time_wait; }
+check "one that has ended is not" is 1 ended
 check "an idle connection is kept for days (got $(idle) s)" test "$(idle)" -ge 432000
 none=$(resolve none)
 check "without a task TCP is refused at once" bash -c "inside n1 v_client python3 $here/echo.py ask tcp $none 80 | grep -q Refused"
