@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* REPORT_MS: heartbeats travel in reports, one at a time; an unanswered one must not cost the nodes their
- * grace (LEADER_GRACE). */
+ * grace (manager/leader/alive.h). */
 enum { CALL_MS = 5000, REPORT_MS = 1500, JOIN_MS = 30000 };
 
 static void on_stream(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "manager/leader/alive.h"
 #include "manager/leader/drain.h"
 #include "manager/orch/orch.h"
 #include "manager/store/events.h"
@@ -14,22 +15,11 @@ enum { MAX_ROWS = 2000 };
 /* What only tells of restarts in place waits for company: a crash loop of many tasks is a few entries
  * a second. */
 enum { SOFT_MS = 250 };
-enum { HEARTBEAT_MS = 1000, MAX_MESSAGE = 1024 };
-/* Between two calls at most so much counts as having listened to the nodes: a leader that was paused
- * (its process, its host, its whole machine) has not heard them, which is not their doing. */
-enum { GAP_MS = 500 };
-/* Nodes come to a new leader as fast as its managers can greet them: as long as more of them arrive, the
- * others get more time, up to this. */
-enum { GATHER_MS = 60000 };
+enum { MAX_MESSAGE = 1024 };
 
 struct report {
 	uint64_t node;
 	Pb__TaskStatus *status;
-};
-
-struct seen {
-	uint64_t at_ms; /* of the time listened */
-	bool heard;     /* by this leader; before, at_ms is when it began */
 };
 
 struct leader {
@@ -39,15 +29,13 @@ struct leader {
 	struct alloc *alloc;
 	struct sched *sched;
 	struct drain *drain;
+	struct alive *alive;
 	struct sw_rand rand;
 	struct omap reports;      /* (task, 0) -> struct report */
-	struct omap seen;         /* (node, 0) -> struct seen */
 	struct omap descriptions; /* (node, 0) -> Pb__NodeDescription */
 	bool leading, in_flight, changed;
 	bool urgent; /* a report is worth a pass at once: a task moved on */
 	uint64_t mono_ms; /* as last told */
-	uint64_t arrived_ms;  /* of the time listened: when a node was first heard */
-	uint64_t listened_ms; /* since the process began; stands still while it is paused */
 	uint64_t soft_due_ms; /* when the other reports are folded in; UINT64_MAX = none waits */
 };
 
@@ -56,17 +44,10 @@ static struct omap_key one(uint64_t a)
 	return (struct omap_key){a, 0};
 }
 
-static uint64_t listened_at(const struct leader *l, uint64_t mono_ms)
-{
-	uint64_t gap = mono_ms > l->mono_ms ? mono_ms - l->mono_ms : 0;
-
-	return l->listened_ms + (gap < GAP_MS ? gap : GAP_MS);
-}
-
 static void time_is(struct leader *l, uint64_t mono_ms)
 {
-	l->listened_ms = listened_at(l, mono_ms);
 	l->mono_ms = mono_ms;
+	alive_time(l->alive, mono_ms);
 }
 
 static void on_change(void *arg, const struct store_change *c, uint64_t index)
@@ -78,6 +59,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	alloc_on_change(l->alloc, c);
 	if (!l->leading)
 		return;
+	if (c->kind == PB__KIND__KIND_NODE && c->new == NULL)
+		alive_removed(l->alive, c->id);
 	orch_on_change(l->orch, c);
 	l->changed = true;
 }
@@ -123,6 +106,7 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	l->orch = orch_new(s, &(struct orch_placement){ sched_may_stay, sched_is_eligible,
 							sched_takes, l->sched });
 	l->drain = drain_new(s);
+	l->alive = alive_new(s);
 	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
 	store_watch(s, &l->watcher);
 	return l;
@@ -147,13 +131,10 @@ static void drop_reports(struct leader *l)
 
 static void drop_all(struct leader *l)
 {
-	struct omap_iter it = omap_begin(&l->seen);
+	struct omap_iter it = omap_begin(&l->descriptions);
 
 	drop_reports(l);
-	for (void *s; (s = omap_next(&it)) != NULL;)
-		free(s);
-	omap_fini(&l->seen);
-	it = omap_begin(&l->descriptions);
+	alive_end(l->alive);
 	for (Pb__NodeDescription *d; (d = omap_next(&it)) != NULL;)
 		msg_free(&d->base);
 	omap_fini(&l->descriptions);
@@ -169,39 +150,23 @@ void leader_free(struct leader *l)
 	alloc_free(l->alloc);
 	sched_free(l->sched);
 	drain_free(l->drain);
+	alive_free(l->alive);
 	free(l);
-}
-
-static struct seen *see(struct leader *l, uint64_t node)
-{
-	struct seen *s = omap_get(&l->seen, one(node));
-
-	if (s == NULL) {
-		s = sw_new(struct seen);
-		omap_set(&l->seen, one(node), s);
-	}
-	s->at_ms = l->listened_ms;
-	return s;
 }
 
 void leader_begin(struct leader *l, uint64_t mono_ms)
 {
-	struct store_iter it = {0};
-
 	drop_all(l);
 	l->leading = true;
 	l->urgent = false;
 	give_up_pass(l);
-	time_is(l, mono_ms);
+	l->mono_ms = mono_ms;
 	l->soft_due_ms = UINT64_MAX;
+	alive_begin(l->alive, mono_ms);
 	drain_begin(l->drain);
 	sched_retry(l->sched);
 	alloc_retry(l->alloc);
 	look_at_all(l);
-	for (const struct store_head *n;
-	     (n = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;)
-		if (((const Pb__Node *)n)->state == PB__NODE_STATE__NODE_READY)
-			see(l, n->id);
 }
 
 void leader_end(struct leader *l)
@@ -250,16 +215,12 @@ void leader_status(struct leader *l, uint64_t node, const Pb__TaskStatus *s)
 
 void leader_alive(struct leader *l, uint64_t node, uint64_t mono_ms)
 {
-	struct seen *s;
 	const Pb__Node *n;
 
 	if (!l->leading)
 		return;
 	time_is(l, mono_ms);
-	s = see(l, node);
-	if (!s->heard)
-		l->arrived_ms = l->listened_ms;
-	s->heard = true;
+	alive_heard(l->alive, node);
 	n = store_node(l->store, node);
 	if (n != NULL && n->state != PB__NODE_STATE__NODE_READY)
 		l->changed = true;
@@ -358,24 +319,6 @@ static void fold_descriptions(struct leader *l, struct store_tx *tx)
 	}
 }
 
-static uint64_t grace_ms(const struct leader *l)
-{
-	const Pb__Cluster *c = store_cluster(l->store);
-
-	return LEADER_GRACE * (c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS);
-}
-
-/* Of the time listened: when the node counts as down. */
-static uint64_t down_at(const struct leader *l, const struct seen *s)
-{
-	uint64_t grace = grace_ms(l), at = s->at_ms + grace;
-	uint64_t gathered = l->arrived_ms + grace / 2;
-
-	if (s->heard || gathered <= at)
-		return at;
-	return gathered < s->at_ms + GATHER_MS ? gathered : s->at_ms + GATHER_MS;
-}
-
 static void set_node_state(struct store_tx *tx, uint64_t id, Pb__NodeState state, const char *why)
 {
 	Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
@@ -392,8 +335,7 @@ static void judge_nodes(struct leader *l, struct store_tx *tx)
 	for (const struct store_head *o;
 	     (o = store_next(l->store, PB__KIND__KIND_NODE, &it)) != NULL;) {
 		const Pb__Node *n = (const Pb__Node *)o;
-		const struct seen *s = omap_get(&l->seen, one(n->id));
-		bool alive = s != NULL && l->listened_ms < down_at(l, s);
+		bool alive = alive_is(l->alive, n->id);
 
 		if (alive && n->state != PB__NODE_STATE__NODE_READY)
 			set_node_state(tx, n->id, PB__NODE_STATE__NODE_READY, "");
@@ -451,13 +393,12 @@ bool leader_gathers(const struct leader *l)
 
 uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms)
 {
-	uint64_t best = drain_due_in(l->drain, mono_ms);
-	uint64_t now = listened_at(l, mono_ms);
+	uint64_t drain = drain_due_in(l->drain, mono_ms), best = alive_due_in(l->alive, mono_ms);
 	int64_t due = orch_next_due(l->orch);
-	struct omap_iter it = omap_begin(&l->seen);
 
 	if (!l->leading)
 		return UINT64_MAX;
+	best = drain < best ? drain : best;
 	if (due != INT64_MAX) {
 		uint64_t left = due > wall_ms ? (uint64_t)(due - wall_ms) : 0;
 
@@ -468,17 +409,7 @@ uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms
 
 		best = left < best ? left : best;
 	}
-	for (const struct seen *s; (s = omap_next(&it)) != NULL;) {
-		const Pb__Node *n = store_node(l->store, it.key.a);
-		uint64_t at = down_at(l, s);
-
-		if (n == NULL || n->state != PB__NODE_STATE__NODE_READY)
-			continue;
-		if (at <= now)
-			return 0;
-		best = at - now < best ? at - now : best;
-	}
-	return best < GAP_MS || omap_count(&l->seen) == 0 ? best : GAP_MS;
+	return best;
 }
 
 const struct alloc *leader_alloc(const struct leader *l)

@@ -21,8 +21,6 @@
 
 struct leader;
 
-enum { LEADER_GRACE = 4 }; /* heartbeats that a node may miss before it is down */
-
 struct leader *leader_new(struct store *s, uint64_t seed);
 void leader_free(struct leader *l);
 /** Where schedules get their time zones (orch_set_zones). */
