@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -46,25 +47,24 @@ int ns_open(const char *path, int *ret_fd, struct sw_error *err)
 	return 0;
 }
 
-/* What the kernel does not have needs no setting. */
-static void set_one(const char *path)
+void ns_set(const char *path, const char *value)
 {
 	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
 
-	if (fd >= 0 && write(fd, "1", 1) != 1)
+	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
 		return;
 }
 
 /** Nothing of ours speaks IPv6 on these interfaces; discovery would only be dropped. */
 static void no_ipv6(void)
 {
-	set_one("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-	set_one("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+	ns_set("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	ns_set("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 }
 
 void ns_forget_ended(void)
 {
-	set_one("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait");
+	ns_set("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", "1");
 }
 
 int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err)

@@ -16,6 +16,9 @@ int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err) SW_MU
 int ns_remove(const char *path, struct sw_error *err) SW_MUST_CHECK;
 
 int ns_enter(int fd, struct sw_error *err) SW_MUST_CHECK;
+/** A file of /proc/sys/net in the thread's namespace. What the kernel does not have needs no setting, and
+ *  what needs it fails by itself, with a better reason. */
+void ns_set(const char *path, const char *value);
 /** In the thread's namespace, once it has rules that balance: a TCP connection that has ended is
  *  forgotten after a second, not two minutes. A client that takes its port again so soon would be sent
  *  to the task that it had then, which may be about to stop, or gone. */

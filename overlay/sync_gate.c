@@ -5,18 +5,9 @@
 #include "overlay/ns.h"
 #include "overlay/sync_internal.h"
 
-#include <fcntl.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <unistd.h>
-
-static void write_setting(const char *path, const char *value)
-{
-	sw_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		return; /* what needed it fails by itself, with a better reason */
-}
 
 /** In the gate. A new namespace filters by the way back and has bridges pass iptables: with either,
  *  what comes from another gate, or goes between two containers, is lost. */
@@ -37,7 +28,7 @@ static void write_gate_settings(void)
 	};
 
 	for (size_t i = 0; i < SW_COUNT(settings); i++)
-		write_setting(settings[i][0], settings[i][1]);
+		ns_set(settings[i][0], settings[i][1]);
 }
 
 static int gate_settings(struct worker *w, struct sw_error *err)
@@ -56,8 +47,8 @@ static void host_settings(const struct plan_host *h)
 	char path[96];
 
 	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/route_localnet", h->up);
-	write_setting(path, "1");
-	write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+	ns_set(path, "1");
+	ns_set("/proc/sys/net/ipv4/ip_forward", "1");
 }
 
 static int do_inside(struct worker *w, const struct plan_host *h, struct sw_error *err)
