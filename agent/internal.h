@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 #include "agent/health.h"
 #include "agent/identity.h"
+#include "agent/quiet.h"
 #include "base/backoff.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -133,10 +134,7 @@ struct task {
 	bool stop_asked;
 	bool busy;      /* a callback is due */
 	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
-	struct { /* quiet.c; monotonic */
-		uint64_t by_ms, look_ms;  /* 0 = it is not being stopped, not waited for */
-		uint64_t given, since_ms; /* connections, and when the last one was seen */
-	} quiet;
+	struct quiet quiet;
 	uint32_t in_a_row;               /* restarts in place without a stable run between */
 	struct health health;
 	const struct rt_health *check; /* while it is probed; the container's */
@@ -157,6 +155,8 @@ void task_exited(struct task *t, const struct rt_exit *e);
 void task_adopt(struct task *t, struct rt_container *c, const Pb__TaskRecord *r);
 /** TASK_WAITING: its delay is over. */
 void task_restart(struct task *t);
+/** TASK_STOPPING, before the signal: sends it when it is quiet; else quiet.look_ms says when to call again. */
+void task_stop_quietly(struct task *t);
 
 /** Its health is another, or has been found bad once more; text: what the last probe said. */
 void task_health_changed(struct task *t, const char *text);
@@ -175,12 +175,6 @@ void probes_free(struct probes *p);
 bool restart_begin(struct task *t, const struct rt_exit *e, uint64_t *ret_delay_ms);
 /** When it is due, monotonic; UINT64_MAX = it does not wait. */
 uint64_t restart_next(const struct task *t);
-
-/* quiet.c */
-/** Sends the stop signal once the program has taken the connections that it was given. */
-void quiet_stop(struct task *t);
-/** When to look again, monotonic; UINT64_MAX = nothing is waited for. */
-uint64_t quiet_next(const struct task *t);
 
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s);
 

@@ -1,9 +1,10 @@
 /*
- * The stream to a manager: any of them, at random; another one, after a back-off, when it breaks.
+ * The stream to a manager: one of them (choice.h); another one, after a back-off, when it breaks.
  * Statuses wait here, the latest of each task, while there is no stream or no room in it.
  */
 #include "agent/internal.h"
 
+#include "agent/choice.h"
 #include "agent/describe.h"
 #include "agent/peers.h"
 #include "base/clock.h"
@@ -33,7 +34,7 @@ struct session {
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
 	char *manager;          /* that the channel goes to */
-	char **failed;          /* managers, since the last that was well */
+	struct choice choice;
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;
 	uint64_t seen;        /* the latest state that this node was told of */
@@ -214,8 +215,7 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 	(void)stream;
 	if (!s->attached) {
 		s->attached = true;
-		sw_strv_free(s->failed);
-		s->failed = NULL;
+		choice_reset(&s->choice);
 		sw_backoff_reset(&s->backoff);
 		sw_info("attached", SW_STR("manager", s->manager));
 		worker_report_all(s->a->worker);
@@ -268,7 +268,7 @@ static void on_end(struct rpc_stream *stream, const struct sw_error *status, voi
 
 	(void)stream;
 	s->stream = NULL;
-	s->failed = sw_strv_add(s->failed, s->manager);
+	choice_failed(&s->choice, s->manager);
 	if (s->running)
 		sw_warn("detached", SW_STR("manager", s->manager), SW_ERR(status));
 	drop_channel(s);
@@ -304,24 +304,6 @@ static void say_hello(struct session *s)
 	msg_free(&h.description->base);
 }
 
-/* One of those that have not failed since the last that was well. One that hangs takes connections all
- * the same: it is not tried twice while there are others. */
-static const char *choose_manager(struct session *s)
-{
-	char *const *all = s->a->id.managers;
-	const char *chosen = NULL;
-	size_t n = 0;
-
-	for (size_t i = 0; all[i] != NULL; i++)
-		if (!sw_strv_has(s->failed, all[i]) && sw_rand_below(&s->a->rand, ++n) == 0)
-			chosen = all[i];
-	if (chosen != NULL)
-		return chosen;
-	sw_strv_free(s->failed);
-	s->failed = NULL;
-	return all[sw_rand_below(&s->a->rand, sw_strv_len(all))];
-}
-
 static void dial(struct session *s)
 {
 	if (!s->running || s->stream != NULL)
@@ -331,7 +313,7 @@ static void dial(struct session *s)
 		return;
 	}
 	free(s->manager);
-	s->manager = sw_strdup(choose_manager(s));
+	s->manager = sw_strdup(choice_next(&s->choice, s->a->id.managers, &s->a->rand));
 	const struct rpc_channel_options o = {
 		.address = s->manager,
 		.tls = s->a->tls,
@@ -416,7 +398,7 @@ void session_close(struct session *s)
 
 void session_destroy(struct session *s)
 {
-	sw_strv_free(s->failed);
+	choice_reset(&s->choice);
 	free(s->manager);
 	free(s);
 }

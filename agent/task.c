@@ -26,6 +26,7 @@
 #include "proto/grant.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
+#include "runtime/container/accept.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -740,6 +741,17 @@ static void begin_clean(struct task *t)
 	t->step = TASK_GONE;
 }
 
+void task_stop_quietly(struct task *t)
+{
+	pid_t pid = rt_pid(t->container);
+
+	if (t->sandboxed && pid > 0 &&
+	    !quiet_look(&t->quiet, sw_mono_ms(), rt_accepted(pid), rt_accept_waiting(pid)))
+		return;
+	t->quiet.look_ms = 0;
+	rt_stop(t->container, 0, -1);
+}
+
 /* Not to run any more: what there is of it goes, the status says SHUTDOWN. */
 static void go_down(struct task *t)
 {
@@ -748,7 +760,8 @@ static void go_down(struct task *t)
 		t->step = TASK_STOPPING;
 		t->stop_asked = true;
 		probes_end(worker_probes(t->w), t);
-		quiet_stop(t);
+		task_stop_quietly(t);
+		worker_timer_changed(t->w);
 		return;
 	case TASK_STOPPING:
 		return;

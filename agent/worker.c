@@ -33,11 +33,12 @@ static struct omap_key one(uint64_t a)
 	return (struct omap_key){a, 0};
 }
 
+/* A restart in place, or a look whether it is quiet. */
 static uint64_t next_of(const struct task *t)
 {
-	uint64_t restart = restart_next(t), quiet = quiet_next(t);
-
-	return restart < quiet ? restart : quiet;
+	if (t->step == TASK_STOPPING && t->quiet.look_ms != 0)
+		return t->quiet.look_ms;
+	return restart_next(t);
 }
 
 void worker_timer_changed(struct worker *w)
@@ -64,8 +65,8 @@ static void on_due(struct sw_timer *timer)
 			omap_set(&due, it.key, t);
 	it = omap_begin(&due);
 	for (struct task *t; (t = omap_next(&it)) != NULL;) {
-		if (quiet_next(t) <= now)
-			quiet_stop(t);
+		if (t->step == TASK_STOPPING)
+			task_stop_quietly(t);
 		else
 			task_restart(t);
 	}
