@@ -9,7 +9,6 @@
 #include "manager/control/internal.h"
 
 #include "base/str.h"
-#include "proto/msg.h"
 
 static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct store_head *new)
 {
@@ -19,16 +18,6 @@ static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct st
 		return true;
 	return kind == PB__KIND__KIND_NETWORK && ((const Pb__Network *)new)->retired &&
 	       !((const Pb__Network *)old)->retired;
-}
-
-static bool same_ports(const Pb__ServiceSpec *a, const Pb__ServiceSpec *b)
-{
-	if (a->n_ports != b->n_ports)
-		return false;
-	for (size_t i = 0; i < a->n_ports; i++)
-		if (!msg_equal(&a->ports[i]->base, &b->ports[i]->base))
-			return false;
-	return true;
 }
 
 static bool asks_for_address(const Pb__ServiceSpec *s)
@@ -47,7 +36,8 @@ static bool takes_port_or_address(const Pb__Service *old, const Pb__Service *new
 		return false;
 	for (size_t i = 0; i < new->spec->n_ports; i++)
 		chosen |= new->spec->ports[i]->published != 0;
-	return (chosen && (old == NULL || !same_ports(old->spec, new->spec))) ||
+	return (chosen && (old == NULL || !ctl_same_ports(old->spec->ports, old->spec->n_ports, new->spec->ports,
+					new->spec->n_ports))) ||
 	       asks_for_address(new->spec);
 }
 

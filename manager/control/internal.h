@@ -115,6 +115,17 @@ int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next,
 /** Every service that names the secret or config gets a revision with this version of it. */
 void ctl_roll_users(struct control *c, struct store_tx *tx, Pb__Kind kind, uint64_t id);
 int ctl_find_named(const struct store_tx *tx, Pb__Kind kind, const char *name, uint64_t *ret_id);
+/** By name or id; not one that is being removed. */
+int ctl_find_service(struct control *c, const char *ref, const Pb__Service **ret,
+		     struct sw_error *err) SW_MUST_CHECK;
+/** A copy of the spec (NULL is refused) that was checked whole, and resolved; the caller frees. */
+int ctl_checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
+		     const Pb__ServiceSpec *spec, Pb__ServiceSpec **ret,
+		     struct sw_error *err) SW_MUST_CHECK;
+/** Returns its id. */
+uint64_t ctl_create_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
+			    uint64_t stack_id);
+bool ctl_same_ports(Pb__PortConfig *const *a, size_t n_a, Pb__PortConfig *const *b, size_t n_b);
 
 /* build functions, one a write method */
 #define CTL_BUILD(name)                                                                         \

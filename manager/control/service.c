@@ -93,12 +93,12 @@ int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_erro
 
 /* ---- revisions ---- */
 
-static bool same_ports(const Pb__Revision *r, const Pb__ServiceSpec *spec)
+bool ctl_same_ports(Pb__PortConfig *const *a, size_t n_a, Pb__PortConfig *const *b, size_t n_b)
 {
-	if (r->n_ports != spec->n_ports)
+	if (n_a != n_b)
 		return false;
-	for (size_t i = 0; i < r->n_ports; i++)
-		if (!msg_equal(&r->ports[i]->base, &spec->ports[i]->base))
+	for (size_t i = 0; i < n_a; i++)
+		if (!msg_equal(&a[i]->base, &b[i]->base))
 			return false;
 	return true;
 }
@@ -126,7 +126,8 @@ static enum rollout rollout_of(const Pb__Revision *r, const Pb__ServiceSpec *spe
 	Pb__TaskSpec *a, *b;
 	bool same;
 
-	if (r == NULL || r->task == NULL || !same_ports(r, spec))
+	if (r == NULL || r->task == NULL || 
+	    !ctl_same_ports(r->ports, r->n_ports, spec->ports, spec->n_ports))
 		return ROLL_TASKS;
 	if (msg_equal(&r->task->base, &spec->task->base))
 		return ROLL_NOTHING;
@@ -238,7 +239,7 @@ static void begin_update(struct control *c, struct store_tx *tx, Pb__Service *s,
 	msg_set_str(&s->update->message, "update in progress");
 }
 
-static uint64_t create_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
+uint64_t ctl_create_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
 			       uint64_t stack_id)
 {
 	Pb__Service *s = sw_new(Pb__Service);
@@ -259,7 +260,7 @@ void ctl_put_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *ta
 	const Pb__Service *old;
 
 	if (ctl_find_named(tx, PB__KIND__KIND_SERVICE, takes_spec->name, &id) != 0) {
-		create_service(c, tx, takes_spec, stack_id);
+		ctl_create_service(c, tx, takes_spec, stack_id);
 		*ret_changed = 1;
 		return;
 	}
@@ -324,7 +325,7 @@ int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next, str
 
 /* ---- methods ---- */
 
-static int find_service(struct control *c, const char *ref, const Pb__Service **ret,
+int ctl_find_service(struct control *c, const char *ref, const Pb__Service **ret,
 			struct sw_error *err)
 {
 	const struct store_head *o;
@@ -338,7 +339,7 @@ static int find_service(struct control *c, const char *ref, const Pb__Service **
 	return 0;
 }
 
-static int checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
+int ctl_checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
 			const Pb__ServiceSpec *spec, Pb__ServiceSpec **ret, struct sw_error *err)
 {
 	Pb__ServiceSpec *copy;
@@ -363,7 +364,7 @@ CTL_BUILD(service_create)
 	const Pb__ServiceCreateRequest *r = (const Pb__ServiceCreateRequest *)m;
 	Pb__ServiceSpec *spec;
 	uint64_t id;
-	int rc = checked_copy(c, tx, 0, r->spec, &spec, err);
+	int rc = ctl_checked_copy(c, tx, 0, r->spec, &spec, err);
 
 	if (rc != 0)
 		return rc;
@@ -372,7 +373,7 @@ CTL_BUILD(service_create)
 		msg_free(&spec->base);
 		return rc;
 	}
-	((Pb__IdReply *)reply)->id = create_service(c, tx, spec, 0);
+	((Pb__IdReply *)reply)->id = ctl_create_service(c, tx, spec, 0);
 	return 0;
 }
 
@@ -414,7 +415,7 @@ CTL_BUILD(service_update)
 	((Pb__IdReply *)reply)->id = old->id;
 	if (r->rollback)
 		return roll_back(c, tx, old, err);
-	rc = checked_copy(c, tx, old->id, r->spec, &spec, err);
+	rc = ctl_checked_copy(c, tx, old->id, r->spec, &spec, err);
 	if (rc != 0)
 		return rc;
 	if (!sw_streq(spec->name, old->spec->name)) {
@@ -436,7 +437,7 @@ CTL_BUILD(service_scale)
 	const Pb__ServiceScaleRequest *r = (const Pb__ServiceScaleRequest *)m;
 	const Pb__Service *old;
 	Pb__ServiceSpec *spec;
-	int rc = find_service(c, r->ref, &old, err);
+	int rc = ctl_find_service(c, r->ref, &old, err);
 
 	if (rc != 0)
 		return rc;
@@ -455,125 +456,6 @@ CTL_BUILD(service_scale)
 		return rc;
 	}
 	begin_update(c, tx, store_tx_edit(tx, PB__KIND__KIND_SERVICE, old->id), spec);
-	return 0;
-}
-
-/* ---- one-off tasks ---- */
-
-/* One task that runs once. */
-static void make_one_off(Pb__ServiceSpec *s)
-{
-	s->mode = PB__SERVICE_MODE__REPLICATED_JOB;
-	s->replicas = 1;
-	s->max_concurrent = 0;
-	while (s->n_depends_on > 0)
-		msg_free(&s->depends_on[--s->n_depends_on]->base);
-	msg_free(s->schedule != NULL ? &s->schedule->base : NULL);
-	s->schedule = NULL;
-	msg_free(s->task->restart != NULL ? &s->task->restart->base : NULL);
-	s->task->restart = sw_new(Pb__RestartPolicy);
-	pb__restart_policy__init(s->task->restart);
-	s->task->restart->condition = PB__RESTART_CONDITION__RESTART_NONE;
-}
-
-/* Runs beside the service: with its files and networks, without its name and its ports. */
-static Pb__ServiceSpec *one_off_of(const Pb__ServiceSpec *of, const Pb__ServiceRunRequest *r,
-				   uint64_t id)
-{
-	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, of);
-	Pb__ContainerSpec *c = s->task->container;
-	sw_autofree char *name = sw_asprintf("%.40s_run_%.6s", of->name, sw_id(id).s + 7);
-
-	msg_set_str(&s->name, name);
-	while (s->n_ports > 0)
-		msg_free(&s->ports[--s->n_ports]->base);
-	for (size_t i = 0; i < s->task->n_networks; i++)
-		while (s->task->networks[i]->n_aliases > 0)
-			free(s->task->networks[i]->aliases[--s->task->networks[i]->n_aliases]);
-	msg_free(c->healthcheck != NULL ? &c->healthcheck->base : NULL);
-	c->healthcheck = NULL;
-	while (r->n_command > 0 && c->n_command > 0)
-		free(c->command[--c->n_command]);
-	for (size_t i = 0; i < r->n_command; i++)
-		msg_add_str(&c->command, &c->n_command, r->command[i]);
-	c->command_set |= r->n_command > 0;
-	for (size_t i = 0; i < r->n_env; i++)
-		msg_add_str(&c->env, &c->n_env, r->env[i]);
-	return s;
-}
-
-static Pb__ServiceSpec *one_off_alone(const Pb__ServiceSpec *asked, uint64_t id)
-{
-	Pb__ServiceSpec *s = msg_clone_of(Pb__ServiceSpec, asked);
-	sw_autofree char *name = sw_asprintf("run_%.6s", sw_id(id).s + 7);
-
-	if (s->name[0] == 0)
-		msg_set_str(&s->name, name);
-	return s;
-}
-
-/* Docker's rule: only services join an overlay that does not say otherwise. */
-static int check_attachable(const struct store_tx *tx, const Pb__ServiceSpec *s, struct sw_error *err)
-{
-	for (size_t i = 0; i < s->task->n_networks; i++) {
-		const Pb__Network *n =
-			store_tx_get(tx, PB__KIND__KIND_NETWORK, s->task->networks[i]->network_id);
-
-		if (n != NULL && !n->spec->attachable && sw_streq(n->spec->driver, "overlay"))
-			return sw_fail(err, SW_EPRECOND,
-				       "network %s is for services only: \"attachable: true\" in the "
-				       "stack file, or network create --attachable, lets others join",
-				       n->spec->name);
-	}
-	return 0;
-}
-
-static int one_off_of_service(struct control *c, const Pb__ServiceRunRequest *r,
-			      Pb__ServiceSpec **ret, uint64_t *ret_stack, struct sw_error *err)
-{
-	const Pb__Service *of;
-	int rc = find_service(c, r->ref, &of, err);
-
-	if (rc != 0)
-		return rc;
-	*ret_stack = of->stack_id;
-	*ret = one_off_of(of->spec, r, ctl_new_id(c));
-	make_one_off(*ret);
-	return ctl_check_service(c, 0, *ret, err);
-}
-
-static int one_off_of_spec(struct control *c, struct store_tx *tx, const Pb__ServiceSpec *asked,
-			   Pb__ServiceSpec **ret, struct sw_error *err)
-{
-	Pb__ServiceSpec *s;
-	int rc;
-
-	if (asked->task == NULL || asked->task->container == NULL)
-		return sw_fail(err, SW_EINVAL, "what is to run has no container");
-	s = one_off_alone(asked, ctl_new_id(c));
-	make_one_off(s);
-	rc = checked_copy(c, tx, 0, s, ret, err);
-	msg_free(&s->base);
-	return rc == 0 ? check_attachable(tx, *ret, err) : rc;
-}
-
-CTL_BUILD(service_run)
-{
-	const Pb__ServiceRunRequest *r = (const Pb__ServiceRunRequest *)m;
-	Pb__ServiceSpec *spec = NULL;
-	uint64_t id, stack = 0;
-	int rc = r->spec != NULL ? one_off_of_spec(c, tx, r->spec, &spec, err)
-				 : one_off_of_service(c, r, &spec, &stack, err);
-
-	if (rc == 0)
-		rc = ctl_refuse_taken(tx, PB__KIND__KIND_SERVICE, spec->name, err);
-	if (rc != 0) {
-		msg_free(spec != NULL ? &spec->base : NULL);
-		return rc;
-	}
-	id = create_service(c, tx, spec, stack);
-	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, id))->one_off = true;
-	((Pb__IdReply *)reply)->id = id;
 	return 0;
 }
 

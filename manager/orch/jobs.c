@@ -16,7 +16,7 @@
 
 enum { KEEP_GOOD = 3, KEEP_BAD = 1, MAX_ACTIVE = 100, MAX_CATCH_UP = 10000 };
 
-static const int64_t one_off_ms = 3600 * 1000; /* what `stack run` left behind */
+static const int64_t one_off_ms = 3600 * 1000; /* what a run left behind */
 
 static Pb__JobStatus *edit_job(struct view *v)
 {
