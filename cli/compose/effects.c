@@ -73,8 +73,7 @@ static void check_security(struct convert *c, const struct yaml_node *s,
 
 		if (!IS_ONE_OF(security_options, list->items[i]->text))
 			diag_at(c->l->diag, DIAG_WARNING, list->items[i], &item,
-				"has no effect: containers have the default seccomp profile, and "
-				"no "
+				"has no effect: containers have the default seccomp profile, and no "
 				"AppArmor or SELinux of their own; known are no-new-privileges and "
 				"seccomp, apparmor, label, systempaths =unconfined");
 	}
@@ -107,8 +106,7 @@ static void check_logging(struct convert *c, const struct yaml_node *s,
 	if (driver && !IS_ONE_OF(log_drivers, driver))
 		diag_at(c->l->diag, DIAG_WARNING, yaml_get(log, "driver"), &dp,
 			"\"%.60s\" has no effect: lines are kept on the node, for \"swarmctl "
-			"service "
-			"logs\"",
+			"service logs\"",
 			driver);
 	else
 		check_options(c, log, "options", log_options, SW_COUNT(log_options),

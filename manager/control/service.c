@@ -126,7 +126,7 @@ static enum rollout rollout_of(const Pb__Revision *r, const Pb__ServiceSpec *spe
 	Pb__TaskSpec *a, *b;
 	bool same;
 
-	if (r == NULL || r->task == NULL || 
+	if (r == NULL || r->task == NULL ||
 	    !ctl_same_ports(r->ports, r->n_ports, spec->ports, spec->n_ports))
 		return ROLL_TASKS;
 	if (msg_equal(&r->task->base, &spec->task->base))

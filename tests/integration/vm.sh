@@ -1,7 +1,6 @@
 #!/bin/bash
 # What this host's kernel may lack: a machine (qemu, emulated) with Debian's kernel for clouds and this
-# host's files runs vm/checks.sh. The kernel is fetched once,
-# to build/lab-vm.
+# host's files runs vm/checks.sh. The kernel is fetched once, to build/lab-vm.
 set -uo pipefail
 LAB=${LAB:-vm}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -10,15 +9,18 @@ vm=$top/build/lab-vm
 virtiofsd=/usr/lib/qemu/virtiofsd
 PATH=$PATH:/usr/sbin:/sbin
 
-# The newest kernel of the package that always depends on it, unpacked.
-fetch_kernel() {
+# The newest kernel, of the package that always depends on it. Only one that can't be had is a reason to skip.
+download_kernel() {
 	local package
-	[ ! -e "$vm/kernel/.done" ] || return 0
+	apt-get -qq update || return 1
 	package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
-	rm -rf "$vm/kernel" && mkdir -p "$vm/kernel" || return 1
-	(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") || return 1
-	dpkg -x "$work"/linux-image-*.deb "$vm/kernel" && depmod -b "$vm/kernel" "$(ls "$vm/kernel/lib/modules")" || return 1
-	touch "$vm/kernel/.done"
+	[ -n "$package" ] && (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package")
+}
+unpack_kernel() {
+	rm -rf "$vm/kernel" && mkdir -p "$vm/kernel" &&
+		dpkg -x "$work"/linux-image-*.deb "$vm/kernel" &&
+		depmod -b "$vm/kernel" "$(ls "$vm/kernel/lib/modules")" &&
+		touch "$vm/kernel/.done"
 }
 # With the modules that it takes to mount the host's files.
 make_initrd() {
@@ -36,8 +38,11 @@ make_initrd() {
 	(cd "$root" && find . | cpio -o -H newc --quiet) >"$work/initrd.cpio"
 }
 
-[ -x $virtiofsd ] || { echo "skipped: $virtiofsd is not there"; exit 77; }
-fetch_kernel || { echo "skipped: no kernel can be had"; exit 77; }
+if [ ! -e "$vm/kernel/.done" ]; then
+	download_kernel || { echo "skipped: no kernel can be fetched"; exit 77; }
+	check "the kernel is unpacked" unpack_kernel
+fi
+check "qemu came with its file server" test -x $virtiofsd
 make_initrd
 SWARM_BIN=${SWARM_BIN:-$top/build/release/bin}
 start 1 1 # fills the registry, which the machine shares
