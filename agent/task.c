@@ -243,14 +243,6 @@ static void on_joined(void *arg, const char *netns, const struct sw_error *err)
 	task_go(t);
 }
 
-/* "" is every address; what is no IPv4 address was refused by the managers. */
-static uint32_t parse_ip(const char *s)
-{
-	struct in_addr in;
-
-	return inet_pton(AF_INET, s, &in) == 1 ? ntohl(in.s_addr) : 0;
-}
-
 /* Fills what points into the task; ports are the caller's to free. */
 bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 {
@@ -268,16 +260,21 @@ bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 		.egress = t->egress,
 		.ports = ports,
 	};
-	for (size_t i = 0; i < r->n_ports; i++)
-		if (r->ports[i]->mode == PB__PUBLISH_MODE__PUBLISH_HOST)
+	for (size_t i = 0; i < r->n_ports; i++) {
+		struct addr_bind host;
+
+		/* What is no address was refused by the managers. */
+		if (r->ports[i]->mode == PB__PUBLISH_MODE__PUBLISH_HOST &&
+		    addr_bind_parse(r->ports[i]->host_ip, &host))
 			ports[s->n_ports++] = (struct net_port){
 				.protocol = r->ports[i]->protocol,
 				.target = (uint16_t)r->ports[i]->target,
 				.published = (uint16_t)(r->ports[i]->published != 0
 								? r->ports[i]->published
 								: r->ports[i]->target),
-				.host_ip = parse_ip(r->ports[i]->host_ip),
+				.host = host,
 			};
+	}
 	return true;
 }
 

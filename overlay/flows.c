@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "overlay/addr.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,15 +17,23 @@ struct search {
 	size_t n_found, cap_found;
 };
 
+/* Of whichever family; 0 when it is none of ours: it matches no flow that names one. */
+static uint32_t address_of(const struct nf_conntrack *ct, enum nf_conntrack_attr four,
+			   enum nf_conntrack_attr six)
+{
+	const void *a = nfct_attr_is_set(ct, six) > 0 ? nfct_get_attr(ct, six) : NULL;
+
+	return a != NULL ? addr_of_six(a) : ntohl(nfct_get_attr_u32(ct, four));
+}
+
 static bool matches(const struct lb_flow *f, const struct nf_conntrack *ct)
 {
 	bool datagram = nfct_get_attr_u8(ct, ATTR_L4PROTO) == IPPROTO_UDP;
 
-	/* Addresses of the other family read as 0: they match no flow that names one. */
 	return (datagram || f->all) &&
-	       (f->vip == 0 || ntohl(nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST)) == f->vip) &&
+	       (f->vip == 0 || address_of(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST) == f->vip) &&
 	       (f->backend == 0 ||
-		ntohl(nfct_get_attr_u32(ct, ATTR_REPL_IPV4_SRC)) == f->backend) &&
+		address_of(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC) == f->backend) &&
 	       (nfct_get_attr_u32(ct, ATTR_MARK) & f->mask) == f->mark &&
 	       (f->port == 0 || ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)) == f->port);
 }

@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,7 @@ enum { PORTS_MAX = 65535 };
 struct port {
 	Pb__Protocol protocol;
 	uint16_t published, target;
-	uint32_t host_ip;
-	bool elsewhere; /* host_ip is not of IPv4: nothing to do here */
+	struct addr_bind host;
 };
 
 struct service {
@@ -196,8 +194,7 @@ static bool same_ports(const struct service *a, const struct service *b)
 		const struct port *p = &a->ports[i], *q = &b->ports[i];
 
 		if (p->protocol != q->protocol || p->published != q->published ||
-		    p->target != q->target || p->host_ip != q->host_ip ||
-		    p->elsewhere != q->elsewhere)
+		    p->target != q->target || !addr_bind_same(&p->host, &q->host))
 			return false;
 	}
 	return a->n_ports == b->n_ports;
@@ -206,7 +203,6 @@ static bool same_ports(const struct service *a, const struct service *b)
 static struct port *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
 {
 	struct port *ports = sw_new_n(struct port, sv->n_ports + 1);
-	struct in_addr in;
 	size_t n = 0;
 
 	for (size_t i = 0; i < sv->n_ports; i++) {
@@ -221,11 +217,8 @@ static struct port *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
 			.published = (uint16_t)p->published,
 			.target = (uint16_t)p->target,
 		};
-		if (!sw_is_empty(p->host_ip)) {
-			to->elsewhere = inet_pton(AF_INET, p->host_ip, &in) != 1;
-			to->host_ip = to->elsewhere ? 0 : ntohl(in.s_addr);
-		}
-		n++;
+		if (addr_bind_parse(p->host_ip, &to->host)) /* the managers took no other */
+			n++;
 	}
 	*ret_n = n;
 	return ports;
@@ -386,18 +379,6 @@ void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate
 
 /* ---- text ---- */
 
-struct ip_text {
-	char s[16];
-};
-
-static struct ip_text ip(uint32_t a)
-{
-	struct ip_text t;
-
-	snprintf(t.s, sizeof t.s, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
-	return t;
-}
-
 static const char *const protocol_names[] = {"tcp", "udp", "sctp"};
 
 static const char *name_of(Pb__Protocol p)
@@ -422,23 +403,30 @@ static void add_choice(const struct service *s, struct sw_buf *out)
 	sw_buf_adds(out, " }\n");
 }
 
-static void add_local(const struct service *s, const struct port *p, struct sw_buf *out)
+static void add_local_rule(const struct service *s, const struct port *p, enum addr_family f,
+			   struct sw_buf *out)
 {
+	static const char *const words[][2] = {{"ipv4", "ip"}, {"ipv6", "ip6"}};
 	const char *proto = name_of(p->protocol);
 
-	sw_buf_addf(out, "flush chain inet gate l_%s_%u\n", proto, p->published);
-	if (s->n_locals == 0)
-		return;
-	sw_buf_addf(out, "add rule inet gate l_%s_%u meta nfproto ipv4 meta l4proto %s dnat ip to ",
-		    proto, p->published, proto);
+	sw_buf_addf(out, "add rule inet gate l_%s_%u meta nfproto %s meta l4proto %s dnat %s to ",
+		    proto, p->published, words[f][0], proto, words[f][1]);
 	if (s->n_locals == 1) {
-		sw_buf_addf(out, "%s:%u\n", ip(s->locals[0]).s, p->target);
+		sw_buf_addf(out, f == ADDR_SIX ? "[%s]:%u\n" : "%s:%u\n",
+			    addr_text(f, s->locals[0]).s, p->target);
 		return;
 	}
 	sw_buf_addf(out, "numgen inc mod %zu map { ", s->n_locals);
 	for (size_t i = 0; i < s->n_locals; i++)
-		sw_buf_addf(out, "%s%zu : %s", i > 0 ? ", " : "", i, ip(s->locals[i]).s);
+		sw_buf_addf(out, "%s%zu : %s", i > 0 ? ", " : "", i, addr_text(f, s->locals[i]).s);
 	sw_buf_addf(out, " } : %u\n", p->target);
+}
+
+static void add_local(const struct service *s, const struct port *p, struct sw_buf *out)
+{
+	sw_buf_addf(out, "flush chain inet gate l_%s_%u\n", name_of(p->protocol), p->published);
+	for (enum addr_family f = 0; f < ADDR_FAMILIES && s->n_locals > 0; f++)
+		add_local_rule(s, p, f, out);
 }
 
 static void add_service(const struct service *s, struct sw_buf *out)
@@ -456,6 +444,7 @@ static const char chains[] =
 	"type filter hook prerouting priority mangle;\n"
 	"iifname \"vx\" ct state new ct mark 0 ct mark set ether saddr map @entry\n"
 	"iifname \"up0\" ct state new ct mark 0 ip daddr @identity jump choose\n"
+	"iifname \"up0\" ct state new ct mark 0 ip6 daddr @identity6 jump choose\n"
 	"iifname \"up0\" ct direction original ct mark 0x1-0x3fffffff meta mark set ct mark\n"
 	"iifname \"gw0\" ct direction reply ct mark & 0x80000000 != 0 meta mark set ct mark\n"
 	"}\n"
@@ -463,11 +452,13 @@ static const char chains[] =
 	"type nat hook prerouting priority -100;\n"
 	"ct mark & 0xc0000000 != 0 meta l4proto . th dport vmap @loc\n"
 	"}\n"
-	/* Errors and resets that are born here go back by the node that the connection came from.
-	 */
+	/* Errors and resets that are born here go back by the node that the connection came from,
+	 * or to the host; not where the packet that they are about was on its way to, whose mark
+	 * they have. */
 	"chain leaving {\n"
 	"type route hook output priority mangle;\n"
 	"ct state related ct direction reply ct mark & 0x80000000 != 0 meta mark set ct mark\n"
+	"ct state related ct direction reply ct mark & 0x80000000 == 0 meta mark set 0\n"
 	"}\n"
 	/* A new flow that starts without a SYN is of a connection that was ended: it is refused,
 	 * not given to a task at random. */
@@ -533,7 +524,8 @@ static void add_all(const struct gate *g, struct sw_buf *out)
 			 "map entry { type ether_addr : mark; }\n"
 			 "map svc { type inet_proto . inet_service : verdict; }\n"
 			 "map loc { type inet_proto . inet_service : verdict; }\n"
-			 "set identity { type ipv4_addr; }\n");
+			 "set identity { type ipv4_addr; }\n"
+			 "set identity6 { type ipv6_addr; }\n");
 	sw_buf_adds(out, chains);
 	sw_buf_adds(out, "}\n"
 			 "table netdev gate {\n"
@@ -542,7 +534,11 @@ static void add_all(const struct gate *g, struct sw_buf *out)
 			 "type filter hook egress device \"vx\" priority 0; policy drop;\n"
 			 "ether daddr set meta mark & 0x3fffffff map @nodes accept\n"
 			 "}\n}\n");
-	sw_buf_addf(out, "add element inet gate identity { %s }\n", ip(plan_identity(g->number)).s);
+	sw_buf_addf(out,
+		    "add element inet gate identity { %s }\n"
+		    "add element inet gate identity6 { %s }\n",
+		    addr_text(ADDR_FOUR, plan_identity(g->number)).s,
+		    addr_text(ADDR_SIX, plan_identity(g->number)).s);
 	add_nodes(g, out);
 	for (const struct service *s; (s = omap_next(&it)) != NULL;)
 		add_port_chains(s, out);
@@ -593,11 +589,9 @@ size_t gate_ports(const struct gate *g, struct gate_port **ret)
 
 	for (const struct service *s; (s = omap_next(&it)) != NULL;)
 		for (size_t i = 0; i < s->n_ports && g->number != 0; i++) {
-			if (s->ports[i].elsewhere)
-				continue;
 			sw_grow(v, cap, n + 1);
 			v[n++] = (struct gate_port){s->ports[i].protocol, s->ports[i].published,
-						    s->ports[i].host_ip};
+						    s->ports[i].host};
 		}
 	if (n > 0)
 		qsort(v, n, sizeof *v, by_port);

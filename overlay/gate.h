@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "overlay/addr.h"
 #include "overlay/lb.h"
 #include "overlay/plan.h"
 
@@ -43,7 +44,7 @@ void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *
 struct gate_port {
 	Pb__Protocol protocol;
 	uint16_t published;
-	uint32_t host_ip; /* 0 = at every address */
+	struct addr_bind host;
 };
 /** All of them, sorted; the caller frees. */
 size_t gate_ports(const struct gate *g, struct gate_port **ret);

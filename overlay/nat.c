@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 static const struct {
@@ -18,134 +19,177 @@ static const struct {
 	[PB__PROTOCOL__SCTP] = {"sctp", SOCK_STREAM, IPPROTO_SCTP},
 };
 
-struct ip_text {
-	char s[INET_ADDRSTRLEN];
+/* What is told apart by family; `own`: addresses of which no connection can be passed on, for a
+ * loopback address is routable into the gate for IPv4 only, and a link's address nowhere. */
+static const struct family {
+	const char *name, *set_type, *own;
+} families[] = {
+	[ADDR_FOUR] = {"ip", "ipv4_addr", ""},
+	[ADDR_SIX] = {"ip6", "ipv6_addr", "ip6 daddr != { ::1, fe80::/10 } "},
 };
 
-static struct ip_text ip(uint32_t a)
-{
-	struct in_addr in = {htonl(a)};
-	struct ip_text t;
-
-	inet_ntop(AF_INET, &in, t.s, sizeof t.s);
-	return t;
-}
-
-void nat_none_text(const char *prefix, struct sw_buf *out)
+void nat_none_text(const char *prefix, bool six, struct sw_buf *out)
 {
 	/* Adding first makes the removal of a missing table no error. */
-	sw_buf_addf(out, "table ip %s_net\ndelete table ip %s_net\n", prefix, prefix);
+	for (size_t f = ADDR_FOUR; f <= (six ? ADDR_SIX : ADDR_FOUR); f++)
+		sw_buf_addf(out, "table %s %s_net\ndelete table %s %s_net\n", families[f].name,
+			    prefix, families[f].name, prefix);
 }
 
-static void add_port(const struct nat_port *p, struct sw_buf *out)
+static void add_port(const struct nat_port *p, enum addr_family f, struct sw_buf *out)
 {
-	if ((size_t)p->protocol >= SW_COUNT(protocols))
+	if ((size_t)p->protocol >= SW_COUNT(protocols) || !addr_bind_is(&p->host, f))
 		return;
-	if (p->host_ip != 0)
-		sw_buf_addf(out, "ip daddr %s ", ip(p->host_ip).s);
-	sw_buf_addf(out, "%s dport %u dnat to %s:%u\n", protocols[p->protocol].name, p->published,
-		    ip(p->address).s, p->target);
+	if (addr_bind_is_one(&p->host))
+		sw_buf_addf(out, "%s daddr %s ", families[f].name, addr_bind_text(&p->host).s);
+	sw_buf_addf(out, f == ADDR_SIX ? "%s dport %u dnat to [%s]:%u\n" : "%s dport %u dnat to %s:%u\n",
+		    protocols[p->protocol].name, p->published, addr_text(f, p->address).s,
+		    p->target);
 }
 
 /** Ports taken on every node, as elements of one set each: no rule more, however many there are. */
-static void add_entries(const struct gate_port *e, size_t n, struct sw_buf *out)
+static void add_entries(const struct gate_port *e, size_t n, enum addr_family f, struct sw_buf *out)
 {
-	static const char *const set_types[] = {"inet_proto . inet_service",
-						"ipv4_addr . inet_proto . inet_service"};
-
 	for (int bound = 0; bound < 2; bound++) {
 		bool first = true;
 
-		sw_buf_addf(out, "set %s { type %s;", bound ? "bound" : "ports", set_types[bound]);
+		if (bound)
+			sw_buf_addf(out, "set bound { type %s . inet_proto . inet_service;",
+				    families[f].set_type);
+		else
+			sw_buf_adds(out, "set ports { type inet_proto . inet_service;");
 		for (size_t i = 0; i < n; i++) {
 			if ((size_t)e[i].protocol >= SW_COUNT(protocols) ||
-			    (e[i].host_ip != 0) != bound)
+			    !addr_bind_is(&e[i].host, f) || addr_bind_is_one(&e[i].host) != bound)
 				continue;
 			sw_buf_adds(out, first ? " elements = { " : ", ");
 			first = false;
 			if (bound)
-				sw_buf_addf(out, "%s . ", ip(e[i].host_ip).s);
+				sw_buf_addf(out, "%s . ", addr_bind_text(&e[i].host).s);
 			sw_buf_addf(out, "%s . %u", protocols[e[i].protocol].name, e[i].published);
 		}
 		sw_buf_adds(out, first ? " }\n" : " }; }\n");
 	}
 }
 
-void nat_text(const char *prefix, const struct plan_host *h, const struct nat_port *ports, size_t n,
-	      const struct gate_port *entries, size_t n_entries, struct sw_buf *out)
+static void add_published(const struct plan_host *h, enum addr_family f,
+			  const struct nat_port *ports, size_t n, struct sw_buf *out)
 {
-	uint32_t subnet = h->address & (UINT32_MAX << (32 - h->prefix));
-	char range[32];
+	struct addr_text identity = addr_text(f, plan_identity(h->number));
 
-	snprintf(range, sizeof range, "%s/%u", ip(subnet).s, h->prefix);
-	nat_none_text(prefix, out);
-	sw_buf_addf(out, "table ip %s_net {\n", prefix);
-	add_entries(entries, n_entries, out);
 	sw_buf_adds(out, "chain published {\n");
 	for (size_t i = 0; i < n; i++)
-		add_port(&ports[i], out);
+		add_port(&ports[i], f, out);
 	if (h->number != 0)
 		sw_buf_addf(out,
 			    "meta l4proto . th dport @ports dnat to %s\n"
-			    "ip daddr . meta l4proto . th dport @bound dnat to %s\n",
-			    ip(plan_identity(h->number)).s, ip(plan_identity(h->number)).s);
-	sw_buf_adds(out, "}\n");
-	/* Loopback is routable from the gate (for answers to the host's own connections through a
-	 * published port), so what comes in with such an address is dropped before that. Identities
-	 * are for what was translated here: asked for from outside they would pass by host_ip. And
-	 * no container may speak VXLAN to a node: it would speak for others. */
+			    "%s daddr . meta l4proto . th dport @bound dnat to %s\n",
+			    identity.s, families[f].name, identity.s);
+	sw_buf_addf(out,
+		    "}\n"
+		    "chain pre { type nat hook prerouting priority dstnat;\n"
+		    "%sfib daddr type local jump published\n}\n"
+		    "chain out { type nat hook output priority -100;\n"
+		    "%sfib daddr type local jump published\n}\n",
+		    families[f].own, families[f].own);
+}
+
+/* Identities are for what was translated here: asked for from outside they would pass by host_ip.
+ * And no container may speak VXLAN to a node: it would speak for others. */
+static void add_guards(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+{
+	unsigned more = f == ADDR_SIX ? ADDR_SIX_PREFIX : 0;
+
 	sw_buf_addf(out,
 		    "chain raw { type filter hook prerouting priority raw;\n"
-		    "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n"
-		    "iifname != { \"lo\", \"%s\", \"%s\" } ip daddr 198.18.0.0/15 drop\n"
-		    "iifname \"%s\" ip daddr 198.19.0.0/16 drop\n"
-		    "iifname \"%s\" udp dport { %u, %u } drop\n"
-		    "iifname != \"%s\" udp dport %u drop\n}\n"
-		    "chain pre { type nat hook prerouting priority dstnat;\n"
-		    "fib daddr type local jump published\n}\n"
-		    "chain out { type nat hook output priority -100;\n"
-		    "fib daddr type local jump published\n}\n",
-		    h->up, h->up, h->wire, h->up, h->up, h->port, h->wire_port, h->wire,
-		    h->wire_port);
-	/* What is to be encrypted leaves by the encrypted way or not at all: without its route it
-	 * would take the default one. */
-	sw_buf_addf(out,
-		    "chain guard { type filter hook output priority filter;\n"
-		    "oifname != \"%s\" udp dport %u drop\n}\n",
-		    h->wire, h->wire_port);
-	/* Only what was sent to a published port may enter the gate; the client keeps its address,
-	 * unless the answer would not come by here: that of loopback, and of this node's own
-	 * containers. */
+		    "iifname != { \"lo\", \"%s\", \"%s\" } %s daddr %s/%u drop\n"
+		    "iifname \"%s\" %s daddr %s/%u drop\n",
+		    h->up, h->wire, families[f].name, addr_text(f, plan_identity(0)).s, 15 + more, h->up,
+		    families[f].name, addr_text(f, plan_mesh_own(0)).s, 16 + more);
+	if (f == ADDR_FOUR)
+		/* Loopback is routable from the gate (for answers to the host's own connections
+		 * through a published port), so what comes in with such an address is dropped
+		 * before that. What is to be encrypted leaves by the encrypted way or not at all:
+		 * without its route it would take the default one. VXLAN is of IPv4. */
+		sw_buf_addf(out,
+			    "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n"
+			    "iifname \"%s\" udp dport { %u, %u } drop\n"
+			    "iifname != \"%s\" udp dport %u drop\n}\n"
+			    "chain guard { type filter hook output priority filter;\n"
+			    "oifname != \"%s\" udp dport %u drop\n",
+			    h->up, h->up, h->port, h->wire_port, h->wire, h->wire_port, h->wire,
+			    h->wire_port);
+	sw_buf_adds(out, "}\n");
+}
+
+/* Only what was sent to a published port may enter the gate; the client keeps its address, unless
+ * the answer would not come by here: that of loopback, and of this node's own containers. */
+static void add_ways(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+{
+	uint32_t subnet = h->address & (UINT32_MAX << (32 - h->prefix));
+	struct addr_text self = addr_text(f, h->underlay);
+	char range[INET6_ADDRSTRLEN + 4];
+
+	snprintf(range, sizeof range, "%s/%u", addr_text(f, subnet).s,
+		 h->prefix + (f == ADDR_SIX ? (unsigned)ADDR_SIX_PREFIX : 0));
 	sw_buf_addf(out,
 		    "chain forward { type filter hook forward priority filter;\n"
 		    "oifname \"%s\" ct state new ct status & dnat == 0 drop\n}\n"
-		    "chain post { type nat hook postrouting priority srcnat;\n"
-		    "oifname \"%s\" ip saddr 127.0.0.0/8 snat to %s\n"
-		    "oifname \"%s\" ip saddr %s snat to %s\n"
-		    "ip saddr %s masquerade\n}\n}\n",
-		    h->up, h->up, ip(h->underlay).s, h->up, range, ip(h->underlay).s, range);
+		    "chain post { type nat hook postrouting priority srcnat;\n",
+		    h->up);
+	if (f == ADDR_FOUR)
+		sw_buf_addf(out, "oifname \"%s\" ip saddr 127.0.0.0/8 snat to %s\n", h->up,
+			    self.s);
+	sw_buf_addf(out,
+		    "oifname \"%s\" %s saddr %s snat to %s\n"
+		    "%s saddr %s masquerade\n}\n",
+		    h->up, families[f].name, range, self.s, families[f].name, range);
 }
 
-int nat_probe(const struct nat_port *p, struct sw_error *err)
+void nat_text(const char *prefix, const struct plan_host *h, const struct nat_port *ports, size_t n,
+	      const struct gate_port *entries, size_t n_entries, struct sw_buf *out)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET,
-				.sin_port = htons(p->published),
-				.sin_addr.s_addr = htonl(p->host_ip)};
-	sw_autoclose int fd = -1;
+	nat_none_text(prefix, h->six, out);
+	for (enum addr_family f = ADDR_FOUR; f <= (h->six ? ADDR_SIX : ADDR_FOUR); f++) {
+		sw_buf_addf(out, "table %s %s_net {\n", families[f].name, prefix);
+		add_entries(entries, n_entries, f, out);
+		add_published(h, f, ports, n, out);
+		add_guards(h, f, out);
+		add_ways(h, f, out);
+		sw_buf_adds(out, "}\n");
+	}
+}
+
+static int open_to_try(const struct nat_port *p, int domain, struct sw_error *err)
+{
+	int fd = socket(domain, protocols[p->protocol].type | SOCK_CLOEXEC,
+			protocols[p->protocol].protocol);
 	int on = 1;
 
-	if ((size_t)p->protocol >= SW_COUNT(protocols) || p->published == 0)
-		return sw_fail(err, SW_EINVAL, "published port %u of protocol %d is not valid",
-			       p->published, (int)p->protocol);
-	fd = socket(AF_INET, protocols[p->protocol].type | SOCK_CLOEXEC,
-		    protocols[p->protocol].protocol);
-	if (fd < 0 && p->protocol == PB__PROTOCOL__SCTP)
-		return 0; /* no SCTP in this kernel: then nobody listens */
 	if (fd < 0)
 		return sw_fail_sys(err, errno, "open a socket to try port %u", p->published);
+	if (domain == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	if (p->protocol != PB__PROTOCOL__UDP) /* old connections in TIME_WAIT do not hold it */
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0)
+	return fd;
+}
+
+static int probe(const struct nat_port *p, enum addr_family f, struct sw_error *err)
+{
+	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(p->published)};
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6,
+				   .sin6_port = htons(p->published),
+				   .sin6_addr = p->host.at};
+	sw_autoclose int fd = open_to_try(p, f == ADDR_SIX ? AF_INET6 : AF_INET, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	memcpy(&four.sin_addr, p->host.at.s6_addr + 12, sizeof four.sin_addr);
+	r = f == ADDR_SIX ? bind(fd, (struct sockaddr *)&six, sizeof six)
+			  : bind(fd, (struct sockaddr *)&four, sizeof four);
+	if (r == 0)
 		return 0;
 	if (errno == EADDRINUSE)
 		return sw_fail(err, SW_EEXIST,
@@ -154,6 +198,20 @@ int nat_probe(const struct nat_port *p, struct sw_error *err)
 			       p->published, protocols[p->protocol].name);
 	return sw_fail_sys(err, errno, "take host port %u/%s", p->published,
 			   protocols[p->protocol].name);
+}
+
+int nat_probe(const struct nat_port *p, bool six, struct sw_error *err)
+{
+	int r = 0;
+
+	if ((size_t)p->protocol >= SW_COUNT(protocols) || p->published == 0)
+		return sw_fail(err, SW_EINVAL, "published port %u of protocol %d is not valid",
+			       p->published, (int)p->protocol);
+	for (enum addr_family f = ADDR_FOUR; f <= (six ? ADDR_SIX : ADDR_FOUR) && r == 0; f++)
+		if (addr_bind_is(&p->host, f))
+			r = probe(p, f, err);
+	/* No SCTP in this kernel: then nobody listens. */
+	return r < 0 && p->protocol == PB__PROTOCOL__SCTP && err->code != SW_EEXIST ? 0 : r;
 }
 
 int nat_run(struct nft_ctx *ctx, const char *commands, char **ret_out, struct sw_error *err)
@@ -171,4 +229,23 @@ int nat_run(struct nft_ctx *ctx, const char *commands, char **ret_out, struct sw
 	if (ret_out != NULL)
 		*ret_out = sw_strdup(said != NULL ? said : "");
 	return 0;
+}
+
+/* One by one: of two listings in one run nftables has only the last one's family at hand. */
+int nat_list(struct nft_ctx *ctx, const char *prefix, bool six, char **ret, struct sw_error *err)
+{
+	sw_autofree char *all = sw_strdup("");
+	int r = 0;
+
+	for (size_t f = ADDR_FOUR; f <= (six ? ADDR_SIX : ADDR_FOUR) && r == 0; f++) {
+		sw_autofree char *command =
+			sw_asprintf("list table %s %s_net\n", families[f].name, prefix);
+		sw_autofree char *one = NULL, *before = take_ptr(&all);
+
+		r = nat_run(ctx, command, &one, err);
+		all = sw_asprintf("%s%s", before, r == 0 ? one : "");
+	}
+	if (r == 0)
+		*ret = take_ptr(&all);
+	return r;
 }

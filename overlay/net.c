@@ -466,6 +466,7 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 	n->host.underlay = n->underlay;
 	n->host.underlay_mtu = n->mtu;
 	n->host.mtu = view_overlay_mtu(n->mtu);
+	n->host.six = find_ipv6(n->host.mtu);
 	snprintf(n->host.up, sizeof n->host.up, "%.5sup", n->prefix);
 	snprintf(n->host.wire, sizeof n->host.wire, "%.5swg", n->prefix);
 	n->host.port = VXLAN_PORT;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "overlay/addr.h"
 #include "proto/dispatch.pb-c.h"
 
 #include <stdint.h>
@@ -56,7 +57,7 @@ void net_forget(struct net *n, uint64_t network_id);
 struct net_port {
 	Pb__Protocol protocol;
 	uint16_t target, published;
-	uint32_t host_ip; /* 0 = all */
+	struct addr_bind host;
 };
 
 struct net_sandbox {

@@ -90,7 +90,7 @@ static int take_offset(struct net *n, uint32_t *ret, struct sw_error *err)
 static bool same_port(const struct net_port *a, const struct net_port *b)
 {
 	return a->protocol == b->protocol && a->published == b->published &&
-	       (a->host_ip == 0 || b->host_ip == 0 || a->host_ip == b->host_ip);
+	       addr_bind_meets(&a->host, &b->host);
 }
 
 /** Published ports are rules, not sockets: a bind would not see those of our own. */
@@ -259,6 +259,7 @@ void box_plan(const struct net *n, const struct box *b, struct sync *s)
 	f->mtu = n->host.mtu;
 	snprintf(f->outer, sizeof f->outer, "%.5se%u", n->prefix, b->offset % 100000);
 	o->plan.gateway = n->host.address;
+	o->plan.six = n->host.six;
 }
 
 void box_ports(const struct net *n, const struct box *b, struct sync *s)
@@ -272,7 +273,7 @@ void box_ports(const struct net *n, const struct box *b, struct sync *s)
 					  .protocol = p->protocol,
 					  .published = p->published,
 					  .target = p->target,
-					  .host_ip = p->host_ip,
+					  .host = p->host,
 					  .address = n->host.address - 1 + b->offset};
 	}
 }

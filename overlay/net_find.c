@@ -14,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+enum { IPV6_MTU_LEAST = 1280 }; /* RFC 8200: a link has no less */
+
 int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
 {
 	sw_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -38,6 +40,16 @@ int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
 	/* Loopback has 64 KB, more than a VXLAN device takes. */
 	*ret = req.ifr_mtu > 9000 ? 9000 : (uint32_t)req.ifr_mtu;
 	return 0;
+}
+
+bool find_ipv6(uint32_t mtu)
+{
+	sw_autofree char *disabled = NULL;
+
+	return mtu >= IPV6_MTU_LEAST &&
+	       sw_read_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", 8, &disabled, NULL, NULL) ==
+		       0 &&
+	       disabled[0] == '0';
 }
 
 int find_subnet(const char *text, struct plan_host *h, struct sw_error *err)

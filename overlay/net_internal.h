@@ -126,6 +126,8 @@ void balance_forget(struct net *n);
 
 /* net_find.c: what is there at start */
 int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err) SW_MUST_CHECK;
+/** IPv6 is on here, and `mtu` enough for it. */
+bool find_ipv6(uint32_t mtu);
 int find_subnet(const char *text, struct plan_host *h, struct sw_error *err) SW_MUST_CHECK;
 /** Fills networks and boxes from the mounts below run_dir. */
 int find_earlier(struct net *n, struct sw_error *err) SW_MUST_CHECK;

@@ -36,6 +36,7 @@ struct nlx {
 	struct sw_buf out;
 	struct {
 		enum plan_op op;
+		enum addr_family family;
 		char name[PLAN_NAME];
 	} notes[BATCH];
 	unsigned n; /* messages in `out` */
@@ -200,17 +201,42 @@ static struct nl_msg *set_link(const struct plan_step *s)
 	return m;
 }
 
+static unsigned char af(const struct plan_step *s)
+{
+	return s->family == ADDR_SIX ? AF_INET6 : AF_INET;
+}
+
+static uint8_t prefix_of(const struct plan_step *s)
+{
+	return (uint8_t)(s->prefix + (s->family == ADDR_SIX ? ADDR_SIX_PREFIX : 0));
+}
+
+static void put_address(struct nl_msg *m, int attribute, const struct plan_step *s,
+			uint32_t address)
+{
+	struct in6_addr six = addr_six(address);
+
+	if (s->family == ADDR_SIX)
+		nla_put(m, attribute, sizeof six, &six);
+	else
+		nla_put_u32(m, attribute, htonl(address));
+}
+
+/* IPv6: nobody else can have it, so it is not asked for first. */
 static struct nl_msg *put_addr(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
-	struct ifaddrmsg h = {
-		.ifa_family = AF_INET, .ifa_prefixlen = s->prefix, .ifa_index = (unsigned)s->index};
+	struct ifaddrmsg h = {.ifa_family = af(s),
+			      .ifa_prefixlen = prefix_of(s),
+			      .ifa_flags = s->family == ADDR_SIX ? IFA_F_NODAD : 0,
+			      .ifa_index = (unsigned)s->index};
 	uint32_t host = s->prefix >= 32 ? 0 : UINT32_MAX >> s->prefix;
 
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
-	nla_put_u32(m, IFA_LOCAL, htonl(s->address));
-	nla_put_u32(m, IFA_ADDRESS, htonl(s->address));
-	nla_put_u32(m, IFA_BROADCAST, htonl(s->address | host));
+	put_address(m, IFA_LOCAL, s, s->address);
+	put_address(m, IFA_ADDRESS, s, s->address);
+	if (s->family == ADDR_FOUR)
+		put_address(m, IFA_BROADCAST, s, s->address | host);
 	return m;
 }
 
@@ -218,8 +244,8 @@ static struct nl_msg *put_addr(const struct plan_step *s)
 static struct nl_msg *put_route(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-	struct rtmsg h = {.rtm_family = AF_INET,
-			  .rtm_dst_len = s->prefix,
+	struct rtmsg h = {.rtm_family = af(s),
+			  .rtm_dst_len = s->prefix != 0 ? prefix_of(s) : 0,
 			  .rtm_table = RT_TABLE_MAIN,
 			  .rtm_protocol = RTPROT_STATIC,
 			  .rtm_scope = RT_SCOPE_UNIVERSE,
@@ -230,8 +256,8 @@ static struct nl_msg *put_route(const struct plan_step *s)
 		h.rtm_table = (uint8_t)s->table;
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
 	if (s->prefix != 0)
-		nla_put_u32(m, RTA_DST, htonl(s->address));
-	nla_put_u32(m, RTA_GATEWAY, htonl(s->gateway));
+		put_address(m, RTA_DST, s, s->address);
+	put_address(m, RTA_GATEWAY, s, s->gateway);
 	if (s->index != 0)
 		nla_put_u32(m, RTA_OIF, (uint32_t)s->index);
 	return m;
@@ -241,7 +267,7 @@ static struct nl_msg *put_route(const struct plan_step *s)
 static struct nl_msg *put_rule(const struct plan_step *s)
 {
 	struct nl_msg *m = message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
-	struct fib_rule_hdr h = {.family = AF_INET,
+	struct fib_rule_hdr h = {.family = af(s),
 				 .table = (uint8_t)s->table,
 				 .action = FR_ACT_TO_TBL,
 				 .flags = FIB_RULE_INVERT};
@@ -259,7 +285,7 @@ static struct nl_msg *neigh(const struct plan_step *s)
 	bool put = s->op == PLAN_PUT_FDB || s->op == PLAN_PUT_NEIGH;
 	struct nl_msg *m =
 		message(put ? RTM_NEWNEIGH : RTM_DELNEIGH, put ? NLM_F_CREATE | NLM_F_REPLACE : 0);
-	struct ndmsg h = {.ndm_family = fdb ? AF_BRIDGE : AF_INET,
+	struct ndmsg h = {.ndm_family = fdb ? AF_BRIDGE : af(s),
 			  .ndm_ifindex = s->index,
 			  .ndm_state = fdb ? NUD_PERMANENT | NUD_NOARP : NUD_PERMANENT,
 			  .ndm_flags = fdb ? NTF_SELF : 0};
@@ -267,7 +293,10 @@ static struct nl_msg *neigh(const struct plan_step *s)
 	nlmsg_append(m, &h, sizeof h, NLMSG_ALIGNTO);
 	if (fdb || put)
 		nla_put(m, NDA_LLADDR, 6, s->mac);
-	nla_put_u32(m, NDA_DST, htonl(fdb ? s->node : s->address));
+	if (fdb)
+		nla_put_u32(m, NDA_DST, htonl(s->node));
+	else
+		put_address(m, NDA_DST, s, s->address);
 	return m;
 }
 
@@ -320,17 +349,19 @@ int nlx_add(struct nlx *x, const struct plan_step *s, const struct nlx_places *a
 	if (!ok)
 		return sw_fail(err, SW_EINTERNAL, "netlink batch over %d bytes", BATCH_BYTES);
 	x->notes[x->n].op = s->op;
+	x->notes[x->n].family = s->family;
 	snprintf(x->notes[x->n].name, PLAN_NAME, "%s", s->name);
 	x->n++;
 	return 0;
 }
 
-/** What is gone already needs no removing. */
-static bool is_fine(enum plan_op op, int error)
+/** What is gone already needs no removing; and who sets disable_ipv6 on an interface wants none. */
+static bool is_fine(enum plan_op op, enum addr_family family, int error)
 {
 	bool del = op == PLAN_DEL_LINK || op == PLAN_DEL_FDB || op == PLAN_DEL_NEIGH;
 
 	return error == 0 || (op == PLAN_PUT_RULE && error == -EEXIST) ||
+	       (family == ADDR_SIX && error == -EACCES) ||
 	       (del && (error == -ENODEV || error == -ENOENT));
 }
 
@@ -373,7 +404,7 @@ int nlx_flush(struct nlx *x, struct sw_error *err)
 			if (h->nlmsg_type != NLMSG_ERROR || i >= n)
 				continue;
 			answered++;
-			if (result == 0 && !is_fine(x->notes[i].op, e->error))
+			if (result == 0 && !is_fine(x->notes[i].op, x->notes[i].family, e->error))
 				result =
 					sw_fail_sys(err, -e->error, "%s %s",
 						    plan_op_name(x->notes[i].op), x->notes[i].name);
@@ -434,29 +465,53 @@ static void read_link(struct plan_state *st, struct nlmsghdr *h)
 		read_link_info(l, a[IFLA_LINKINFO]);
 }
 
+/** An address of 4 bytes, or the number that one of 16 is made of; 0 = neither. */
+static uint32_t read_address(const struct nlattr *a, enum addr_family f)
+{
+	if (a == NULL || nla_len(a) != (f == ADDR_SIX ? 16 : 4))
+		return 0;
+	return f == ADDR_SIX ? addr_of_six(nla_data(a)) : ntohl(nla_get_u32(a));
+}
+
+static bool read_family(unsigned char af, enum addr_family *ret)
+{
+	*ret = af == AF_INET6 ? ADDR_SIX : ADDR_FOUR;
+	return af == AF_INET6 || af == AF_INET;
+}
+
+/* An IPv6 address without a peer comes as IFA_ADDRESS only. */
 static void read_addr(struct plan_state *st, struct nlmsghdr *h)
 {
 	struct ifaddrmsg *m = nlmsg_data(h);
 	struct nlattr *a[IFA_MAX + 1];
+	enum addr_family f;
+	uint32_t address;
 
-	if (nlmsg_parse(h, sizeof *m, a, IFA_MAX, NULL) < 0 || a[IFA_LOCAL] == NULL ||
-	    nla_len(a[IFA_LOCAL]) != 4)
+	if (nlmsg_parse(h, sizeof *m, a, IFA_MAX, NULL) < 0 || !read_family(m->ifa_family, &f))
+		return;
+	address = read_address(a[a[IFA_LOCAL] != NULL ? IFA_LOCAL : IFA_ADDRESS], f);
+	if (address == 0)
 		return;
 	sw_grow(st->addrs, st->cap_addrs, st->n_addrs + 1);
-	st->addrs[st->n_addrs++] = (struct plan_addr){.index = (int)m->ifa_index,
-						      .address = ntohl(nla_get_u32(a[IFA_LOCAL])),
-						      .prefix = m->ifa_prefixlen};
+	st->addrs[st->n_addrs++] = (struct plan_addr){
+		.index = (int)m->ifa_index,
+		.family = f,
+		.address = address,
+		.prefix = (uint8_t)(m->ifa_prefixlen - (f == ADDR_SIX ? ADDR_SIX_PREFIX : 0)),
+	};
 }
 
 static void read_route(struct plan_state *st, struct nlmsghdr *h)
 {
 	struct rtmsg *m = nlmsg_data(h);
 	struct nlattr *a[RTA_MAX + 1];
+	enum addr_family f;
 
 	if (nlmsg_parse(h, sizeof *m, a, RTA_MAX, NULL) < 0 || m->rtm_dst_len != 0 ||
-	    m->rtm_table != RT_TABLE_MAIN || a[RTA_GATEWAY] == NULL)
+	    m->rtm_table != RT_TABLE_MAIN || !read_family(m->rtm_family, &f) ||
+	    a[RTA_GATEWAY] == NULL)
 		return;
-	st->gateway = ntohl(nla_get_u32(a[RTA_GATEWAY]));
+	st->gateways[f] = read_address(a[RTA_GATEWAY], f);
 }
 
 static void read_neigh(struct plan_state *st, struct nlmsghdr *h)
@@ -544,8 +599,8 @@ static int dump(struct nlx *x, const struct dump *d, struct plan_state *st, stru
 int nlx_read(struct nlx *x, struct plan_state *ret, struct sw_error *err)
 {
 	static const struct dump dumps[] = {
-		{RTM_GETLINK, AF_UNSPEC, read_link}, {RTM_GETADDR, AF_INET, read_addr},
-		{RTM_GETROUTE, AF_INET, read_route}, {RTM_GETNEIGH, AF_BRIDGE, read_neigh},
+		{RTM_GETLINK, AF_UNSPEC, read_link},   {RTM_GETADDR, AF_UNSPEC, read_addr},
+		{RTM_GETROUTE, AF_UNSPEC, read_route}, {RTM_GETNEIGH, AF_BRIDGE, read_neigh},
 		{RTM_GETNEIGH, AF_INET, read_neigh},
 	};
 	struct plan_state st = {0};

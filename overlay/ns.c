@@ -55,11 +55,17 @@ void ns_set(const char *path, const char *value)
 		return;
 }
 
-/** Nothing of ours speaks IPv6 on these interfaces; discovery would only be dropped. */
-static void no_ipv6(void)
+/** Without, nothing of ours speaks it on these interfaces; discovery would only be dropped. With, they
+ *  have what they are given: no advertised address, no test whether another one has it. */
+static void set_ipv6(bool six)
 {
-	ns_set("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-	ns_set("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+	ns_set("/proc/sys/net/ipv6/conf/all/disable_ipv6", six ? "0" : "1");
+	ns_set("/proc/sys/net/ipv6/conf/default/disable_ipv6", six ? "0" : "1");
+	if (!six)
+		return;
+	ns_set("/proc/sys/net/ipv6/conf/default/accept_ra", "0");
+	ns_set("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+	ns_set("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
 }
 
 void ns_forget_ended(void)
@@ -67,7 +73,7 @@ void ns_forget_ended(void)
 	ns_set("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", "1");
 }
 
-int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err)
+int ns_make(const char *path, int home, bool six, int *ret_fd, struct sw_error *err)
 {
 	sw_autoclose int file = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0444);
 	int r = 0;
@@ -77,7 +83,7 @@ int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err)
 	if (unshare(CLONE_NEWNET) < 0) {
 		r = sw_fail_sys(err, errno, "make a network namespace");
 	} else {
-		no_ipv6();
+		set_ipv6(six);
 		if (mount(SELF, path, NULL, MS_BIND, NULL) < 0)
 			r = sw_fail_sys(err, errno, "mount a network namespace at %s", path);
 		ns_return(home);

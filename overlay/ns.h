@@ -10,8 +10,8 @@
 int ns_self(void);
 /** SW_ENOTFOUND when nothing is mounted there. */
 int ns_open(const char *path, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
-/** Makes one, without IPv6, and mounts it at path. */
-int ns_make(const char *path, int home, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
+/** Makes one, with IPv6 or without, and mounts it at path. */
+int ns_make(const char *path, int home, bool six, int *ret_fd, struct sw_error *err) SW_MUST_CHECK;
 /** Unmounts and unlinks; a missing one is no error. */
 int ns_remove(const char *path, struct sw_error *err) SW_MUST_CHECK;
 

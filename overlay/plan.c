@@ -60,15 +60,6 @@ const struct plan_link *plan_find(const struct plan_state *s, const char *name)
 	return NULL;
 }
 
-static bool has_addr(const struct plan_state *s, int index, uint32_t address, uint8_t prefix)
-{
-	for (size_t i = 0; i < s->n_addrs; i++)
-		if (s->addrs[i].index == index && s->addrs[i].address == address &&
-		    s->addrs[i].prefix == prefix)
-			return true;
-	return false;
-}
-
 struct plan_step *plan_put(struct plan *p, enum plan_op op, enum plan_where where, const char *name)
 {
 	struct plan_step *s;
@@ -79,6 +70,32 @@ struct plan_step *plan_put(struct plan *p, enum plan_op op, enum plan_where wher
 	if (name != NULL)
 		snprintf(s->name, sizeof s->name, "%s", name);
 	return s;
+}
+
+static bool has_addr(const struct plan_state *s, enum addr_family f, int index, uint32_t address,
+		     uint8_t prefix)
+{
+	for (size_t i = 0; i < s->n_addrs; i++)
+		if (s->addrs[i].family == f && s->addrs[i].index == index &&
+		    s->addrs[i].address == address && s->addrs[i].prefix == prefix)
+			return true;
+	return false;
+}
+
+void plan_put_addr(struct plan *p, enum plan_where where, const struct plan_state *have, int index,
+		   uint32_t address, uint8_t prefix, bool six)
+{
+	for (enum addr_family f = ADDR_FOUR; f <= (six ? ADDR_SIX : ADDR_FOUR); f++) {
+		struct plan_step *s;
+
+		if (has_addr(have, f, index, address, prefix))
+			continue;
+		s = plan_put(p, PLAN_PUT_ADDR, where, NULL);
+		s->family = f;
+		s->index = index;
+		s->address = address;
+		s->prefix = prefix;
+	}
 }
 
 static void bridge_diff(const struct plan_net *w, const struct plan_state *have, struct plan *p)
@@ -251,6 +268,7 @@ void plan_if_diff(const struct plan_box *box, size_t i, const char *bridge,
 	const struct plan_link *out = plan_find(outer, w->outer), *in;
 	int index = PLAN_ETH_INDEX + (int)i, master = br != NULL ? br->index : 0;
 	bool isolated = w->network_id == 0;
+	static const struct plan_state nothing;
 	char name[PLAN_NAME];
 	uint8_t mac[6];
 	struct plan_step *s;
@@ -286,12 +304,17 @@ void plan_if_diff(const struct plan_box *box, size_t i, const char *bridge,
 	}
 	if (in == NULL || in->mtu != w->mtu || !in->up)
 		plan_put(p, PLAN_SET_LINK, PLAN_IN_BOX, name)->mtu = w->mtu;
-	if (in == NULL || !has_addr(have, index, w->address, w->prefix)) {
-		s = plan_put(p, PLAN_PUT_ADDR, PLAN_IN_BOX, name);
-		s->index = index;
-		s->address = w->address;
-		s->prefix = w->prefix;
-	}
+	/* Only the host's way speaks IPv6. */
+	plan_put_addr(p, PLAN_IN_BOX, in != NULL ? have : &nothing, index, w->address, w->prefix,
+		      box->six && w->network_id == 0);
+}
+
+static int way_out(const struct plan_box *box)
+{
+	for (size_t i = 0; i < box->n_ifs; i++)
+		if (box->ifs[i].network_id == 0)
+			return PLAN_ETH_INDEX + (int)i;
+	return 0;
 }
 
 void plan_box_diff(const struct plan_box *box, const struct plan_state *have, struct plan *p)
@@ -305,8 +328,13 @@ void plan_box_diff(const struct plan_box *box, const struct plan_state *have, st
 		       (p->steps[i].op == PLAN_SET_LINK && p->steps[i].where == PLAN_IN_BOX);
 	if (lo == NULL || !lo->up)
 		plan_put(p, PLAN_SET_LINK, PLAN_IN_BOX, "lo");
-	if (box->gateway == 0 || (have->gateway == box->gateway && !anew))
-		return;
-	s = plan_put(p, PLAN_PUT_GATEWAY, PLAN_IN_BOX, NULL);
-	s->gateway = box->gateway;
+	for (enum addr_family f = ADDR_FOUR;
+	     box->gateway != 0 && f <= (box->six ? ADDR_SIX : ADDR_FOUR); f++) {
+		if (have->gateways[f] == box->gateway && !anew)
+			continue;
+		s = plan_put(p, PLAN_PUT_GATEWAY, PLAN_IN_BOX, NULL);
+		s->family = f;
+		s->gateway = box->gateway;
+		s->index = way_out(box);
+	}
 }

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include "overlay/addr.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,8 +41,10 @@ struct plan_link {
 	uint16_t port;
 };
 
+/* Of IPv6 only what is made of a number (overlay/addr.h) is seen; its prefix less the 96. */
 struct plan_addr {
 	int index;
+	enum addr_family family;
 	uint32_t address;
 	uint8_t prefix;
 };
@@ -62,7 +66,7 @@ struct plan_state {
 	struct plan_neigh *neighs;
 	struct plan_fdb *fdb;
 	size_t n_links, cap_links, n_addrs, cap_addrs, n_neighs, cap_neighs, n_fdb, cap_fdb;
-	uint32_t gateway; /* of the default route, 0 = none */
+	uint32_t gateways[ADDR_FAMILIES]; /* of the default routes, 0 = none */
 };
 
 void plan_state_fini(struct plan_state *s);
@@ -95,6 +99,7 @@ struct plan_box {
 	struct plan_if *ifs; /* eth0, eth1, … */
 	size_t n_ifs;
 	uint32_t gateway; /* 0 = no way out */
+	bool six;         /* by IPv6 too */
 };
 
 /** The gate and the host's end of the link into it. */
@@ -104,6 +109,7 @@ struct plan_host {
 	uint32_t mtu, underlay, underlay_mtu;
 	char up[PLAN_NAME];   /* the host's end */
 	char wire[PLAN_NAME]; /* the WireGuard interface's name */
+	bool six;             /* this host has IPv6 */
 	uint16_t wire_port;   /* of VXLAN through it: what is not may neither come nor go there */
 	uint32_t number;      /* of this node in the ingress network; 0 = it has none (yet) */
 	uint32_t vni;
@@ -114,6 +120,8 @@ struct plan_host {
 
 /** What a node is known by in the ingress network; routed into its gate, assigned to nobody. */
 uint32_t plan_identity(uint32_t number);
+/** The address that its gate has among gates, for errors that are born there. */
+uint32_t plan_mesh_own(uint32_t number);
 /** Ends of the link between host and gate: the last four addresses of the sandboxes' subnet. */
 uint32_t plan_link_host(const struct plan_host *h);
 uint32_t plan_link_gate(const struct plan_host *h);
@@ -144,7 +152,8 @@ enum plan_where { PLAN_AT_BRIDGE, PLAN_IN_BOX };
 struct plan_step {
 	enum plan_op op;
 	enum plan_where where;
-	uint64_t network_id; /* of the bridge, 0 = host */
+	enum addr_family family; /* of addresses, routes, rules and neighbours */
+	uint64_t network_id;     /* of the bridge, 0 = host */
 	char name[PLAN_NAME], inner[PLAN_NAME];
 	int index, inner_index, master;
 	uint32_t mtu, address, node, vni, gateway, table;
@@ -167,6 +176,9 @@ void plan_mac(uint32_t address, uint8_t mac[6]);
 /** Appends a step of this kind; name may be NULL. */
 struct plan_step *plan_put(struct plan *p, enum plan_op op, enum plan_where where,
 			   const char *name);
+/** The address, in both families when `six`, unless it is there. */
+void plan_put_addr(struct plan *p, enum plan_where where, const struct plan_state *have, int index,
+		   uint32_t address, uint8_t prefix, bool six);
 void plan_fdb_diff(const struct plan_peer *peers, size_t n, const char *device,
 		   const struct plan_state *have, bool kept, struct plan *p);
 

@@ -24,6 +24,11 @@ uint32_t plan_identity(uint32_t number)
 	return (uint32_t)IDENTITY | number;
 }
 
+uint32_t plan_mesh_own(uint32_t number)
+{
+	return (uint32_t)VX_OWN | number;
+}
+
 static uint32_t last(const struct plan_host *h)
 {
 	return h->address | ~(UINT32_MAX << (32 - h->prefix));
@@ -37,28 +42,6 @@ uint32_t plan_link_host(const struct plan_host *h)
 uint32_t plan_link_gate(const struct plan_host *h)
 {
 	return last(h) - 1;
-}
-
-static bool has_addr(const struct plan_state *s, int index, uint32_t address, uint8_t prefix)
-{
-	for (size_t i = 0; i < s->n_addrs; i++)
-		if (s->addrs[i].index == index && s->addrs[i].address == address &&
-		    s->addrs[i].prefix == prefix)
-			return true;
-	return false;
-}
-
-static void put_addr(struct plan *p, enum plan_where where, const struct plan_state *have,
-		     int index, uint32_t address, uint8_t prefix)
-{
-	struct plan_step *s;
-
-	if (has_addr(have, index, address, prefix))
-		return;
-	s = plan_put(p, PLAN_PUT_ADDR, where, NULL);
-	s->index = index;
-	s->address = address;
-	s->prefix = prefix;
 }
 
 static void bridge_diff(const struct plan_host *w, const struct plan_state *have, struct plan *p)
@@ -78,7 +61,7 @@ static void bridge_diff(const struct plan_host *w, const struct plan_state *have
 	} else if (l->mtu != w->mtu || !l->up) {
 		plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, "gw0")->mtu = w->mtu;
 	}
-	put_addr(p, PLAN_AT_BRIDGE, have, PLAN_BR_INDEX, w->address, w->prefix);
+	plan_put_addr(p, PLAN_AT_BRIDGE, have, PLAN_BR_INDEX, w->address, w->prefix, w->six);
 }
 
 /** True when the device that is there can stay (its entries too). */
@@ -112,20 +95,22 @@ static bool vxlan_diff(const struct plan_host *w, const struct plan_state *have,
 }
 
 /** The way between gates. It fails closed: no gate has the next hop's MAC. */
-static void mesh_route(const struct plan_host *w, struct plan *p)
+static void mesh_route(enum addr_family f, struct plan *p)
 {
 	struct plan_step *s = plan_put(p, PLAN_PUT_NEIGH, PLAN_AT_BRIDGE, "vx");
 
+	s->family = f;
 	s->index = PLAN_MESH_INDEX;
 	s->address = NEXT_HOP;
 	plan_mac(NEXT_HOP, s->mac);
 	s = plan_put(p, PLAN_PUT_ROUTE, PLAN_AT_BRIDGE, "vx");
+	s->family = f;
 	s->index = PLAN_MESH_INDEX;
 	s->gateway = NEXT_HOP;
 	s->table = PLAN_GATE_TABLE;
 	s = plan_put(p, PLAN_PUT_RULE, PLAN_AT_BRIDGE, NULL);
+	s->family = f;
 	s->table = PLAN_GATE_TABLE;
-	(void)w;
 }
 
 void plan_gate_diff(const struct plan_host *w, const struct plan_state *have, struct plan *p)
@@ -141,19 +126,24 @@ void plan_gate_diff(const struct plan_host *w, const struct plan_state *have, st
 		return;
 	/* An own address, and not the identity: errors that are born here need a source that other
 	 * nodes do not take for their own. */
-	put_addr(p, PLAN_AT_BRIDGE, have, PLAN_MESH_INDEX, (uint32_t)VX_OWN | w->number, 32);
-	mesh_route(w, p);
+	plan_put_addr(p, PLAN_AT_BRIDGE, have, PLAN_MESH_INDEX, plan_mesh_own(w->number), 32, w->six);
+	mesh_route(ADDR_FOUR, p);
+	if (w->six)
+		mesh_route(ADDR_SIX, p);
 	plan_fdb_diff(w->peers, w->n_peers, "vx", have, kept, p);
 }
 
-static void route(struct plan *p, enum plan_where where, uint32_t address, uint8_t prefix,
-		  uint32_t gateway)
+static void route(const struct plan_host *w, struct plan *p, enum plan_where where,
+		  uint32_t address, uint8_t prefix, uint32_t gateway)
 {
-	struct plan_step *s = plan_put(p, PLAN_PUT_ROUTE, where, NULL);
+	for (enum addr_family f = ADDR_FOUR; f <= (w->six ? ADDR_SIX : ADDR_FOUR); f++) {
+		struct plan_step *s = plan_put(p, PLAN_PUT_ROUTE, where, NULL);
 
-	s->address = address;
-	s->prefix = prefix;
-	s->gateway = gateway;
+		s->family = f;
+		s->address = address;
+		s->prefix = prefix;
+		s->gateway = gateway;
+	}
 }
 
 /* The kernel numbers the host's end: its address can be given only when it is there. */
@@ -181,10 +171,10 @@ void plan_link_diff(const struct plan_host *w, const struct plan_state *host,
 		plan_put(p, PLAN_SET_LINK, PLAN_AT_BRIDGE, w->up)->mtu = w->underlay_mtu;
 	if (!in->up || in->mtu != w->underlay_mtu)
 		plan_put(p, PLAN_SET_LINK, PLAN_IN_BOX, "up0")->mtu = w->underlay_mtu;
-	put_addr(p, PLAN_AT_BRIDGE, host, out->index, plan_link_host(w), 30);
-	put_addr(p, PLAN_IN_BOX, gate, PLAN_UP_INDEX, plan_link_gate(w), 30);
-	route(p, PLAN_IN_BOX, 0, 0, plan_link_host(w));
-	route(p, PLAN_AT_BRIDGE, subnet, w->prefix, plan_link_gate(w));
+	plan_put_addr(p, PLAN_AT_BRIDGE, host, out->index, plan_link_host(w), 30, w->six);
+	plan_put_addr(p, PLAN_IN_BOX, gate, PLAN_UP_INDEX, plan_link_gate(w), 30, w->six);
+	route(w, p, PLAN_IN_BOX, 0, 0, plan_link_host(w));
+	route(w, p, PLAN_AT_BRIDGE, subnet, w->prefix, plan_link_gate(w));
 	if (w->number != 0)
-		route(p, PLAN_AT_BRIDGE, plan_identity(w->number), 32, plan_link_gate(w));
+		route(w, p, PLAN_AT_BRIDGE, plan_identity(w->number), 32, plan_link_gate(w));
 }

@@ -91,13 +91,14 @@ int place_load(struct place *p, struct sw_error *err)
 }
 
 /** Opens what is at path, or makes it. */
-int place_open(struct worker *w, struct place *p, const char *path, bool make, struct sw_error *err)
+int place_open(struct worker *w, struct place *p, const char *path, enum place_make make,
+	       struct sw_error *err)
 {
 	struct sw_error why;
 	int r = ns_open(path, &p->fd, &why);
 
-	if (r == SW_ENOTFOUND && make)
-		r = ns_make(path, w->home, &p->fd, &why);
+	if (r == SW_ENOTFOUND && make != PLACE_FIND)
+		r = ns_make(path, w->home, make == PLACE_MAKE_SIX, &p->fd, &why);
 	if (r < 0)
 		return sw_fail(err, why.code, "%s", why.msg);
 	r = ns_enter(p->fd, err);
@@ -146,42 +147,45 @@ static bool box_failed(const struct sync *s, uint64_t task_id)
 }
 
 /** Made when it is first needed: one of the two doers never does. */
-static int nft_run(struct worker *w, const char *commands, char **ret, struct sw_error *err)
+static int want_nft(struct worker *w, struct sw_error *err)
 {
 	if (w->nft == NULL)
 		w->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	return w->nft != NULL ? nat_run(w->nft, commands, ret, err)
-			      : sw_fail(err, SW_EIO, "libnftables does not start");
+	return w->nft != NULL ? 0 : sw_fail(err, SW_EIO, "libnftables does not start");
 }
 
-/** Loads the table when it should be another one or is not what was loaded last. */
+static bool is_as_loaded(struct worker *w, const struct sync *s, const char *text)
+{
+	sw_autofree char *now = NULL;
+
+	return w->loaded != NULL && sw_streq(w->loaded, text) &&
+	       nat_list(w->nft, s->prefix, s->host.six, &now, NULL) == 0 && sw_streq(now, w->shown);
+}
+
+/** Loads the tables when they should be others or are not what was loaded last. */
 static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 {
-	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX), list = SW_BUF_INIT(128);
-	sw_autofree char *now = NULL;
+	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX);
+	int r = want_nft(w, err);
 	size_t n = 0;
-	int r = 0;
 
 	for (size_t i = 0; i < s->n_ports; i++)
 		if (!box_failed(s, s->ports[i].task_id))
 			s->ports[n++] = s->ports[i];
 	s->n_ports = n;
 	nat_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &text);
-	sw_buf_addf(&list, "list table ip %s_net\n", s->prefix);
-	if (w->loaded != NULL && sw_streq(w->loaded, sw_buf_str(&text)) &&
-	    nft_run(w, list.data, &now, NULL) == 0 && sw_streq(now, w->shown))
+	if (r < 0 || is_as_loaded(w, s, sw_buf_str(&text)))
 		goto out;
-	r = nft_run(w, sw_buf_str(&text), NULL, err);
+	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
 	free(w->loaded);
 	free(w->shown);
 	w->loaded = w->shown = NULL;
 	if (r == 0)
-		r = nft_run(w, list.data, &w->shown, err);
+		r = nat_list(w->nft, s->prefix, s->host.six, &w->shown, err);
 	if (r == 0)
 		w->loaded = sw_buf_take(&text);
 out:
 	sw_buf_fini(&text);
-	sw_buf_fini(&list);
 	return r;
 }
 
@@ -197,8 +201,8 @@ static struct place *find_place(struct worker *w, uint64_t id)
 	return NULL;
 }
 
-static struct place *get_place(struct worker *w, const struct sync *s, uint64_t id, bool make,
-			       struct sw_error *err)
+static struct place *get_place(struct worker *w, const struct sync *s, uint64_t id,
+			       enum place_make make, struct sw_error *err)
 {
 	struct place *p = find_place(w, id), fresh = {.fd = -1, .id = id};
 	sw_autofree char *path = NULL;
@@ -218,7 +222,7 @@ static struct place *get_place(struct worker *w, const struct sync *s, uint64_t 
 static int do_net(struct worker *w, const struct sync *s, const struct plan_net *want,
 		  struct sw_error *err)
 {
-	struct place *p = get_place(w, s, want->id, true, err);
+	struct place *p = get_place(w, s, want->id, PLACE_MAKE, err);
 	struct plan plan = {0};
 	int r = 0;
 
@@ -267,7 +271,7 @@ static int do_interfaces(struct worker *w, const struct sync *s, const struct pl
 
 	for (size_t i = 0; i < want->n_ifs && r == 0; i++) {
 		uint64_t id = want->ifs[i].network_id;
-		struct place *at = get_place(w, s, id, false, err);
+		struct place *at = get_place(w, s, id, PLACE_FIND, err);
 		struct plan p = {0};
 
 		if (at == NULL)
@@ -296,9 +300,9 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 
 	for (size_t i = 0; b->probe && i < s->n_ports && r == 0; i++)
 		if (s->ports[i].task_id == b->plan.task_id)
-			r = nat_probe(&s->ports[i], err);
+			r = nat_probe(&s->ports[i], s->host.six, err);
 	if (r == 0)
-		r = place_open(w, &box, b->path, true, err);
+		r = place_open(w, &box, b->path, b->plan.six ? PLACE_MAKE_SIX : PLACE_MAKE, err);
 	if (r == 0)
 		r = do_interfaces(w, s, &b->plan, &box, err);
 	if (r == 0 && b->want_dns)
@@ -372,7 +376,7 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 	struct place p = {.fd = -1};
 	struct plan plan = {0};
 
-	if (place_open(w, &p, d->path, false, NULL) == 0) {
+	if (place_open(w, &p, d->path, PLACE_FIND, NULL) == 0) {
 		for (size_t i = 0; i < p.state.n_links; i++) {
 			const struct plan_link *l = &p.state.links[i];
 
@@ -394,9 +398,10 @@ static void do_all_away(struct worker *w, const struct sync *s, struct sw_error 
 {
 	struct sw_buf text = SW_BUF_INIT(256);
 
-	nat_none_text(s->prefix, &text);
+	nat_none_text(s->prefix, s->host.six, &text);
 	do_wire_away(w, &s->host);
-	if (do_gate_away(w, s, err) == 0 && nft_run(w, text.data, NULL, err) == 0)
+	if (do_gate_away(w, s, err) == 0 && want_nft(w, err) == 0 &&
+	    nat_run(w->nft, text.data, NULL, err) == 0)
 		err->code = 0;
 	sw_buf_fini(&text);
 }

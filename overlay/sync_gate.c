@@ -1,10 +1,12 @@
 /* The gate's part of an order: its namespace, devices, settings and rules. */
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "overlay/flows.h"
 #include "overlay/ns.h"
 #include "overlay/sync_internal.h"
 
+#include <net/if.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -23,6 +25,11 @@ static void write_gate_settings(void)
 		{"/proc/sys/net/ipv4/conf/vx/rp_filter", "0"},
 		{"/proc/sys/net/ipv4/conf/gw0/send_redirects", "0"},
 		{"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
+		{"/proc/sys/net/ipv6/conf/all/forwarding", "1"},
+		{"/proc/sys/net/ipv6/fwmark_reflect", "1"},
+		/* A neighbour is asked for with the link's own address when it is for others. */
+		{"/proc/sys/net/ipv6/conf/gw0/addr_gen_mode", "0"},
+		{"/proc/sys/net/ipv6/conf/up0/addr_gen_mode", "0"},
 		{"/proc/sys/net/bridge/bridge-nf-call-iptables", "0"},
 		{"/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0"},
 	};
@@ -42,13 +49,50 @@ static int gate_settings(struct worker *w, struct sw_error *err)
 	return 0;
 }
 
+/** Of an interface, in the thread's namespace. */
+static void set_interface(const char *family, const char *interface, const char *name,
+			  const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%s/%s", family, interface, name);
+	ns_set(path, value);
+}
+
+/** A host that forwards no longer takes its own address and route from router advertisements,
+ *  unless told to on each interface that does. */
+static void forward_ipv6(void)
+{
+	sw_autofree char *forwards = NULL;
+	struct if_nameindex *all;
+
+	if (sw_read_file("/proc/sys/net/ipv6/conf/all/forwarding", 8, &forwards, NULL, NULL) < 0 ||
+	    forwards[0] == '1')
+		return;
+	all = if_nameindex();
+	for (size_t i = 0; all != NULL && all[i].if_index != 0; i++) {
+		sw_autofree char *takes = NULL, *path = sw_asprintf(
+			"/proc/sys/net/ipv6/conf/%s/accept_ra", all[i].if_name);
+
+		if (sw_read_file(path, 8, &takes, NULL, NULL) == 0 && takes[0] == '1')
+			ns_set(path, "2");
+	}
+	if (all != NULL)
+		if_freenameindex(all);
+	ns_set("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+}
+
+/** Before the host's end of the link is up: then it has its addresses at once. */
 static void host_settings(const struct plan_host *h)
 {
-	char path[96];
-
-	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/route_localnet", h->up);
-	ns_set(path, "1");
+	set_interface("ipv4", h->up, "route_localnet", "1");
 	ns_set("/proc/sys/net/ipv4/ip_forward", "1");
+	if (!h->six)
+		return;
+	set_interface("ipv6", h->up, "disable_ipv6", "0");
+	set_interface("ipv6", h->up, "accept_ra", "0");
+	set_interface("ipv6", h->up, "accept_dad", "0");
+	forward_ipv6();
 }
 
 static int do_inside(struct worker *w, const struct plan_host *h, struct sw_error *err)
@@ -72,6 +116,7 @@ static int do_link(struct worker *w, const struct plan_host *h, struct sw_error 
 			   plan_find(&w->host.state, h->up) != NULL;
 		struct plan p = {0};
 
+		host_settings(h);
 		plan_link_diff(h, &w->host.state, &w->gate.state, &p);
 		r = perform(w, &w->host, &w->gate, &p, err);
 		plan_fini(&p);
@@ -91,7 +136,7 @@ int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
 	int r = 0;
 
 	if (w->gate.fd < 0)
-		r = place_open(w, &w->gate, path, true, err);
+		r = place_open(w, &w->gate, path, s->host.six ? PLACE_MAKE_SIX : PLACE_MAKE, err);
 	else
 		r = place_load(&w->gate, err);
 	if (r == 0)
@@ -104,7 +149,6 @@ int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
 		place_fini(&w->gate); /* opened, or made, afresh with the next order */
 		return r;
 	}
-	host_settings(&s->host);
 	return gate_settings(w, err);
 }
 
@@ -136,7 +180,7 @@ int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err)
 	/* The device first: its number is free only when it is gone, whoever keeps the namespace.
 	 */
 	snprintf(step.name, sizeof step.name, "vx");
-	if (w->gate.fd < 0 && place_open(w, &w->gate, path, false, NULL) < 0)
+	if (w->gate.fd < 0 && place_open(w, &w->gate, path, PLACE_FIND, NULL) < 0)
 		return ns_remove(path, err);
 	r = perform(w, &w->gate, NULL, &p, err);
 	snprintf(step.name, sizeof step.name, "%s", s->host.up);

@@ -25,8 +25,9 @@ int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err) S
 /* sync.c */
 void place_fini(struct place *p);
 int place_load(struct place *p, struct sw_error *err) SW_MUST_CHECK;
-/** Opens what is at path, or makes it. */
-int place_open(struct worker *w, struct place *p, const char *path, bool make,
+/** Whether what is missing is made, and then with IPv6 or without. */
+enum place_make { PLACE_FIND, PLACE_MAKE, PLACE_MAKE_SIX };
+int place_open(struct worker *w, struct place *p, const char *path, enum place_make make,
 	       struct sw_error *err) SW_MUST_CHECK;
 /** Carries out steps; those at the bridge on its socket, a VXLAN device on the host's. */
 int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
@@ -43,7 +44,7 @@ struct worker {
 	size_t n_places, cap_places;
 	struct nft_ctx *nft;
 	uint64_t wired;       /* digest of the encrypted way's settings; 0 = none yet */
-	char *loaded, *shown; /* our table as we wrote it, and as nftables then printed it */
+	char *loaded, *shown; /* our tables as we wrote them, and as nftables then printed them */
 };
 
 int worker_init(struct worker *w, struct sw_error *err) SW_MUST_CHECK;

@@ -80,7 +80,7 @@ static int check_placement(const char *svc, const Pb__Placement *p, struct sw_er
 static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
 		       struct sw_error *err)
 {
-	struct in_addr in;
+	struct in6_addr in;
 
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const Pb__PortConfig *p = s->ports[i];
@@ -89,10 +89,10 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: port %u:%u is out of range 1 to 65535", s->name,
 				       p->published, p->target);
-		if (p->host_ip[0] != 0 && inet_pton(AF_INET, p->host_ip, &in) != 1)
-			return sw_fail(err, SW_EUNSUPP,
-				       "service %s: port %u: host_ip %s is not an IPv4 address; "
-				       "ports can be bound to those only",
+		if (p->host_ip[0] != 0 && inet_pton(AF_INET, p->host_ip, &in) != 1 &&
+		    inet_pton(AF_INET6, p->host_ip, &in) != 1)
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: port %u: host_ip %s is not an IP address",
 				       s->name, p->published, p->host_ip);
 		if (s->endpoint_mode == PB__ENDPOINT_MODE__ENDPOINT_DNSRR &&
 		    p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS)

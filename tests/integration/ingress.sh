@@ -4,7 +4,7 @@
 set -uo pipefail
 LAB=${LAB:-ingress}
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
-me=192.168.77.254
+me=192.168.77.254 me6=fd77::254 # an address of each family; nodes are .1 and ::1, .2 and ::2, …
 
 outside() { nsenter --net="/run/netns/swl-$LAB" "$@"; }
 ask() { outside python3 "$here/echo.py" ask "$@"; } # tcp|udp HOST PORT [FROM [BYTES]]
@@ -58,6 +58,12 @@ services:
     networks: [net]
     ports: [ "127.0.0.1:5432:9000", "192.168.77.1:5433:9000" ]
     deploy: { placement: { constraints: [node.hostname == n2] } }
+  bound6:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    ports: [ "[fd77::1]:5434:9000" ]
+    deploy: { placement: { constraints: [node.hostname == n2] } }
   host:
     image: busybox
     command: sleep 100000
@@ -81,10 +87,17 @@ YML
 
 echo "== up"
 start 3 3
+six_everywhere() {
+	local n
+	for n in 1 2 3; do on n$n ip -6 address add fd77::$n/64 dev eth0 nodad || return 1; done
+	outside ip -6 address add $me6/64 dev "$(outside ip -o -4 addr show | awk -v a="$me" 'index($4, a "/") { print $2 }')" nodad
+}
+check "nodes and client have IPv6 addresses" six_everywhere
 check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" t
 serve n2 t_remote remote 9000
 for n in n1 n2 n3; do serve $n t_all $n 9000; done
 serve n2 t_bound bound 9000
+serve n2 t_bound6 bound6 9000
 serve n3 t_host host 9000
 serve n3 t_auto auto 9000
 
@@ -93,57 +106,79 @@ for n in 1 2 3; do
 	check "TCP by n$n to a task on n2" within 5 bash -c "ask tcp 192.168.77.$n 9000 | grep -q '^remote $me '"
 	check "UDP by n$n to a task on n2, target port differs" within 5 bash -c "ask udp 192.168.77.$n 9001 | grep -q '^remote $me '"
 done
+for n in 1 2 3; do
+	check "TCP over IPv6 by n$n to a task on n2" within 5 bash -c "ask tcp fd77::$n 9000 | grep -q '^remote $me6 '"
+	check "UDP over IPv6 by n$n to a task on n2, target port differs" within 5 bash -c "ask udp fd77::$n 9001 | grep -q '^remote $me6 '"
+done
+check "the client's port too, IPv6" bash -c "ask tcp fd77::1 9000 40003 | grep -q '^remote $me6 40003 ' && ask udp fd77::1 9001 40004 | grep -q '^remote $me6 40004 '"
 check "the client's port too" bash -c "ask tcp 192.168.77.1 9000 40001 | grep -q '^remote $me 40001 ' && ask udp 192.168.77.1 9001 40002 | grep -q '^remote $me 40002 '"
-all_answer() { for i in 1 2 3 4 5 6; do ask "$1" 192.168.77.1 9100 | cut -d' ' -f1; done | sort | uniq -c | awk '{ print $1 $2 }' | tr '\n' ' '; }
+all_answer() { for i in 1 2 3 4 5 6; do ask "$1" "${2:-192.168.77.1}" 9100 | cut -d' ' -f1; done | sort | uniq -c | awk '{ print $1 $2 }' | tr '\n' ' '; }
 export -f all_answer
 check "TCP: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer tcp)\" = '2n1 2n2 2n3 ' ]"
 check "UDP: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer udp)\" = '2n1 2n2 2n3 ' ]"
+check "TCP over IPv6: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer tcp fd77::1)\" = '2n1 2n2 2n3 ' ]"
+check "UDP over IPv6: every task of a service in turn" within 5 bash -c "[ \"\$(all_answer udp fd77::1)\" = '2n1 2n2 2n3 ' ]"
 
 echo "== one client port at three entry nodes, held open"
 hold() { outside python3 "$here/echo.py" hold "$@"; }
 cat >"$work/three.py" <<'PY'
-import socket
+import socket, sys
+to, me, wild = sys.argv[1:]
 held = []
 for i in (1, 2, 3):
-    s = socket.socket()
+    s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)
     s.settimeout(3)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    s.bind(("0.0.0.0", 41000))
-    s.connect((f"192.168.77.{i}", 9000))
+    s.bind((wild, 41000))
+    s.connect((f"{to}{i}", 9000))
     held.append(s)
 for _ in range(3):
     for s in held:
         s.sendall(b"x")
         answer = s.recv(200).decode().split()
-        assert answer[0] == "remote" and answer[1] == "192.168.77.254", answer
+        assert answer[0] == "remote" and answer[1] == me, answer
 print("three")
 PY
-check "three working connections, same address" outside python3 "$work/three.py"
+check "three working connections, same address" outside python3 "$work/three.py" 192.168.77. $me 0.0.0.0
+check "IPv6: three working connections, same address" outside python3 "$work/three.py" fd77:: $me6 ::
 
 echo "== from nodes and containers"
 for a in 127.0.0.1 192.168.77.1 192.168.77.2; do
 	check "n1 to $a" bash -c "on n1 python3 $here/echo.py ask tcp $a 9000 | grep -q '^remote 192.168.77.1 '"
 done
 check "n2, where the task is, by n1" bash -c "on n2 python3 $here/echo.py ask tcp 192.168.77.1 9000 | grep -q '^remote 192.168.77.2 '"
+check "n1 to its own IPv6 address" bash -c "on n1 python3 $here/echo.py ask tcp fd77::1 9000 | grep -q '^remote fd77::1 '"
+check "n1 to another node over IPv6" bash -c "on n1 python3 $here/echo.py ask tcp fd77::2 9000 | grep -q '^remote fd77::1 '"
+check "n2, where the task is, by n1 over IPv6" bash -c "on n2 python3 $here/echo.py ask tcp fd77::1 9000 | grep -q '^remote fd77::2 '"
+check "[::1] is refused at once: localhost goes on to 127.0.0.1" bash -c "on n1 python3 $here/echo.py ask tcp ::1 9000 | grep -q Refused"
 check "n2 to itself by UDP" bash -c "on n2 python3 $here/echo.py ask udp 192.168.77.2 9001 | grep -q '^remote 192.168.77.2 '"
 inside=$(netns n1 t_all)
 check "a container to its own node's port" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp 192.168.77.1 9100 | grep -q '^n[123] '"
 check "a container to another node's port" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp 192.168.77.3 9000 | grep -q '^remote 192.168.77.1 '"
+
+check "a container to its own node's port over IPv6" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp fd77::1 9100 | grep -q '^n[123] '"
+check "a container to another node's port over IPv6" bash -c "on n1 nsenter --net=$inside python3 $here/echo.py ask tcp fd77::3 9000 | grep -q '^remote fd77::1 '"
 
 echo "== what is not published"
 check "127.0.0.1:5432 from its node" bash -c "on n1 python3 $here/echo.py ask tcp 127.0.0.1 5432 | grep -q ^bound"
 check "127.0.0.1:5432 not from outside" bash -c "! ask tcp 192.168.77.1 5432"
 check "an address of one node from outside" bash -c "ask tcp 192.168.77.1 5433 | grep -q '^bound $me '"
 check "not at another node" bash -c "! ask tcp 192.168.77.2 5433"
+check "an IPv6 address of one node from outside" bash -c "ask tcp fd77::1 5434 | grep -q '^bound6 $me6 '"
+check "not at another node, nor over IPv4" bash -c "ask tcp fd77::2 5434 | grep -q Refused && ask tcp 192.168.77.1 5434 | grep -q Refused"
 outside ip route add 198.18.0.0/15 via 192.168.77.1
 outside ip route add 172.18.0.0/16 via 192.168.77.1
+made=fd6e:86b3:4c05:: # overlay/addr.h
+outside ip -6 route add $made/48 via fd77::1
+check "nor is that of IPv6, or a container" bash -c "! ask tcp ${made}198.18.0.1 9000 && ! ask tcp ${made}198.18.0.1 5434 && ! ask tcp ${made}172.18.0.2 9000"
 check "the identity is not reachable from outside" bash -c "! ask tcp 198.18.0.1 9000 && ! ask tcp 198.18.0.1 5432"
 check "a container is not reachable from outside" bash -c "! ask tcp 172.18.0.2 9000"
 check "a port that is not published is refused" bash -c "ask tcp 192.168.77.1 9999 | grep -q Refused"
 
 echo "== mode host, chosen ports"
 check "mode host on its node" bash -c "ask tcp 192.168.77.3 9300 | grep -q '^host $me '"
+check "mode host over IPv6" bash -c "ask tcp fd77::3 9300 | grep -q '^host $me6 '"
 check "mode host on no other" bash -c "ask tcp 192.168.77.1 9300 | grep -q Refused"
 check "mode host at 127.0.0.1 only" bash -c "on n3 python3 $here/echo.py ask tcp 127.0.0.1 9301 | grep -q ^host && ! ask tcp 192.168.77.3 9301"
 auto=$(ctl n1 service ls --format '{{.Name}} {{.Ports}}' | sed -n 's/^t_auto .*:\([0-9]*\)->.*/\1/p')
@@ -153,7 +188,8 @@ check "it answers on another node" bash -c "ask tcp 192.168.77.1 ${auto:-1} | gr
 echo "== no task"
 check "TCP is refused at once" bash -c "ask tcp 192.168.77.1 9500 | grep -q Refused"
 check "UDP is refused at once" bash -c "ask udp 192.168.77.1 9500 | grep -q Refused"
-check "a closed port of a task is refused through the mesh" bash -c "ctl n1 service create -d --name closed -p 9600:9777 --constraint node.hostname==n2 busybox sleep 100000 && within 10 bash -c \"ask tcp 192.168.77.1 9600 | grep -q Refused\" && ask udp 192.168.77.1 9600 >/dev/null; ask tcp 192.168.77.1 9600 | grep -q Refused"
+check "and over IPv6" bash -c "ask tcp fd77::1 9500 | grep -q Refused && ask udp fd77::1 9500 | grep -q Refused"
+check "a closed port of a task is refused through the mesh" bash -c "ctl n1 service create -d --name closed -p 9600:9777 --constraint node.hostname==n2 busybox sleep 100000 && within 10 bash -c \"ask tcp 192.168.77.1 9600 | grep -q Refused\" && ask udp 192.168.77.1 9600 >/dev/null; ask tcp 192.168.77.1 9600 | grep -q Refused && ask tcp fd77::1 9600 | grep -q Refused"
 
 echo "== conflicts"
 check "a second service on a port is refused with its owner" bash -c "ctl n1 service create --name two -p 9000:80 busybox 2>&1 | grep -q 't_remote'"
@@ -161,12 +197,30 @@ check "a second service on a port is refused with its owner" bash -c "ctl n1 ser
 echo "== sizes"
 for bytes in 1400 8000; do
 	check "UDP of $bytes bytes both ways" within 4 bash -c "ask udp 192.168.77.1 9001 0 $bytes | grep -q ' $bytes'"
+	check "UDP of $bytes bytes both ways over IPv6" within 8 bash -c "ask udp fd77::1 9001 0 $bytes | grep -q ' $bytes'"
+done
+
+cat >"$work/edge.py" <<'PY'
+import socket, sys, time
+six = ":" in sys.argv[1]
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(*((socket.IPPROTO_IPV6, 23, 2) if six else (socket.IPPROTO_IP, 10, 2)))  # never in fragments
+s.connect((sys.argv[1], 9001))
+try:
+    for _ in range(50):
+        s.send(b"x" * 1440)
+        time.sleep(0.1)
+except OSError as e:
+    print(type(e).__name__, e.errno)
+PY
+for a in 192.168.77.1 fd77::1; do
+	check "a client of $a is told of the narrower way" bash -c "outside python3 $work/edge.py $a | grep -q 'OSError 90'"
 done
 
 echo "== agents and nodes die"
 for n in n1 n2 n3; do "$lab" kill $n agent; "$lab" start $n; done
 for n in 1 2 3; do
-	check "n$n answers while its agent comes back" bash -c "ask tcp 192.168.77.$n 9000 | grep -q '^remote $me '"
+	check "n$n answers while its agent comes back" bash -c "ask tcp 192.168.77.$n 9000 | grep -q '^remote $me ' && ask tcp fd77::$n 9000 | grep -q '^remote $me6 '"
 done
 coproc HELD { hold tcp 192.168.77.1 9000; }
 echo >&"${HELD[1]}"
@@ -186,13 +240,13 @@ check "what was open to a dead node is reset (got: $line)" test "$line" = Connec
 check "it is back" within 15 bash -c "ctl n1 node ls --format '{{.Hostname}} {{.Status}}' | grep -qi 'n2 ready'"
 check "everything converges again" within 20 bash -c "[ \"\$(ctl n1 service ps t_remote --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' | grep -c 'n2 Running')\" = 1 ]"
 serve_again n2 t_remote remote 9000
-check "and answers again by every node" within 5 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' || exit 1; done"
+check "and answers again by every node" within 5 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' && ask tcp fd77::\$n 9000 | grep -q '^remote $me6 ' || exit 1; done"
 
 echo "== everything is killed"
 for n in n1 n2 n3; do "$lab" kill $n all; done
 for n in n1 n2 n3; do "$lab" start $n; done
 check "the tasks are back" within 40 bash -c "[ \"\$(ctl n1 service ps t_remote --filter desired-state=running --format '{{.CurrentState}}' | grep -c ^Running)\" = 1 ]"
 serve_again n2 t_remote remote 9000
-check "the port answers by every node" within 10 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' || exit 1; done"
+check "the port answers by every node" within 10 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' && ask tcp fd77::\$n 9000 | grep -q '^remote $me6 ' || exit 1; done"
 
 finish
