@@ -136,7 +136,9 @@ Pb__NodeDescription *describe_node(const char *hostname, const char *address, co
 	msg_set_str(&d->address, address);
 	msg_set_str(&d->kernel, u.release);
 	add_routes(d);
-	if (net != NULL)
+	if (net != NULL) {
+		d->mtu = net_underlay_mtu(net);
 		add_wire(d, net);
+	}
 	return d;
 }

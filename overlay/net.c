@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5, VXLAN_PORT = 4789 };
+enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5, VXLAN_PORT = 4789, MTU_LEAST = 576 };
 
 struct network *network_get(const struct net *n, uint64_t id)
 {
@@ -39,6 +39,55 @@ void net_kick(struct net *n)
 	n->dirty = true;
 	if (!n->closing)
 		sw_later_call(&n->later);
+}
+
+void net_touch_all(struct net *n)
+{
+	struct omap_iter it = omap_begin(&n->boxes);
+	struct network *w;
+	struct box *b;
+
+	while ((b = omap_next(&it)) != NULL)
+		b->dirty = true;
+	it = omap_begin(&n->networks);
+	while ((w = omap_next(&it)) != NULL)
+		w->dirty = true;
+	net_kick(n);
+}
+
+/* ---- the way between nodes is as wide as its narrowest place ---- */
+
+static void net_set_narrowest(struct net *n, uint32_t mtu)
+{
+	n->narrowest = mtu;
+	n->host.mtu = view_overlay_mtu(mtu);
+	n->host.six = find_ipv6(n->host.mtu);
+}
+
+void net_narrow(struct net *n, const struct view *ingress)
+{
+	struct omap_iter it = omap_begin(&ingress->peers);
+	uint32_t mtu = n->mtu;
+
+	for (const Pb__NodePeer *p; (p = omap_next(&it)) != NULL;)
+		if (p->mtu >= MTU_LEAST && p->mtu < mtu)
+			mtu = p->mtu;
+	if (mtu == n->narrowest)
+		return;
+	sw_info("overlays' MTU follows the narrowest underlay", SW_INT("mtu", mtu),
+		SW_INT("was", n->narrowest));
+	net_set_narrowest(n, mtu);
+	net_touch_all(n);
+}
+
+uint32_t net_mtu_of(const struct net *n, const struct view *v)
+{
+	return view_mtu(v, view_is_overlay(v) ? n->narrowest : n->mtu);
+}
+
+uint32_t net_underlay_mtu(const struct net *n)
+{
+	return n->mtu;
 }
 
 /* ---- what goes ---- */
@@ -178,7 +227,7 @@ static void network_plan(const struct net *n, const struct view *v, struct sync 
 					.vxlan = view_is_overlay(v),
 					.vni = v->network->vni,
 					.local = n->underlay,
-					.mtu = view_mtu(v, n->mtu),
+					.mtu = net_mtu_of(n, v),
 					.port = (uint16_t)v->vxlan_port}};
 	if (o->encrypted) {
 		o->plan.local = wire_address(wire_own_number(n, v));
@@ -325,17 +374,13 @@ static void net_on_tick(struct sw_timer *t)
 	struct omap_iter it = omap_begin(&n->boxes);
 	uint64_t now = sw_mono_ms(), late = 0;
 	bool full = ++n->ticks % FULL_TICKS == 0;
-	struct network *w;
 	struct box *b;
 
-	while ((b = omap_next(&it)) != NULL) {
-		b->dirty = b->dirty || full;
+	while ((b = omap_next(&it)) != NULL)
 		if (b->state == BOX_WAITING && now > b->deadline_ms)
 			late = b->task_id;
-	}
-	it = omap_begin(&n->networks);
-	while (full && (w = omap_next(&it)) != NULL)
-		w->dirty = true;
+	if (full)
+		net_touch_all(n);
 	if (late != 0) {
 		struct ending *e = sw_new(struct ending);
 
@@ -465,8 +510,7 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 	 * connection that came by another node passes at once. */
 	n->host.underlay = n->underlay;
 	n->host.underlay_mtu = n->mtu;
-	n->host.mtu = view_overlay_mtu(n->mtu);
-	n->host.six = find_ipv6(n->host.mtu);
+	net_set_narrowest(n, n->mtu);
 	snprintf(n->host.up, sizeof n->host.up, "%.5sup", n->prefix);
 	snprintf(n->host.wire, sizeof n->host.wire, "%.5swg", n->prefix);
 	n->host.port = VXLAN_PORT;

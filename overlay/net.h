@@ -44,6 +44,8 @@ void net_destroy(struct net *n, void (*cb)(void *), void *arg);
 
 /* ---- networks ---- */
 
+/** Of this host's underlay. */
+uint32_t net_underlay_mtu(const struct net *n);
 /** This host's public key for encrypted networks; "" and the reason when it can't encrypt. */
 const char *net_wire_key(const struct net *n, const char **ret_error);
 

@@ -248,7 +248,7 @@ void box_plan(const struct net *n, const struct box *b, struct sync *s)
 		f->network_id = v->network_id;
 		f->address = b->networks[i].address;
 		f->prefix = (uint8_t)(v->network->prefix <= 32 ? v->network->prefix : 32);
-		f->mtu = view_mtu(v, n->mtu);
+		f->mtu = net_mtu_of(n, v);
 		snprintf(f->outer, sizeof f->outer, "v%s", sw_id(b->task_id).s);
 	}
 	if (!b->egress)

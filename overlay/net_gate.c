@@ -33,6 +33,7 @@ void gate_changed(struct net *n)
 
 	if (w == NULL || w->view->network == NULL)
 		return;
+	net_narrow(n, w->view);
 	gate_refresh(n->gate, w->view, n->underlay, sw_rand_u64(&n->rand));
 	n->host.number = gate_number(n->gate);
 	n->host.vni = w->view->network->vni;

@@ -54,6 +54,7 @@ struct net {
 	struct sw_closer closer;
 	char *run_dir, *prefix;
 	uint32_t underlay, mtu;
+	uint32_t narrowest; /* the smallest MTU of the cluster's underlays: all overlays have to pass */
 	struct plan_host host; /* without peers */
 	struct wire_key key;
 	char *wire_error; /* why this host can't encrypt */
@@ -141,3 +142,9 @@ bool net_is_dying(const struct net *n, uint64_t id, enum dying what);
 /** Whether it has to wait for the removal of itself or of another one of its number. */
 bool network_is_held(const struct net *n, const struct network *w);
 void net_kick(struct net *n);
+/** All is compared with the kernel again. */
+void net_touch_all(struct net *n);
+/** The nodes of the ingress network, which are all, changed. */
+void net_narrow(struct net *n, const struct view *ingress);
+/** The MTU of the network's interfaces. */
+uint32_t net_mtu_of(const struct net *n, const struct view *v);

@@ -80,7 +80,7 @@ void wire_order(const struct net *n, struct sync *s)
 			peers[kept++] = peers[i];
 	wire_text(&n->key, peers, kept, &text);
 	s->wire.text = sw_buf_take(&text);
-	s->wire.mtu = n->mtu - WIRE_OVERHEAD;
+	s->wire.mtu = n->narrowest - WIRE_OVERHEAD;
 	if (n->wire_error != NULL)
 		(void)sw_fail(&s->wire.err, SW_EUNSUPP, "%s", n->wire_error);
 	else if (s->wire.number == 0)

@@ -242,12 +242,17 @@ static const char *key_of(const Pb__Node *n)
 	return n != NULL && n->description != NULL ? n->description->wireguard_key : "";
 }
 
+static uint32_t mtu_of(const Pb__Node *n)
+{
+	return n != NULL && n->description != NULL ? n->description->mtu : 0;
+}
+
 void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *new)
 {
 	const Pb__Node *n = new != NULL ? new : old;
 	struct store_iter it = {0};
 	bool moved = !sw_streq(address_of(old), address_of(new));
-	bool same = old != NULL && new != NULL && !moved;
+	bool same = old != NULL && new != NULL && !moved && mtu_of(old) == mtu_of(new);
 	struct omap_iter use = omap_begin(&a->places);
 
 	if (same && old->number == new->number &&is_down(old) == is_down(new) &&
@@ -384,6 +389,7 @@ static void add_peer(const struct assign *a, Pb__NetworkView *v, uint64_t node)
 	p->address = parse_ipv4(n->description->address);
 	msg_set_str(&p->wireguard_key, n->description->wireguard_key);
 	p->wireguard_port = n->description->wireguard_port;
+	p->mtu = n->description->mtu;
 	msg_add(&v->peers, &v->n_peers, p);
 }
 
