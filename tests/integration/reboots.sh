@@ -15,6 +15,7 @@ services:
     command: sh -c 'hostname > /tmp/index.html; httpd -f -p 80 -h /tmp'
     networks: [net]
     ports: [ "8080:80" ]
+    stop_grace_period: 100ms
     deploy: { replicas: 4, restart_policy: { delay: 100ms } }
   host:
     image: busybox
@@ -22,6 +23,7 @@ services:
     networks: [net]
     volumes: [ "data:/data" ]
     ports: [ { target: 80, published: 8081, mode: host } ]
+    stop_grace_period: 100ms
     deploy: { mode: global, restart_policy: { delay: 100ms } }
 networks:
   net:
@@ -39,7 +41,7 @@ inside() { # NODE COMMAND...: in the network of its global task
 answers() { # NODE: its ports, and from its container names and virtual addresses
 	local i=${1#n}
 	fetch "http://192.168.77.$i:8080/" && fetch "http://192.168.77.$i:8081/" &&
-		inside "$1" busybox wget -q -T 2 -O- "http://$(inside "$1" busybox nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')/" &&
+		inside "$1" curl -sf -m 2 "http://$(inside "$1" busybox nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')/" &&
 		[ "$(inside "$1" busybox nslookup tasks.web 127.0.0.11 | grep -c '^Address.* 10\.')" = 4 ]
 }
 all_answer() { answers n1 && answers n2 && answers n3; }
