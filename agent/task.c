@@ -282,7 +282,9 @@ static void begin_join(struct task *t)
 {
 	struct net_sandbox s;
 
-	t->egress = reaches_outside(t);
+	/* A restart finds it recorded, and may come before the networks are described again. */
+	if (t->status.restarts == 0)
+		t->egress = reaches_outside(t);
 	if (!task_fill_sandbox(t, &s)) {
 		t->netns = sw_strdup(sw_streq(network_mode(t), "host") ? "" : "none");
 		t->step = TASK_CREATING;
@@ -652,7 +654,8 @@ static void on_reset(struct rt_container *c, const struct sw_error *err, void *c
 		fail(t, err);
 	} else if (err == NULL) {
 		t->container = NULL;
-		t->step = TASK_CREATING;
+		/* After a reboot its networks are to be joined again. */
+		t->step = t->netns != NULL ? TASK_CREATING : TASK_JOINING;
 	} else {
 		t->step = TASK_ENDED;
 	}

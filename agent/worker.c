@@ -182,7 +182,10 @@ static void adopt(void *arg, Pb__TaskRecord *takes)
 	session_saw(w->agent->session, t->a->task->version);
 	if (t->step >= TASK_CREATED && t->step <= TASK_STOPPING && w->agent->net != NULL &&
 	    task_fill_sandbox(t, &s)) {
-		t->sandboxed = net_keep(w->agent->net, &s);
+		const char *netns = net_keep(w->agent->net, &s);
+
+		t->sandboxed = netns != NULL;
+		t->netns = netns != NULL ? sw_strdup(netns) : NULL;
 		for (size_t i = 0; i < t->a->task->n_networks; i++)
 			omap_set(&w->networks, one(t->a->task->networks[i]->network_id), w);
 		free((void *)s.ports);

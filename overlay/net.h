@@ -84,7 +84,7 @@ void net_sandbox_create(struct net *n, const struct net_sandbox *s,
 void net_sandbox_remove(struct net *n, uint64_t task_id);
 
 /** After net_open: this sandbox of an earlier run is still wanted (same contents as it was made
- * of). False when there is none. */
-bool net_keep(struct net *n, const struct net_sandbox *s);
+ * of). The path of its namespace, valid until the next call into net; NULL when there is none. */
+const char *net_keep(struct net *n, const struct net_sandbox *s);
 /** All that is wanted has been named: the rest of an earlier run can go. */
 void net_settle(struct net *n);

@@ -178,12 +178,12 @@ void net_sandbox_remove(struct net *n, uint64_t task_id)
 	net_kick(n);
 }
 
-bool net_keep(struct net *n, const struct net_sandbox *s)
+const char *net_keep(struct net *n, const struct net_sandbox *s)
 {
 	struct box *b = box_get(n, s->task_id);
 
 	if (b == NULL || b->state != BOX_FOUND || s->egress != (b->offset != 0))
-		return false;
+		return NULL;
 	box_copy(b, s);
 	/* Its networks stay as they are until their views come. */
 	for (size_t i = 0; i < b->n_networks; i++) {
@@ -196,7 +196,7 @@ bool net_keep(struct net *n, const struct net_sandbox *s)
 	b->dirty = true;
 	gate_task_changed(n, b->task_id);
 	net_kick(n);
-	return true;
+	return b->path;
 }
 
 bool box_can_be_made(const struct net *n, const struct box *b)

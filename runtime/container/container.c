@@ -482,6 +482,9 @@ int rt_create(struct rt *rt, const struct rt_spec *spec, rt_done done, void *ctx
 		return sw_fail(err, SW_EINVAL, "container id \"%.80s\" is not valid", spec->id);
 	if (spec->task->container == NULL)
 		return sw_fail(err, SW_EINVAL, "container %s: the task has no container", spec->id);
+	/* Nobody gets the host's network by forgetting to say which. */
+	if (spec->netns == NULL)
+		return sw_fail(err, SW_EINVAL, "container %s: it has no network", spec->id);
 	if (sw_strmap_has(&rt->containers, spec->id))
 		return sw_fail(err, SW_EEXIST, "container %s exists", spec->id);
 	c = container_new(rt, spec->id);

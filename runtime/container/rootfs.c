@@ -326,7 +326,7 @@ static int config(const struct rt_prepare *p, const char *etc, const char *hostn
 			       .image = &p->image->config,
 			       .user = &user,
 			       .rootfs = merged,
-			       .netns = p->spec->netns != NULL ? p->spec->netns : "",
+			       .netns = p->spec->netns,
 			       .cgroup = cgroup,
 			       .etc = etc,
 			       .own_hosts = p->spec->hosts != NULL,

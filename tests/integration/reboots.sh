@@ -50,6 +50,32 @@ starts() { fetch "http://192.168.77.${1#n}:8081/" | wc -l; }
 start 3 3
 check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" t
 check "everything answers" within 10 all_answer
+
+echo "== what is started again belongs where it did"
+first_pid() { # of the global task on n1
+	local id
+	id=$(ctl n1 service ps t_host --no-trunc --filter desired-state=running --format '{{.Node}} {{.ID}}' | awk '$1 == "n1" { print $2; exit }')
+	containers n1 | awk -v id="$id" '$1 == id { print $2 }'
+}
+other_process() { # PID: the task has another one, in a network of its own
+	local now
+	now=$(first_pid)
+	[ -n "$now" ] && [ "$now" != "$1" ] && [ "$(readlink "/proc/$now/ns/net")" != "$(on n1 readlink /proc/self/ns/net)" ]
+}
+pid=$(first_pid)
+"$lab" kill n1 agent
+"$lab" start n1
+kill -9 "$pid"
+check "a container that crashes under a restarted agent" within 15 other_process "$pid"
+check "and answers" within 15 answers n1
+pid=$(first_pid)
+"$lab" kill n1 agent
+kill -9 "$pid"
+within 5 not kill -0 "$pid"
+"$lab" reboot n1
+check "a container whose end was recorded before a reboot" within 30 other_process "$pid"
+check "and all answers" within 30 all_answer
+
 echo "== $rounds rounds, SEED=$SEED"
 slowest=0
 for round in $(seq "$rounds"); do
