@@ -243,7 +243,7 @@ static int list(struct driver *d)
 int main(int argc, char **argv)
 {
 	static struct driver d;
-	struct rt_options o = {.ctx = &d, .on_exit = on_exit_of, .cgroup_parent = "/swarm-rt-test"};
+	struct rt_options o = {.ctx = &d, .on_exit = on_exit_of, .cgroup_parent = getenv("RT_CGROUP")};
 	struct sw_error err;
 	char *dir, *images, *volumes, *run_dir;
 

@@ -3,11 +3,12 @@
 set -eu
 bin=$(readlink -f "$1")
 d=$(mktemp -d)
+export RT_CGROUP=/swarm-rt-$$ # of this run: another one may be under way
 registry= hugetlb=
 cleanup() {
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	umount "$d/st/run/files" 2>/dev/null || true
-	for c in /sys/fs/cgroup/*/swarm-rt-test /sys/fs/cgroup/swarm-rt-test; do
+	for c in /sys/fs/cgroup/*/"$RT_CGROUP" /sys/fs/cgroup/"$RT_CGROUP"; do
 		[ ! -d "$c" ] || find "$c" -depth -type d -exec rmdir {} + 2>/dev/null || true
 	done
 	[ -z "$hugetlb" ] || umount /sys/fs/cgroup/hugetlb || true
