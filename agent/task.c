@@ -265,7 +265,7 @@ bool task_fill_sandbox(struct task *t, struct net_sandbox *s)
 
 		/* What is no address was refused by the managers. */
 		if (r->ports[i]->mode == PB__PUBLISH_MODE__PUBLISH_HOST &&
-		    addr_bind_parse(r->ports[i]->host_ip, &host))
+		    addr_bind_parse(r->ports[i]->host_ip, r->ports[i]->interface, &host))
 			ports[s->n_ports++] = (struct net_port){
 				.protocol = r->ports[i]->protocol,
 				.target = (uint16_t)r->ports[i]->target,

@@ -121,7 +121,10 @@ char *cmd_ports(Pb__PortConfig *const *p, size_t n)
 					    : "?";
 
 		sw_buf_addf(&b, "%s%s:%u->%u/%s", b.len > 0 ? ", " : "",
-			    sw_is_empty(p[i]->host_ip) ? "*" : p[i]->host_ip, p[i]->published,
+			    !sw_is_empty(p[i]->host_ip)     ? p[i]->host_ip
+			    : !sw_is_empty(p[i]->interface) ? p[i]->interface
+							    : "*",
+			    p[i]->published,
 			    p[i]->target, proto);
 	}
 	return sw_buf_take(&b);

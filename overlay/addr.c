@@ -41,11 +41,26 @@ struct addr_text addr_text(enum addr_family f, uint32_t address)
 
 /* ---- where a port is published ---- */
 
-bool addr_bind_parse(const char *text, struct addr_bind *ret)
+/* It becomes part of a rule. */
+static bool take_interface(struct addr_bind *b, const char *name)
+{
+	static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t n = name != NULL ? strlen(name) : 0;
+
+	if (n >= sizeof b->interface || (n > 0 && strspn(name, fine) != n))
+		return false;
+	if (n > 0)
+		memcpy(b->interface, name, n);
+	return true;
+}
+
+bool addr_bind_parse(const char *text, const char *interface, struct addr_bind *ret)
 {
 	struct in_addr four;
 
 	*ret = (struct addr_bind){.any = text == NULL || text[0] == 0};
+	if (!take_interface(ret, interface))
+		return false;
 	if (ret->any)
 		return true;
 	if (inet_pton(AF_INET, text, &four) != 1)
@@ -86,11 +101,14 @@ struct addr_text addr_bind_text(const struct addr_bind *b)
 
 bool addr_bind_same(const struct addr_bind *a, const struct addr_bind *b)
 {
-	return a->any == b->any && IN6_ARE_ADDR_EQUAL(&a->at, &b->at);
+	return a->any == b->any && IN6_ARE_ADDR_EQUAL(&a->at, &b->at) &&
+	       strcmp(a->interface, b->interface) == 0;
 }
 
 bool addr_bind_meets(const struct addr_bind *a, const struct addr_bind *b)
 {
+	if (a->interface[0] != 0 && b->interface[0] != 0 && strcmp(a->interface, b->interface) != 0)
+		return false;
 	if (a->any || b->any)
 		return true;
 	if (IN6_IS_ADDR_V4MAPPED(&a->at) != IN6_IS_ADDR_V4MAPPED(&b->at))

@@ -30,10 +30,11 @@ uint32_t addr_of_six(const void *address16);
 struct addr_bind {
 	bool any;          /* at every address of both families */
 	struct in6_addr at; /* IPv4: mapped (::ffff:a.b.c.d); unspecified = all of its family */
+	char interface[16]; /* "" = whichever a client comes by */
 };
 
-/** "" is any. False when it is no address. */
-bool addr_bind_parse(const char *text, struct addr_bind *ret);
+/** Either may be empty. False when one is no address, or no name of an interface. */
+bool addr_bind_parse(const char *text, const char *interface, struct addr_bind *ret);
 bool addr_bind_is(const struct addr_bind *b, enum addr_family f);
 /** One address, not all of a family. */
 bool addr_bind_is_one(const struct addr_bind *b);

@@ -217,7 +217,7 @@ static struct port *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
 			.published = (uint16_t)p->published,
 			.target = (uint16_t)p->target,
 		};
-		if (addr_bind_parse(p->host_ip, &to->host)) /* the managers took no other */
+		if (addr_bind_parse(p->host_ip, p->interface, &to->host)) /* the managers took no other */
 			n++;
 	}
 	*ret_n = n;

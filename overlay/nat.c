@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -40,6 +41,8 @@ static void add_port(const struct nat_port *p, enum addr_family f, struct sw_buf
 {
 	if ((size_t)p->protocol >= SW_COUNT(protocols) || !addr_bind_is(&p->host, f))
 		return;
+	if (p->host.interface[0] != 0)
+		sw_buf_addf(out, "iifname \"%s\" ", p->host.interface);
 	if (addr_bind_is_one(&p->host))
 		sw_buf_addf(out, "%s daddr %s ", families[f].name, addr_bind_text(&p->host).s);
 	sw_buf_addf(out, f == ADDR_SIX ? "%s dport %u dnat to [%s]:%u\n" : "%s dport %u dnat to %s:%u\n",
@@ -47,44 +50,68 @@ static void add_port(const struct nat_port *p, enum addr_family f, struct sw_buf
 		    p->target);
 }
 
-/** Ports taken on every node, as elements of one set each: no rule more, however many there are. */
+/* Ports taken on every node, as elements of a set each way of being bound: no rule more, however many
+ * there are. */
+static const struct way {
+	const char *set;
+	bool interface, address;
+} ways[] = {
+	{"ports", false, false}, {"bound", false, true}, {"at", true, false}, {"bound_at", true, true},
+};
+
+static bool goes_in(const struct gate_port *e, const struct way *w, enum addr_family f)
+{
+	return (size_t)e->protocol < SW_COUNT(protocols) && addr_bind_is(&e->host, f) &&
+	       addr_bind_is_one(&e->host) == w->address &&
+	       (e->host.interface[0] != 0) == w->interface;
+}
+
+static void add_set(const struct way *w, const struct gate_port *e, size_t n, enum addr_family f,
+		    struct sw_buf *out)
+{
+	bool first = true;
+
+	sw_buf_addf(out, "set %s { type %s%s%sinet_proto . inet_service;", w->set,
+		    w->interface ? "ifname . " : "", w->address ? families[f].set_type : "",
+		    w->address ? " . " : "");
+	for (size_t i = 0; i < n; i++) {
+		if (!goes_in(&e[i], w, f))
+			continue;
+		sw_buf_adds(out, first ? " elements = { " : ", ");
+		first = false;
+		if (w->interface)
+			sw_buf_addf(out, "\"%s\" . ", e[i].host.interface);
+		if (w->address)
+			sw_buf_addf(out, "%s . ", addr_bind_text(&e[i].host).s);
+		sw_buf_addf(out, "%s . %u", protocols[e[i].protocol].name, e[i].published);
+	}
+	sw_buf_adds(out, first ? " }\n" : " }; }\n");
+}
+
 static void add_entries(const struct gate_port *e, size_t n, enum addr_family f, struct sw_buf *out)
 {
-	for (int bound = 0; bound < 2; bound++) {
-		bool first = true;
+	for (size_t i = 0; i < SW_COUNT(ways); i++)
+		add_set(&ways[i], e, n, f, out);
+}
 
-		if (bound)
-			sw_buf_addf(out, "set bound { type %s . inet_proto . inet_service;",
-				    families[f].set_type);
-		else
-			sw_buf_adds(out, "set ports { type inet_proto . inet_service;");
-		for (size_t i = 0; i < n; i++) {
-			if ((size_t)e[i].protocol >= SW_COUNT(protocols) ||
-			    !addr_bind_is(&e[i].host, f) || addr_bind_is_one(&e[i].host) != bound)
-				continue;
-			sw_buf_adds(out, first ? " elements = { " : ", ");
-			first = false;
-			if (bound)
-				sw_buf_addf(out, "%s . ", addr_bind_text(&e[i].host).s);
-			sw_buf_addf(out, "%s . %u", protocols[e[i].protocol].name, e[i].published);
-		}
-		sw_buf_adds(out, first ? " }\n" : " }; }\n");
-	}
+static void add_ways_in(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+{
+	for (size_t i = 0; i < SW_COUNT(ways); i++)
+		sw_buf_addf(out, "%s%s%smeta l4proto . th dport @%s dnat to %s\n",
+			    ways[i].interface ? "iifname . " : "",
+			    ways[i].address ? families[f].name : "",
+			    ways[i].address ? " daddr . " : "", ways[i].set,
+			    addr_text(f, plan_identity(h->number)).s);
 }
 
 static void add_published(const struct plan_host *h, enum addr_family f,
 			  const struct nat_port *ports, size_t n, struct sw_buf *out)
 {
-	struct addr_text identity = addr_text(f, plan_identity(h->number));
-
 	sw_buf_adds(out, "chain published {\n");
 	for (size_t i = 0; i < n; i++)
 		add_port(&ports[i], f, out);
 	if (h->number != 0)
-		sw_buf_addf(out,
-			    "meta l4proto . th dport @ports dnat to %s\n"
-			    "%s daddr . meta l4proto . th dport @bound dnat to %s\n",
-			    identity.s, families[f].name, identity.s);
+		add_ways_in(h, f, out);
 	sw_buf_addf(out,
 		    "}\n"
 		    "chain pre { type nat hook prerouting priority dstnat;\n"
@@ -168,6 +195,15 @@ static int open_to_try(const struct nat_port *p, int domain, struct sw_error *er
 
 	if (fd < 0)
 		return sw_fail_sys(err, errno, "open a socket to try port %u", p->published);
+	if (p->host.interface[0] != 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, p->host.interface,
+		       (socklen_t)strlen(p->host.interface)) < 0) {
+		int e = errno;
+
+		close(fd);
+		return sw_fail_sys(err, e, "publish port %u at interface %s of this node",
+				   p->published, p->host.interface);
+	}
 	if (domain == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	if (p->protocol != PB__PROTOCOL__UDP) /* old connections in TIME_WAIT do not hold it */

@@ -45,7 +45,8 @@ static void convert_ports(struct convert *c, Pb__ServiceSpec *out, const struct 
 		const struct yaml_node *p = list->items[i];
 		const char *protocol = yaml_get_text(p, "protocol"),
 			   *mode = yaml_get_text(p, "mode");
-		const char *name = yaml_get_text(p, "name"), *ip = yaml_get_text(p, "host_ip");
+		const char *name = yaml_get_text(p, "name"), *ip = yaml_get_text(p, "host_ip"),
+			   *interface = yaml_get_text(p, "x-interface");
 		struct compose_path item = {&at, NULL, i};
 		Pb__PortConfig *o = CONVERT_NEW(Pb__PortConfig, PB__PORT_CONFIG__INIT);
 
@@ -53,6 +54,7 @@ static void convert_ports(struct convert *c, Pb__ServiceSpec *out, const struct 
 		o->published = (uint32_t)convert_count(c, p, "published", 0, 65535, &item);
 		msg_set_str(&o->name, name ? name : "");
 		msg_set_str(&o->host_ip, ip ? ip : "");
+		msg_set_str(&o->interface, interface ? interface : "");
 		if (o->target == 0 && !p->damaged)
 			convert_fault(c, p, &item, NULL, "target is required");
 		if (protocol && !spec_protocol(protocol, &o->protocol))

@@ -153,6 +153,10 @@ static int publish_field(void *arg, const char *key, const char *value, struct s
 		msg_set_str(&p->host_ip, value);
 		return 0;
 	}
+	if (sw_streq(key, "interface")) {
+		msg_set_str(&p->interface, value);
+		return 0;
+	}
 	if (!sw_streq(key, "target") && !sw_streq(key, "published"))
 		return sw_fail(err, SW_EINVAL, "unknown field \"%s\"", key);
 	if (!sw_parse_u64(value, 65535, &port))
@@ -178,5 +182,6 @@ int spec_publish(const char *s, Pb__PortConfig ***v, size_t *n, struct sw_error 
 	if (rc == 0)
 		add_port(v, n, &p, p.target, p.published);
 	msg_set_str(&p.host_ip, "");
+	msg_set_str(&p.interface, "");
 	return rc;
 }

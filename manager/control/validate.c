@@ -77,6 +77,15 @@ static int check_placement(const char *svc, const Pb__Placement *p, struct sw_er
 	return 0;
 }
 
+/* It becomes part of a rule on every node. */
+static bool is_interface(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n < 16 &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
+}
+
 static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
 		       struct sw_error *err)
 {
@@ -94,6 +103,10 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: port %u: host_ip %s is not an IP address",
 				       s->name, p->published, p->host_ip);
+		if (!is_interface(p->interface))
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: port %u: \"%.40s\" is no name of an interface",
+				       s->name, p->published, p->interface);
 		if (s->endpoint_mode == PB__ENDPOINT_MODE__ENDPOINT_DNSRR &&
 		    p->mode == PB__PUBLISH_MODE__PUBLISH_INGRESS)
 			return sw_fail(err, SW_EINVAL,

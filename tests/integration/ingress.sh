@@ -64,6 +64,16 @@ services:
     networks: [net]
     ports: [ "[fd77::1]:5434:9000" ]
     deploy: { placement: { constraints: [node.hostname == n2] } }
+  at:
+    image: busybox
+    command: sleep 100000
+    networks: [net]
+    ports:
+      - { target: 9000, published: 9700, x-interface: eth0 }
+      - { target: 9000, published: 9701, x-interface: eth9 }
+      - { target: 9000, published: 9702, x-interface: eth0, host_ip: 192.168.77.3 }
+      - { target: 9000, published: 9703, x-interface: eth0, mode: host }
+    deploy: { placement: { constraints: [node.hostname == n2] } }
   host:
     image: busybox
     command: sleep 100000
@@ -98,6 +108,7 @@ serve n2 t_remote remote 9000
 for n in n1 n2 n3; do serve $n t_all $n 9000; done
 serve n2 t_bound bound 9000
 serve n2 t_bound6 bound6 9000
+serve n2 t_at at 9000
 serve n3 t_host host 9000
 serve n3 t_auto auto 9000
 
@@ -167,6 +178,11 @@ check "an address of one node from outside" bash -c "ask tcp 192.168.77.1 5433 |
 check "not at another node" bash -c "! ask tcp 192.168.77.2 5433"
 check "an IPv6 address of one node from outside" bash -c "ask tcp fd77::1 5434 | grep -q '^bound6 $me6 '"
 check "not at another node, nor over IPv4" bash -c "ask tcp fd77::2 5434 | grep -q Refused && ask tcp 192.168.77.1 5434 | grep -q Refused"
+check "an interface, by both families" bash -c "ask tcp 192.168.77.1 9700 | grep -q '^at $me ' && ask tcp fd77::3 9700 | grep -q '^at $me6 '"
+check "an interface that is not there, or not this way" bash -c "ask tcp 192.168.77.1 9701 | grep -q Refused && on n1 python3 $here/echo.py ask tcp 127.0.0.1 9700 | grep -q Refused"
+check "an interface and an address" bash -c "ask tcp 192.168.77.3 9702 | grep -q '^at $me ' && ask tcp 192.168.77.1 9702 | grep -q Refused"
+check "an interface in mode host" bash -c "ask tcp 192.168.77.2 9703 | grep -q '^at $me ' && ask tcp 192.168.77.1 9703 | grep -q Refused"
+check "a name that is none is refused" bash -c "ctl n1 service create --name odd --publish target=80,published=9710,interface='a b' busybox 2>&1 | grep -q 'no name of an interface'"
 outside ip route add 198.18.0.0/15 via 192.168.77.1
 outside ip route add 172.18.0.0/16 via 192.168.77.1
 made=fd6e:86b3:4c05:: # overlay/addr.h

@@ -40,23 +40,23 @@ static void a_port_is_published_where_it_says(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		assert_true(addr_bind_parse(cases[i].text, &b));
+		assert_true(addr_bind_parse(cases[i].text, "", &b));
 		assert_int_equal(addr_bind_is(&b, ADDR_FOUR), cases[i].four);
 		assert_int_equal(addr_bind_is(&b, ADDR_SIX), cases[i].six);
 		assert_int_equal(addr_bind_is_one(&b), cases[i].one);
 		if (cases[i].one)
 			assert_string_equal(addr_bind_text(&b).s, cases[i].text);
 	}
-	assert_false(addr_bind_parse("localhost", &b));
-	assert_false(addr_bind_parse("[::1]", &b));
-	assert_true(addr_bind_parse(NULL, &b) && b.any);
+	assert_false(addr_bind_parse("localhost", "", &b));
+	assert_false(addr_bind_parse("[::1]", "", &b));
+	assert_true(addr_bind_parse(NULL, NULL, &b) && b.any);
 }
 
 static bool meet(const char *x, const char *y)
 {
 	struct addr_bind a, b;
 
-	assert_true(addr_bind_parse(x, &a) && addr_bind_parse(y, &b));
+	assert_true(addr_bind_parse(x, "", &a) && addr_bind_parse(y, "", &b));
 	assert_int_equal(addr_bind_meets(&a, &b), addr_bind_meets(&b, &a));
 	return addr_bind_meets(&a, &b);
 }
@@ -72,6 +72,22 @@ static void who_can_share_a_port(void **state)
 	assert_false(meet("0.0.0.0", "::"));
 	assert_false(meet("192.0.2.7", "192.0.2.8"));
 	assert_false(meet("::", "192.0.2.7"));
+}
+
+static void an_interface_is_a_name(void **state)
+{
+	struct addr_bind a, b;
+
+	(void)state;
+	assert_true(addr_bind_parse("", "eth0.12", &a));
+	assert_true(a.any && strcmp(a.interface, "eth0.12") == 0);
+	assert_false(addr_bind_parse("", "a\" drop", &b));
+	assert_false(addr_bind_parse("", "sixteen-letters-", &b));
+	assert_true(addr_bind_parse("", "eth1", &b));
+	assert_false(addr_bind_same(&a, &b));
+	assert_false(addr_bind_meets(&a, &b));
+	assert_true(addr_bind_parse("192.0.2.7", "", &b));
+	assert_true(addr_bind_meets(&a, &b));
 }
 
 /* ---- plans ---- */
@@ -181,6 +197,7 @@ int main(void)
 		cmocka_unit_test(one_number_is_both_addresses),
 		cmocka_unit_test(a_port_is_published_where_it_says),
 		cmocka_unit_test(who_can_share_a_port),
+		cmocka_unit_test(an_interface_is_a_name),
 		cmocka_unit_test(a_sandbox_has_ipv6_on_its_way_out_only),
 		cmocka_unit_test(what_a_sandbox_has_is_not_put_again),
 		cmocka_unit_test(a_gate_without_ipv6_asks_for_none),
