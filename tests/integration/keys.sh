@@ -147,9 +147,13 @@ services:
 secrets:
   big: { file: ./big }
 YML
-check "an address to bind to that is none" refused '2:3: services\.a: service r_a: port 80: host_ip ::1 is not an IPv4 address' <<'YML'
+check "an address to bind to that is none" refused '2:3: services\.a: service r_a: port 80: host_ip 10\.0\.0 is not an IP address' <<'YML'
 services:
-  a: { image: busybox, ports: ["[::1]:80:80"] }
+  a: { image: busybox, ports: [ { target: 80, published: 80, host_ip: 10.0.0 } ] }
+YML
+check "an interface to bind to that is none" refused '2:3: services\.a: service r_a: port 80: "eth 0" is no name of an interface' <<'YML'
+services:
+  a: { image: busybox, ports: [ { target: 80, published: 80, x-interface: "eth 0" } ] }
 YML
 check "what runs is left alone" runs n1 k_web 1
 
