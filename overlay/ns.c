@@ -70,7 +70,11 @@ static void set_ipv6(bool six)
 
 void ns_forget_ended(void)
 {
+	/* Half a minute in LAST_ACK is what a task leaves that goes before its last answer; it is
+	 * about as long as a busy client needs to come round to a port. */
 	ns_set("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", "1");
+	ns_set("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_last_ack", "2");
+	ns_set("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close", "1");
 }
 
 int ns_make(const char *path, int home, bool six, int *ret_fd, struct sw_error *err)

@@ -12,6 +12,8 @@
 #include "runtime/image/pull_internal.h"
 #include "runtime/image/unpack.h"
 
+enum { ASK_NODES_MS = 2000 };
+
 struct fetch { /* where a layer comes from */
 	struct img_pull *l;
 	struct img_registry *registry;
@@ -260,6 +262,21 @@ static int get_from_registry(struct img_pull *l, struct img_registry *r, size_t 
 	}
 }
 
+/* True when the layer came from a node meanwhile: one that was behind us in the queue, or ahead. */
+static bool wait_beside_nodes(struct img_pull *l, size_t i, int64_t ms, struct sw_error *first)
+{
+	while (ms > 0 && !atomic_load(&l->stop)) {
+		int64_t step = ms < ASK_NODES_MS ? ms : ASK_NODES_MS;
+
+		img_pause((uint64_t)step, &l->stop);
+		ms -= step;
+		if (ms > 0 && first->code == 0 && img_pull_find_peers(l) &&
+		    get_from_peers(l, i, false, first) == 0)
+			return true;
+	}
+	return false;
+}
+
 int img_pull_layer(struct img_pull *l, struct img_registry *r, size_t i, struct sw_error *err)
 {
 	struct sw_error first = {0};
@@ -291,6 +308,7 @@ int img_pull_layer(struct img_pull *l, struct img_registry *r, size_t i, struct 
 		ms = later > 0 ? img_patience_wait(&p, sw_mono_ms(), later, NULL) : -1;
 		if (ms < 0)
 			return rc;
-		img_pause((uint64_t)ms, &l->stop);
+		if (wait_beside_nodes(l, i, ms, &first))
+			return 0;
 	}
 }

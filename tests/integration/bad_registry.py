@@ -83,6 +83,7 @@ MANIFESTS = {
     "flaky": manifest_of(tar_of(("f", tarfile.REGTYPE, bytes(range(256)) * 4000))),
     "badconfig": manifest_of(tar_of(("c", tarfile.REGTYPE, b"c"))),
     "busy": manifest_of(tar_of(("b", tarfile.REGTYPE, b"b"))),
+    "rush": manifest_of(tar_of(("r", tarfile.REGTYPE, b"r"))),
     "pause": manifest_of(tar_of(("p", tarfile.REGTYPE, b"p"))),
     "nolayers": b'{"schemaVersion":2,"layers":"none"}',
     "huge": b"{" + b" " * (20 << 20) + b"}",
@@ -110,7 +111,7 @@ def layer_of(name):
 
 
 # repository -> layer, how often it is given before it is refused once, and what is asked for then
-BUSY = {"busy": (layer_of("busy"), 1, "50"), "pause": (layer_of("pause"), 0, "7")}
+BUSY = {"busy": (layer_of("busy"), 1, "50"), "rush": (layer_of("rush"), 1, "50"), "pause": (layer_of("pause"), 0, "7")}
 BLOBS = collections.Counter()
 SEEN = collections.Counter()  # requests by repository
 BADCONFIG = json.loads(MANIFESTS["badconfig"])["config"]["digest"]

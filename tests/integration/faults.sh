@@ -61,6 +61,11 @@ check "a pull says when" says "again in 300 s, at 20[0-9-]+T[0-9:]+Z.*rate limit
 check "a layer that the registry wants us to wait for" ctl n1 image pull $reg/pause:1
 check "an image on one node" ctl n1 image pull $reg/busy:1
 check "comes from there, when the registry wants another to wait" timeout 20 "$lab" ctl n2 image pull $reg/busy:1
+ctl n2 image pull $reg/rush:1 >"$work/rush" 2>&1 &
+rush=$!
+check "two nodes at once, when the registry serves one" timeout 30 "$lab" ctl n1 image pull $reg/rush:1
+check "the other has it from there" timeout 30 tail --pid=$rush -f /dev/null
+check "whichever it was" wait $rush
 check "a download that breaks off goes on where it was" ctl n1 image pull $reg/flaky:1
 check "who hangs up gives an error" says "no node has it" ctl n2 image pull $reg/noanswer:1
 check "and is not asked over and over" is 1 at_registry seen/noanswer/x
