@@ -171,3 +171,12 @@ char **sw_strv_split(const char *s, char sep)
 		s = e + 1;
 	}
 }
+
+bool sw_is_interface(const char *s)
+{
+	static const char fine[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t n = strlen(s);
+
+	return n > 0 && n < 16 && strspn(s, fine) == n;
+}

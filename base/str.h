@@ -46,6 +46,9 @@ void *sw_unbase64(const char *s, size_t *ret_n);
 uint64_t sw_hash(const void *p, size_t n);
 uint64_t sw_hash_str(const char *s);
 
+/** A network interface's name as it may stand in a rule: 1 to 15 of [A-Za-z0-9_.-]. */
+bool sw_is_interface(const char *s);
+
 /** A NULL-terminated vector of owned strings. */
 char **sw_strv_add(char **v, const char *s); /* v may be NULL; returns the grown one */
 size_t sw_strv_len(char *const *v);

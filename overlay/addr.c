@@ -1,6 +1,9 @@
 #include "overlay/addr.h"
 
+#include "base/str.h"
+
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 /* fd6e:86b3:4c05::/48, its 40 bits drawn once (RFC 4193, 3.2). */
@@ -41,26 +44,15 @@ struct addr_text addr_text(enum addr_family f, uint32_t address)
 
 /* ---- where a port is published ---- */
 
-/* It becomes part of a rule. */
-static bool take_interface(struct addr_bind *b, const char *name)
-{
-	static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-	size_t n = name != NULL ? strlen(name) : 0;
-
-	if (n >= sizeof b->interface || (n > 0 && strspn(name, fine) != n))
-		return false;
-	if (n > 0)
-		memcpy(b->interface, name, n);
-	return true;
-}
-
 bool addr_bind_parse(const char *text, const char *interface, struct addr_bind *ret)
 {
 	struct in_addr four;
 
-	*ret = (struct addr_bind){.any = text == NULL || text[0] == 0};
-	if (!take_interface(ret, interface))
+	*ret = (struct addr_bind){.any = sw_is_empty(text)};
+	if (!sw_is_empty(interface) && !sw_is_interface(interface))
 		return false;
+	if (!sw_is_empty(interface))
+		snprintf(ret->interface, sizeof ret->interface, "%s", interface);
 	if (ret->any)
 		return true;
 	if (inet_pton(AF_INET, text, &four) != 1)

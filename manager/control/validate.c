@@ -77,15 +77,6 @@ static int check_placement(const char *svc, const Pb__Placement *p, struct sw_er
 	return 0;
 }
 
-/* It becomes part of a rule on every node. */
-static bool is_interface(const char *s)
-{
-	size_t n = strlen(s);
-
-	return n < 16 &&
-	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
-}
-
 static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
 		       struct sw_error *err)
 {
@@ -103,7 +94,7 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: port %u: host_ip %s is not an IP address",
 				       s->name, p->published, p->host_ip);
-		if (!is_interface(p->interface))
+		if (p->interface[0] != 0 && !sw_is_interface(p->interface))
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: port %u: \"%.40s\" is no name of an interface",
 				       s->name, p->published, p->interface);
