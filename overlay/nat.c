@@ -20,10 +20,10 @@ static const struct {
 	[PB__PROTOCOL__SCTP] = {"sctp", SOCK_STREAM, IPPROTO_SCTP},
 };
 
-/* What is told apart by family; `own`: addresses of which no connection can be passed on, for a
+/* What is told apart by family; `passable`: to which addresses a connection can be passed on, for a
  * loopback address is routable into the gate for IPv4 only, and a link's address nowhere. */
 static const struct family {
-	const char *name, *set_type, *own;
+	const char *name, *set_type, *passable;
 } families[] = {
 	[ADDR_FOUR] = {"ip", "ipv4_addr", ""},
 	[ADDR_SIX] = {"ip6", "ipv6_addr", "ip6 daddr != { ::1, fe80::/10 } "},
@@ -52,21 +52,21 @@ static void add_port(const struct nat_port *p, enum addr_family f, struct sw_buf
 
 /* Ports taken on every node, as elements of a set each way of being bound: no rule more, however many
  * there are. */
-static const struct way {
+static const struct binding {
 	const char *set;
 	bool interface, address;
-} ways[] = {
+} bindings[] = {
 	{"ports", false, false}, {"bound", false, true}, {"at", true, false}, {"bound_at", true, true},
 };
 
-static bool goes_in(const struct gate_port *e, const struct way *w, enum addr_family f)
+static bool goes_in(const struct gate_port *e, const struct binding *w, enum addr_family f)
 {
 	return (size_t)e->protocol < SW_COUNT(protocols) && addr_bind_is(&e->host, f) &&
 	       addr_bind_is_one(&e->host) == w->address &&
 	       (e->host.interface[0] != 0) == w->interface;
 }
 
-static void add_set(const struct way *w, const struct gate_port *e, size_t n, enum addr_family f,
+static void add_set(const struct binding *w, const struct gate_port *e, size_t n, enum addr_family f,
 		    struct sw_buf *out)
 {
 	bool first = true;
@@ -90,17 +90,17 @@ static void add_set(const struct way *w, const struct gate_port *e, size_t n, en
 
 static void add_entries(const struct gate_port *e, size_t n, enum addr_family f, struct sw_buf *out)
 {
-	for (size_t i = 0; i < SW_COUNT(ways); i++)
-		add_set(&ways[i], e, n, f, out);
+	for (size_t i = 0; i < SW_COUNT(bindings); i++)
+		add_set(&bindings[i], e, n, f, out);
 }
 
-static void add_ways_in(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+static void add_matches(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
 {
-	for (size_t i = 0; i < SW_COUNT(ways); i++)
+	for (size_t i = 0; i < SW_COUNT(bindings); i++)
 		sw_buf_addf(out, "%s%s%smeta l4proto . th dport @%s dnat to %s\n",
-			    ways[i].interface ? "iifname . " : "",
-			    ways[i].address ? families[f].name : "",
-			    ways[i].address ? " daddr . " : "", ways[i].set,
+			    bindings[i].interface ? "iifname . " : "",
+			    bindings[i].address ? families[f].name : "",
+			    bindings[i].address ? " daddr . " : "", bindings[i].set,
 			    addr_text(f, plan_identity(h->number)).s);
 }
 
@@ -111,14 +111,14 @@ static void add_published(const struct plan_host *h, enum addr_family f,
 	for (size_t i = 0; i < n; i++)
 		add_port(&ports[i], f, out);
 	if (h->number != 0)
-		add_ways_in(h, f, out);
+		add_matches(h, f, out);
 	sw_buf_addf(out,
 		    "}\n"
 		    "chain pre { type nat hook prerouting priority dstnat;\n"
 		    "%sfib daddr type local jump published\n}\n"
 		    "chain out { type nat hook output priority -100;\n"
 		    "%sfib daddr type local jump published\n}\n",
-		    families[f].own, families[f].own);
+		    families[f].passable, families[f].passable);
 }
 
 /* Identities are for what was translated here: asked for from outside they would pass by host_ip.
@@ -151,7 +151,7 @@ static void add_guards(const struct plan_host *h, enum addr_family f, struct sw_
 
 /* Only what was sent to a published port may enter the gate; the client keeps its address, unless
  * the answer would not come by here: that of loopback, and of this node's own containers. */
-static void add_ways(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+static void add_way_on(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
 {
 	uint32_t subnet = h->address & (UINT32_MAX << (32 - h->prefix));
 	struct addr_text self = addr_text(f, h->underlay);
@@ -182,7 +182,7 @@ void nat_text(const char *prefix, const struct plan_host *h, const struct nat_po
 		add_entries(entries, n_entries, f, out);
 		add_published(h, f, ports, n, out);
 		add_guards(h, f, out);
-		add_ways(h, f, out);
+		add_way_on(h, f, out);
 		sw_buf_adds(out, "}\n");
 	}
 }

@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5, VXLAN_PORT = 4789, MTU_LEAST = 576 };
+enum { TICK_MS = 1000, FULL_TICKS = 30, PREFIX_MAX = 5, VXLAN_PORT = 4789 };
 
 struct network *network_get(const struct net *n, uint64_t id)
 {
@@ -66,12 +66,8 @@ static void net_set_narrowest(struct net *n, uint32_t mtu)
 
 void net_narrow(struct net *n, const struct view *ingress)
 {
-	struct omap_iter it = omap_begin(&ingress->peers);
-	uint32_t mtu = n->mtu;
+	uint32_t mtu = view_narrowest(ingress, n->mtu);
 
-	for (const Pb__NodePeer *p; (p = omap_next(&it)) != NULL;)
-		if (p->mtu >= MTU_LEAST && p->mtu < mtu)
-			mtu = p->mtu;
 	if (mtu == n->narrowest)
 		return;
 	sw_info("overlays' MTU follows the narrowest underlay", SW_INT("mtu", mtu),

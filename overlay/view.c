@@ -274,6 +274,17 @@ uint32_t view_overlay_mtu(uint32_t underlay_mtu)
 	return underlay_mtu - VXLAN_OVERHEAD;
 }
 
+uint32_t view_narrowest(const struct view *ingress, uint32_t own)
+{
+	struct omap_iter it = omap_begin(&ingress->peers);
+	uint32_t mtu = own;
+
+	for (const Pb__NodePeer *p; (p = omap_next(&it)) != NULL;)
+		if (p->mtu >= MTU_MIN && p->mtu < mtu)
+			mtu = p->mtu;
+	return mtu;
+}
+
 uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu)
 {
 	const Pb__NetworkSpec *s = v->network != NULL ? v->network->spec : NULL;

@@ -41,6 +41,8 @@ bool view_is_overlay(const struct view *v);
 bool view_is_encrypted(const struct view *v);
 /** Of what goes over VXLAN. */
 uint32_t view_overlay_mtu(uint32_t underlay_mtu);
+/** The smallest MTU of an underlay: `own`, or that of a node of the ingress network, which are all. */
+uint32_t view_narrowest(const struct view *ingress, uint32_t own);
 /** Of the network's interfaces, by its option or from the underlay's. */
 uint32_t view_mtu(const struct view *v, uint32_t underlay_mtu);
 

@@ -245,11 +245,38 @@ static void a_service_that_left_takes_its_chain_along(void **state)
 	assert_null(strstr(all, "s_"));
 }
 
+static void overlays_are_as_wide_as_the_narrowest_node(void **state)
+{
+	struct fixture *f = *state;
+	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	Pb__NodePeer wide = PB__NODE_PEER__INIT, narrow = PB__NODE_PEER__INIT,
+		     silent = PB__NODE_PEER__INIT;
+	Pb__NodePeer *peers[] = {&wide, &narrow, &silent};
+	uint64_t gone = 2;
+
+	wide.node_id = 1;
+	wide.mtu = 9000;
+	narrow.node_id = gone;
+	narrow.mtu = 1400;
+	silent.node_id = 3; /* of before nodes told it */
+	m.peers = peers;
+	m.n_peers = 3;
+	apply(f, &m);
+	assert_int_equal(view_narrowest(f->v, 1500), 1400);
+	assert_int_equal(view_narrowest(f->v, 1280), 1280);
+	m = (Pb__NetworkView)PB__NETWORK_VIEW__INIT;
+	m.removed_peers = &gone;
+	m.n_removed_peers = 1;
+	apply(f, &m);
+	assert_int_equal(view_narrowest(f->v, 1500), 1500);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(overlays_are_as_wide_as_the_narrowest_node),
 		T(a_service_is_its_virtual_address),
 		T(its_tasks_have_names_too),
 		T(a_service_without_one_is_its_tasks),

@@ -1,0 +1,113 @@
+// links: overlay
+/* The host's rules as text: families, and where ports are bound. */
+#include "overlay/nat.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { TEXT_MAX = 1 << 16, TASK = 0xac120005 };
+
+static const struct plan_host host = {.address = 0xac120001,
+				      .prefix = 16,
+				      .mtu = 1450,
+				      .underlay = 0xc0a84d01,
+				      .number = 3,
+				      .port = 4789,
+				      .wire_port = 4790,
+				      .up = "xup",
+				      .wire = "xwg"};
+
+static bool has(const struct sw_buf *b, const char *text)
+{
+	return strstr(b->data, text) != NULL;
+}
+
+static struct addr_bind bound(const char *address, const char *interface)
+{
+	struct addr_bind b;
+
+	assert_true(addr_bind_parse(address, interface, &b));
+	return b;
+}
+
+static void write_rules(bool six, const char *address, const char *interface, struct sw_buf *out)
+{
+	struct plan_host h = host;
+	struct gate_port entry = {PB__PROTOCOL__TCP, 8080, bound(address, interface)};
+	struct nat_port port = {.protocol = PB__PROTOCOL__UDP,
+				.published = 53,
+				.target = 5353,
+				.host = bound(address, interface),
+				.address = TASK};
+
+	h.six = six;
+	*out = (struct sw_buf)SW_BUF_INIT(TEXT_MAX);
+	nat_text("x", &h, &port, 1, &entry, 1, out);
+}
+
+static void a_host_without_ipv6_has_no_such_table(void **state)
+{
+	struct sw_buf b;
+
+	(void)state;
+	write_rules(false, "", "", &b);
+	assert_true(has(&b, "table ip x_net {") && !has(&b, "ip6"));
+	assert_true(has(&b, "udp dport 53 dnat to 172.18.0.5:5353\n"));
+	assert_true(has(&b, "set ports { type inet_proto . inet_service; elements = { tcp . 8080 }"));
+	sw_buf_fini(&b);
+}
+
+static void both_families_say_the_same(void **state)
+{
+	struct sw_buf b;
+
+	(void)state;
+	write_rules(true, "", "", &b);
+	assert_true(has(&b, "th dport @ports dnat to 198.18.0.3\n"));
+	assert_true(has(&b, "th dport @ports dnat to fd6e:86b3:4c05::c612:3\n"));
+	assert_true(has(&b, "udp dport 53 dnat to [fd6e:86b3:4c05::ac12:5]:5353\n"));
+	assert_true(has(&b, "ip6 daddr fd6e:86b3:4c05::c612:0/111 drop"));
+	assert_true(has(&b, "ip6 saddr fd6e:86b3:4c05::ac12:0/112 masquerade"));
+	sw_buf_fini(&b);
+}
+
+static void an_address_is_of_one_family(void **state)
+{
+	struct sw_buf b;
+
+	(void)state;
+	write_rules(true, "2001:db8::7", "", &b);
+	assert_true(has(&b, "elements = { 2001:db8::7 . tcp . 8080 }"));
+	assert_true(has(&b, "ip6 daddr 2001:db8::7 udp dport 53 dnat"));
+	assert_false(has(&b, "172.18.0.5:5353"));
+	sw_buf_fini(&b);
+}
+
+static void an_interface_and_an_address_must_both_match(void **state)
+{
+	struct sw_buf b;
+
+	(void)state;
+	write_rules(false, "192.0.2.7", "eth1", &b);
+	assert_true(has(&b, "set bound_at { type ifname . ipv4_addr . inet_proto . inet_service; "
+			    "elements = { \"eth1\" . 192.0.2.7 . tcp . 8080 }"));
+	assert_true(has(&b, "iifname \"eth1\" ip daddr 192.0.2.7 udp dport 53 dnat"));
+	sw_buf_fini(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_host_without_ipv6_has_no_such_table),
+		cmocka_unit_test(both_families_say_the_same),
+		cmocka_unit_test(an_address_is_of_one_family),
+		cmocka_unit_test(an_interface_and_an_address_must_both_match),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
