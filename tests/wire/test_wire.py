@@ -1,4 +1,4 @@
-"""A stock gRPC client against our server (wire_server), and a raw HTTP/2 client for deadlines."""
+"""A stock gRPC client against our server (wire_server), and HTTP/2 by hand (Raw)."""
 import os
 import socket
 import ssl
@@ -144,14 +144,102 @@ def damaged(w, ch):
           grpc.StatusCode.INVALID_ARGUMENT)
 
 
+class Raw:
+    """HTTP/2 by hand, for what a stock client does not do, or does not do on command."""
+    HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 1, 3, 4, 6, 7, 8
+
+    def __init__(self, w, who):
+        ctx = ssl.create_default_context(cafile=w.path("ca.pem"))
+        ctx.check_hostname = False
+        ctx.load_cert_chain(w.path(who + ".pem"), w.path(who + ".key"))
+        ctx.set_alpn_protocols(["h2"])
+        self.socket = ctx.wrap_socket(socket.create_connection(("127.0.0.1", w.port)))
+        self.socket.settimeout(10)
+        self.got = b""
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(self.SETTINGS) +
+                            self.frame(self.WINDOW_UPDATE, body=struct.pack(">I", 1 << 30)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    @staticmethod
+    def frame(kind, flags=0, stream=0, body=b""):
+        return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + \
+            struct.pack(">I", stream) + body
+
+    def call(self, stream, path, body, headers=()):
+        def lit(k, v):  # HPACK: literal without indexing, no Huffman
+            return b"\x00" + bytes([len(k)]) + k + bytes([len(v)]) + v
+
+        head = b"".join(lit(k, v) for k, v in [
+            (b":method", b"POST"), (b":scheme", b"https"), (b":path", path),
+            (b":authority", b"x"), (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"), *headers])
+        return self.frame(self.HEADERS, 4, stream, head) + \
+            self.frame(0, 1, stream, struct.pack(">BI", 0, len(body)) + body)
+
+    def frames(self):
+        """(kind, flags, stream, body) of each frame; ends when the other end closes."""
+        while True:
+            while len(self.got) >= 9:
+                n = int.from_bytes(self.got[:3], "big")
+                if len(self.got) < 9 + n:
+                    break
+                yield (self.got[3], self.got[4],
+                       int.from_bytes(self.got[5:9], "big") & 0x7fffffff, self.got[9:9 + n])
+                self.got = self.got[9 + n:]
+            part = self.socket.recv(65536)
+            if not part:
+                return
+            self.got += part
+
+    def cancelled_calls(self, n):
+        """n calls, each cancelled at once. The GOAWAY they led to, or None."""
+        batch = 500
+        cancel = struct.pack(">I", 8)
+        body = msg(b"x", 100000)
+        for i in range(0, n, batch):
+            out = b""
+            for at in range(2 * i + 1, 2 * (i + batch), 2):
+                out += self.call(at, b"/wire.Echo/Server", body) + \
+                    self.frame(self.RST_STREAM, 0, at, cancel)
+            self.socket.sendall(out + self.frame(self.PING, body=struct.pack(">Q", i)))
+            for kind, flags, _, data in self.frames():
+                if kind == self.GOAWAY:
+                    return data
+                if kind == self.PING and flags & 1:
+                    break
+            else:
+                raise AssertionError("closed without a word")
+        return None
+
+
 def quick_cancels(w, ch):
+    """Cancelling is normal work. By hand: a stock client that cancels before its HEADERS have
+    left resets a stream that is idle still, which ends the connection (grpc/grpc#19655)."""
+    with Raw(w, "manager") as raw:
+        assert raw.cancelled_calls(9000) is None
+        raw.socket.sendall(raw.call(20001, b"/wire.Echo/Unary", msg(b"ok")))
+        assert any(kind == 0 and stream == 20001 and body.endswith(msg(b"ok"))
+                   for kind, _, stream, body in raw.frames()), "no answer"
     slow = ch.unary_stream("/wire.Echo/Server")
-    f = ch.unary_unary("/wire.Echo/Unary")
-    for i in range(10000):
-        slow(msg(b"x", 100000)).cancel()
-        if i % 1000 == 0:
-            assert f(msg(b"ok"), timeout=10) == msg(b"ok")
-    assert f(msg(b"ok"), timeout=10) == msg(b"ok")
+    for _ in range(300):
+        call = slow(msg(b"x", 100000))
+        next(call)
+        call.cancel()
+    assert ch.unary_unary("/wire.Echo/Unary")(msg(b"ok"), timeout=10) == msg(b"ok")
+
+
+def reset_flood(w, ch):
+    """More than any client needs is an attack (CVE-2023-44487), whoever does it."""
+    with Raw(w, "manager") as raw:
+        try:
+            assert raw.cancelled_calls(50000) is not None, "50,000 streams reset, and nothing said"
+        except OSError:  # the rest of a batch met the closed connection
+            pass
 
 
 def health(w, ch):
@@ -166,44 +254,18 @@ def health(w, ch):
 
 def raw_deadline(w, ch):
     """A client that does not reset the stream at its deadline: ours has to fire."""
-    ctx = ssl.create_default_context(cafile=w.path("ca.pem"))
-    ctx.check_hostname = False
-    ctx.load_cert_chain(w.path("worker.pem"), w.path("worker.key"))
-    ctx.set_alpn_protocols(["h2"])
-
-    def lit(k, v):  # HPACK: literal without indexing, no Huffman
-        return b"\x00" + bytes([len(k)]) + k + bytes([len(v)]) + v
-
-    def frame(kind, flags, stream, body):
-        return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + \
-            struct.pack(">I", stream) + body
-
-    head = b"".join(lit(k, v) for k, v in [
-        (b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/wire.Echo/Slow"),
-        (b":authority", b"x"), (b"te", b"trailers"), (b"content-type", b"application/grpc"),
-        (b"grpc-timeout", b"300m")])
-    with ctx.wrap_socket(socket.create_connection(("127.0.0.1", w.port))) as s:
-        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") +
-                  frame(1, 4, 1, head) + frame(0, 1, 1, b"\0" * 5))
+    with Raw(w, "worker") as raw:
+        raw.socket.sendall(raw.call(1, b"/wire.Echo/Slow", b"", [(b"grpc-timeout", b"300m")]))
         t = time.monotonic()
-        s.settimeout(5)
-        got = b""
-        while b"deadline" not in got:  # nghttp2 does not Huffman-code when that is longer
-            part = s.recv(65536)
-            assert part, "closed without an answer"
-            got += part
-            while len(got) >= 9:
-                n = int.from_bytes(got[:3], "big")
-                if len(got) < 9 + n:
-                    break
-                kind, stream = got[3], int.from_bytes(got[5:9], "big") & 0x7fffffff
-                if kind == 1 and stream == 1:
-                    assert got[4] & 1, "no END_STREAM"
-                    took = time.monotonic() - t
-                    assert 0.25 < took < 2, took
-                    assert w.server.stdout.readline() == "end SW_ETIMEOUT\n"
-                    return
-                got = got[9 + n:]
+        for kind, flags, stream, _ in raw.frames():
+            if kind == raw.HEADERS and stream == 1:
+                break
+        else:
+            raise AssertionError("closed without an answer")
+        took = time.monotonic() - t
+        assert flags & 1, "no END_STREAM"
+        assert 0.25 < took < 2, took
+        assert w.server.stdout.readline() == "end SW_ETIMEOUT\n"
 
 
 def no_alpn(w, ch):
@@ -219,7 +281,8 @@ def no_alpn(w, ch):
 
 
 TESTS = [unary, server_stream, client_stream, bidi, error, deadline, cancel, no_certificate,
-         wrong_role, too_large, unknown, damaged, quick_cancels, health, raw_deadline, no_alpn]
+         wrong_role, too_large, unknown, damaged, quick_cancels, reset_flood, health, raw_deadline,
+         no_alpn]
 
 
 def main():
