@@ -1,49 +1,11 @@
-#include "overlay/gate.h"
+#include "overlay/gate_internal.h"
 
-#include "base/id.h"
 #include "base/mem.h"
-#include "base/str.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PORTS_MAX = 65535 };
-
-struct port {
-	Pb__Protocol protocol;
-	uint16_t published, target;
-	struct addr_bind host;
-};
-
-struct service {
-	uint64_t id, state; /* of the last change */
-	struct port *ports;
-	size_t n_ports;
-	uint32_t *slots;   /* marks, one a task that takes connections; sorted */
-	uint32_t *locals;  /* addresses of those here that are chosen from; sorted */
-	uint32_t *present; /* of all that are here, whatever their state; sorted */
-	size_t n_slots, n_locals, n_present;
-	size_t rotate;
-};
-
-struct left {
-	uint64_t state;
-	struct lb_flow flow;
-};
-
-struct gate {
-	uint32_t (*local)(void *arg, uint64_t task_id);
-	void *arg;
-	uint64_t state, layout; /* layout: the last state that changed more than slots */
-	uint32_t number;
-	struct plan_peer *peers;
-	size_t n_peers, cap_peers;
-	struct omap services; /* (service, 0) -> struct service */
-	struct omap down;     /* (node number, 0): its connections were ended */
-	struct left *log;
-	size_t n_log, cap_log;
-};
 
 struct gate *gate_new(uint32_t (*local)(void *arg, uint64_t task_id), void *arg)
 {
@@ -54,7 +16,7 @@ struct gate *gate_new(uint32_t (*local)(void *arg, uint64_t task_id), void *arg)
 	return g;
 }
 
-static void service_free(struct service *s)
+static void service_free(struct gate_service *s)
 {
 	free(s->ports);
 	free(s->slots);
@@ -70,12 +32,13 @@ void gate_free(struct gate *g)
 	if (g == NULL)
 		return;
 	it = omap_begin(&g->services);
-	for (struct service *s; (s = omap_next(&it)) != NULL;)
+	for (struct gate_service *s; (s = omap_next(&it)) != NULL;)
 		service_free(s);
 	omap_fini(&g->services);
 	omap_fini(&g->down);
 	free(g->peers);
 	free(g->log);
+	free(g->gone);
 	free(g);
 }
 
@@ -103,10 +66,22 @@ uint64_t gate_layout(const struct gate *g)
 static void log_flow(struct gate *g, struct lb_flow flow)
 {
 	sw_grow(g->log, g->cap_log, g->n_log + 1);
-	g->log[g->n_log++] = (struct left){g->state + 1, flow};
+	g->log[g->n_log++] = (struct gate_left){g->state + 1, flow};
+}
+
+static void log_gone(struct gate *g, struct gate_gone what)
+{
+	what.state = g->state + 1;
+	sw_grow(g->gone, g->cap_gone, g->n_gone + 1);
+	g->gone[g->n_gone++] = what;
 }
 
 /* ---- nodes ---- */
+
+uint32_t gate_number_at(const struct plan_peer *p)
+{
+	return p->address - plan_identity(0);
+}
 
 static int by_peer(const void *a, const void *b)
 {
@@ -152,9 +127,13 @@ static bool refresh_peers(struct gate *g, const struct view *v, uint32_t self)
 	for (size_t i = 0, k = 0; i < g->n_peers && !same; i++) {
 		while (k < n && new[k].address < g->peers[i].address)
 			k++;
-		if (k == n || new[k].address != g->peers[i].address)
-			end_flows_of(g, g->peers[i].address - plan_identity(0));
+		if (k < n && new[k].address == g->peers[i].address)
+			continue;
+		end_flows_of(g, gate_number_at(&g->peers[i]));
+		log_gone(g, (struct gate_gone){.node = gate_number_at(&g->peers[i])});
 	}
+	if (g->number != number)
+		g->whole = g->state + 1;
 	free(g->peers);
 	g->peers = new;
 	g->n_peers = n;
@@ -188,10 +167,10 @@ static bool has_u32(const uint32_t *a, size_t n, uint32_t x)
 	return n > 0 && bsearch(&x, a, n, sizeof *a, by_u32) != NULL;
 }
 
-static bool same_ports(const struct service *a, const struct service *b)
+static bool same_ports(const struct gate_service *a, const struct gate_service *b)
 {
 	for (size_t i = 0; a->n_ports == b->n_ports && i < a->n_ports; i++) {
-		const struct port *p = &a->ports[i], *q = &b->ports[i];
+		const struct gate_way *p = &a->ports[i], *q = &b->ports[i];
 
 		if (p->protocol != q->protocol || p->published != q->published ||
 		    p->target != q->target || !addr_bind_same(&p->host, &q->host))
@@ -200,24 +179,25 @@ static bool same_ports(const struct service *a, const struct service *b)
 	return a->n_ports == b->n_ports;
 }
 
-static struct port *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
+static struct gate_way *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
 {
-	struct port *ports = sw_new_n(struct port, sv->n_ports + 1);
+	struct gate_way *ports = sw_new_n(struct gate_way, sv->n_ports + 1);
 	size_t n = 0;
 
 	for (size_t i = 0; i < sv->n_ports; i++) {
 		const Pb__PortConfig *p = sv->ports[i];
-		struct port *to = &ports[n];
+		struct gate_way *to = &ports[n];
 
 		if (p->mode != PB__PUBLISH_MODE__PUBLISH_INGRESS || p->published == 0 ||
 		    p->published > PORTS_MAX || p->target == 0 || p->target > PORTS_MAX)
 			continue;
-		*to = (struct port){
+		*to = (struct gate_way){
 			.protocol = p->protocol,
 			.published = (uint16_t)p->published,
 			.target = (uint16_t)p->target,
 		};
-		if (addr_bind_parse(p->host_ip, p->interface, &to->host)) /* the managers took no other */
+		if (addr_bind_parse(p->host_ip, p->interface,
+				    &to->host)) /* the managers took no other */
 			n++;
 	}
 	*ret_n = n;
@@ -225,7 +205,8 @@ static struct port *ports_of(const Pb__ServiceView *sv, size_t *ret_n)
 }
 
 /** Ends what the connections that are told of by datagrams only would not notice. */
-static void log_removed(struct gate *g, const struct service *old, const struct service *new)
+static void log_removed(struct gate *g, const struct gate_service *old,
+			const struct gate_service *new)
 {
 	for (size_t i = 0; i < old->n_locals; i++)
 		if (!has_u32(new->locals, new->n_locals, old->locals[i]))
@@ -271,10 +252,10 @@ static enum kind best_here(const struct gate *g, const struct view *v, uint64_t 
 /* Another node may hear of a task sooner or later than this one. So what it sends here goes to a
  * task that takes connections or, when there is none, to one that is about to or did until just
  * now. */
-static struct service *service_now(const struct gate *g, const struct view *v,
-				   const Pb__ServiceView *sv, uint32_t self)
+static struct gate_service *service_now(const struct gate *g, const struct view *v,
+					const Pb__ServiceView *sv, uint32_t self)
 {
-	struct service *s = sw_new(struct service);
+	struct gate_service *s = sw_new(struct gate_service);
 	struct omap_iter it = omap_seek(&v->members, (struct omap_key){sv->service_id, 0});
 	size_t cap_slots = 0, cap_locals = 0, cap_present = 0;
 	enum kind best;
@@ -309,20 +290,40 @@ static struct service *service_now(const struct gate *g, const struct view *v,
 	return s;
 }
 
+static bool publishes(const struct gate_service *s, const struct gate_way *p)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i].protocol == p->protocol && s->ports[i].published == p->published)
+			return true;
+	return false;
+}
+
+static void log_ports(struct gate *g, const struct gate_service *old,
+		      const struct gate_service *new)
+{
+	for (size_t i = 0; i < old->n_ports; i++)
+		if (!publishes(new, &old->ports[i]))
+			log_gone(g, (struct gate_gone){.service = old->id,
+						       .protocol = old->ports[i].protocol,
+						       .published = old->ports[i].published});
+}
+
 enum outcome { SAME, SLOTS, LAYOUT };
 
 static enum outcome refresh_one(struct gate *g, const struct view *v, uint64_t id, uint32_t self,
 				uint64_t rotate)
 {
-	struct service *old = omap_get(&g->services, (struct omap_key){id, 0}), *new;
+	struct gate_service *old = omap_get(&g->services, (struct omap_key){id, 0}), *new;
 	const Pb__ServiceView *sv = view_service(v, id);
-	static const struct service none;
+	static const struct gate_service none;
 	enum outcome o;
 
 	if (sv == NULL) {
 		if (old == NULL)
 			return SAME;
 		log_removed(g, old, &none);
+		log_ports(g, old, &none);
+		log_gone(g, (struct gate_gone){.service = id});
 		omap_remove(&g->services, (struct omap_key){id, 0});
 		service_free(old);
 		return LAYOUT;
@@ -339,10 +340,12 @@ static enum outcome refresh_one(struct gate *g, const struct view *v, uint64_t i
 		return o;
 	}
 	new->state = g->state + 1;
+	new->laid = o == LAYOUT ? new->state : old->laid;
 	new->rotate = (size_t)(rotate % (new->n_slots > 0 ? new->n_slots : 1));
 	omap_set(&g->services, (struct omap_key){id, 0}, new);
 	if (old != NULL) {
 		log_removed(g, old, new);
+		log_ports(g, old, new);
 		service_free(old);
 	}
 	return o;
@@ -375,188 +378,8 @@ void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate
 	g->state++;
 	if (most == LAYOUT)
 		g->layout = g->state;
-}
-
-/* ---- text ---- */
-
-static const char *const protocol_names[] = {"tcp", "udp", "sctp"};
-
-static const char *name_of(Pb__Protocol p)
-{
-	return protocol_names[(size_t)p < SW_COUNT(protocol_names) ? p : 0];
-}
-
-static void add_choice(const struct service *s, struct sw_buf *out)
-{
-	sw_buf_addf(out, "flush chain inet gate c_%s\n", sw_id(s->id).s);
-	if (s->n_slots == 0)
-		return; /* no mark: refused by the last rules of the forward chain */
-	sw_buf_addf(out, "add rule inet gate c_%s ct mark set ", sw_id(s->id).s);
-	if (s->n_slots == 1) {
-		sw_buf_addf(out, "0x%x\n", s->slots[0]);
-		return;
-	}
-	sw_buf_addf(out, "numgen inc mod %zu map { ", s->n_slots);
-	for (size_t i = 0; i < s->n_slots; i++)
-		sw_buf_addf(out, "%s%zu : 0x%x", i > 0 ? ", " : "", (i + s->rotate) % s->n_slots,
-			    s->slots[i]);
-	sw_buf_adds(out, " }\n");
-}
-
-static void add_local_rule(const struct service *s, const struct port *p, enum addr_family f,
-			   struct sw_buf *out)
-{
-	static const char *const words[][2] = {{"ipv4", "ip"}, {"ipv6", "ip6"}};
-	const char *proto = name_of(p->protocol);
-
-	sw_buf_addf(out, "add rule inet gate l_%s_%u meta nfproto %s meta l4proto %s dnat %s to ",
-		    proto, p->published, words[f][0], proto, words[f][1]);
-	if (s->n_locals == 1) {
-		sw_buf_addf(out, f == ADDR_SIX ? "[%s]:%u\n" : "%s:%u\n",
-			    addr_text(f, s->locals[0]).s, p->target);
-		return;
-	}
-	sw_buf_addf(out, "numgen inc mod %zu map { ", s->n_locals);
-	for (size_t i = 0; i < s->n_locals; i++)
-		sw_buf_addf(out, "%s%zu : %s", i > 0 ? ", " : "", i, addr_text(f, s->locals[i]).s);
-	sw_buf_addf(out, " } : %u\n", p->target);
-}
-
-static void add_local(const struct service *s, const struct port *p, struct sw_buf *out)
-{
-	sw_buf_addf(out, "flush chain inet gate l_%s_%u\n", name_of(p->protocol), p->published);
-	for (enum addr_family f = 0; f < ADDR_FAMILIES && s->n_locals > 0; f++)
-		add_local_rule(s, p, f, out);
-}
-
-static void add_service(const struct service *s, struct sw_buf *out)
-{
-	add_choice(s, out);
-	for (size_t i = 0; i < s->n_ports; i++)
-		add_local(s, &s->ports[i], out);
-}
-
-/* ct state new also holds for every packet of a flow that was not answered: the choice is made
- * once. jump, not goto: the rules behind the choice mark its packets. */
-static const char chains[] =
-	"chain choose { meta l4proto . th dport vmap @svc; }\n"
-	"chain arriving {\n"
-	"type filter hook prerouting priority mangle;\n"
-	"iifname \"vx\" ct state new ct mark 0 ct mark set ether saddr map @entry\n"
-	"iifname \"up0\" ct state new ct mark 0 ip daddr @identity jump choose\n"
-	"iifname \"up0\" ct state new ct mark 0 ip6 daddr @identity6 jump choose\n"
-	"iifname \"up0\" ct direction original ct mark 0x1-0x3fffffff meta mark set ct mark\n"
-	"iifname \"gw0\" ct direction reply ct mark & 0x80000000 != 0 meta mark set ct mark\n"
-	"}\n"
-	"chain translate {\n"
-	"type nat hook prerouting priority -100;\n"
-	"ct mark & 0xc0000000 != 0 meta l4proto . th dport vmap @loc\n"
-	"}\n"
-	/* Errors and resets that are born here go back by the node that the connection came from,
-	 * or to the host; not where the packet that they are about was on its way to, whose mark
-	 * they have. */
-	"chain leaving {\n"
-	"type route hook output priority mangle;\n"
-	"ct state related ct direction reply ct mark & 0x80000000 != 0 meta mark set ct mark\n"
-	"ct state related ct direction reply ct mark & 0x80000000 == 0 meta mark set 0\n"
-	"}\n"
-	/* A new flow that starts without a SYN is of a connection that was ended: it is refused,
-	 * not given to a task at random. */
-	"chain forward {\n"
-	"type filter hook forward priority filter; policy drop;\n"
-	"oifname \"vx\" tcp flags syn tcp option maxseg size set rt mtu\n"
-	"ct state established,related accept\n"
-	"iifname \"gw0\" oifname \"gw0\" accept\n"
-	"iifname \"gw0\" oifname \"up0\" accept\n"
-	"ct state invalid drop\n"
-	"iifname \"up0\" oifname \"vx\" meta mark != 0 tcp flags & (syn | ack) == syn accept\n"
-	"iifname \"up0\" oifname \"vx\" meta mark != 0 meta l4proto != tcp accept\n"
-	"iifname { \"up0\", \"vx\" } oifname \"gw0\" ct status dnat tcp flags & (syn | ack) == syn "
-	"accept\n"
-	"iifname { \"up0\", \"vx\" } oifname \"gw0\" ct status dnat meta l4proto != tcp accept\n"
-	"iifname \"up0\" oifname \"gw0\" ct mark 0 accept\n"
-	"iifname \"vx\" meta mark set ct mark\n"
-	"meta l4proto tcp reject with tcp reset\n"
-	"reject with icmpx type port-unreachable\n"
-	"}\n";
-
-static void add_nodes(const struct gate *g, struct sw_buf *out)
-{
-	uint8_t m[6];
-
-	for (size_t i = 0; i < g->n_peers; i++) {
-		uint32_t number = g->peers[i].address - plan_identity(0);
-
-		plan_mac(g->peers[i].address, m);
-		sw_buf_addf(
-			out,
-			"add element inet gate entry { %02x:%02x:%02x:%02x:%02x:%02x : 0x%x }\n"
-			"add element netdev gate nodes { 0x%x : %02x:%02x:%02x:%02x:%02x:%02x }\n",
-			m[0], m[1], m[2], m[3], m[4], m[5], GATE_REMOTE | number, number, m[0],
-			m[1], m[2], m[3], m[4], m[5]);
-	}
-}
-
-static void add_port_chains(const struct service *s, struct sw_buf *out)
-{
-	struct sw_id_text id = sw_id(s->id);
-
-	sw_buf_addf(out, "add chain inet gate c_%s\n", id.s);
-	for (size_t i = 0; i < s->n_ports; i++) {
-		const char *proto = name_of(s->ports[i].protocol);
-		unsigned port = s->ports[i].published;
-
-		sw_buf_addf(out,
-			    "add chain inet gate l_%s_%u\n"
-			    "add element inet gate svc { %s . %u : jump c_%s }\n"
-			    "add element inet gate loc { %s . %u : jump l_%s_%u }\n",
-			    proto, port, proto, port, id.s, proto, port, proto, port);
-	}
-}
-
-static void add_all(const struct gate *g, struct sw_buf *out)
-{
-	struct omap_iter it = omap_begin(&g->services);
-
-	sw_buf_adds(out, "table inet gate\ndelete table inet gate\n"
-			 "table netdev gate\ndelete table netdev gate\n"
-			 "table inet gate {\n"
-			 "map entry { type ether_addr : mark; }\n"
-			 "map svc { type inet_proto . inet_service : verdict; }\n"
-			 "map loc { type inet_proto . inet_service : verdict; }\n"
-			 "set identity { type ipv4_addr; }\n"
-			 "set identity6 { type ipv6_addr; }\n");
-	sw_buf_adds(out, chains);
-	sw_buf_adds(out, "}\n"
-			 "table netdev gate {\n"
-			 "map nodes { type mark : ether_addr; }\n"
-			 "chain out {\n"
-			 "type filter hook egress device \"vx\" priority 0; policy drop;\n"
-			 "ether daddr set meta mark & 0x3fffffff map @nodes accept\n"
-			 "}\n}\n");
-	sw_buf_addf(out,
-		    "add element inet gate identity { %s }\n"
-		    "add element inet gate identity6 { %s }\n",
-		    addr_text(ADDR_FOUR, plan_identity(g->number)).s,
-		    addr_text(ADDR_SIX, plan_identity(g->number)).s);
-	add_nodes(g, out);
-	for (const struct service *s; (s = omap_next(&it)) != NULL;)
-		add_port_chains(s, out);
-}
-
-void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out)
-{
-	struct omap_iter it = omap_begin(&g->services);
-
-	if (g->number == 0)
-		return;
-	if (since < g->layout) {
-		since = 0;
-		add_all(g, out);
-	}
-	for (const struct service *s; (s = omap_next(&it)) != NULL;)
-		if (s->state > since)
-			add_service(s, out);
+	if (moved)
+		g->met = g->state;
 }
 
 void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n, size_t *cap)
@@ -568,6 +391,7 @@ void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *
 		(*flows)[(*n)++] = g->log[i].flow;
 	}
 	g->n_log = 0;
+	g->n_gone = 0;
 }
 
 /* ---- the host's part ---- */
@@ -587,7 +411,7 @@ size_t gate_ports(const struct gate *g, struct gate_port **ret)
 	struct gate_port *v = NULL;
 	size_t n = 0, cap = 0;
 
-	for (const struct service *s; (s = omap_next(&it)) != NULL;)
+	for (const struct gate_service *s; (s = omap_next(&it)) != NULL;)
 		for (size_t i = 0; i < s->n_ports && g->number != 0; i++) {
 			sw_grow(v, cap, n + 1);
 			v[n++] = (struct gate_port){s->ports[i].protocol, s->ports[i].published,

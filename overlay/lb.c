@@ -222,6 +222,7 @@ static struct ip_text ip(uint32_t a)
 static void add_backends(const struct lb *b, const struct service *s, struct sw_buf *out)
 {
 	struct sw_id_text net = sw_id(b->network_id), id = sw_id(s->id);
+	uint32_t last = 0;
 	size_t n = 0, k = 0;
 
 	for (size_t i = 0; i < s->n; i++)
@@ -241,10 +242,13 @@ static void add_backends(const struct lb *b, const struct service *s, struct sw_
 			continue;
 		if (n > 1)
 			sw_buf_addf(out, "%s%zu : ", k > 0 ? ", " : "", (k + s->rotate) % n);
-		sw_buf_adds(out, ip(s->members[i].address).s);
+		last = s->members[i].address;
+		sw_buf_adds(out, ip(last).s);
 		k++;
 	}
 	sw_buf_adds(out, n > 1 ? " }\n" : "\n");
+	if (n > 1) /* a map that is being replaced may have nothing: overlay/gate_text.c */
+		sw_buf_addf(out, "add rule ip lb_%s s_%s dnat to %s\n", net.s, id.s, ip(last).s);
 }
 
 /** Each command is good whatever the sandbox had of the service before. */

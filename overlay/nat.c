@@ -29,18 +29,19 @@ static const struct family {
 	[ADDR_SIX] = {"ip6", "ipv6_addr", "ip6 daddr != { ::1, fe80::/10 } "},
 };
 
-void nat_none_text(const char *prefix, bool six, struct sw_buf *out)
+void nat_none_text(const char *prefix, enum addr_family f, struct sw_buf *out)
 {
 	/* Adding first makes the removal of a missing table no error. */
-	for (size_t f = ADDR_FOUR; f <= (six ? ADDR_SIX : ADDR_FOUR); f++)
-		sw_buf_addf(out, "table %s %s_net\ndelete table %s %s_net\n", families[f].name,
-			    prefix, families[f].name, prefix);
+	sw_buf_addf(out, "table %s %s_net\ndelete table %s %s_net\n", families[f].name, prefix,
+		    families[f].name, prefix);
 }
 
-static void add_port(const struct nat_port *p, enum addr_family f, struct sw_buf *out)
+static void add_port(const struct nat_port *p, enum addr_family f, const char *before,
+		     struct sw_buf *out)
 {
 	if ((size_t)p->protocol >= SW_COUNT(protocols) || !addr_bind_is(&p->host, f))
 		return;
+	sw_buf_adds(out, before);
 	if (p->host.interface[0] != 0)
 		sw_buf_addf(out, "iifname \"%s\" ", p->host.interface);
 	if (addr_bind_is_one(&p->host))
@@ -66,54 +67,74 @@ static bool goes_in(const struct gate_port *e, const struct binding *w, enum add
 	       (e->host.interface[0] != 0) == w->interface;
 }
 
-static void add_set(const struct binding *w, const struct gate_port *e, size_t n, enum addr_family f,
-		    struct sw_buf *out)
+static void add_entry(const struct gate_port *e, const struct binding *w, struct sw_buf *out)
 {
-	bool first = true;
+	if (w->interface)
+		sw_buf_addf(out, "\"%s\" . ", e->host.interface);
+	if (w->address)
+		sw_buf_addf(out, "%s . ", addr_bind_text(&e->host).s);
+	sw_buf_addf(out, "%s . %u", protocols[e->protocol].name, e->published);
+}
 
-	sw_buf_addf(out, "set %s { type %s%s%sinet_proto . inet_service;", w->set,
-		    w->interface ? "ifname . " : "", w->address ? families[f].set_type : "",
-		    w->address ? " . " : "");
-	for (size_t i = 0; i < n; i++) {
-		if (!goes_in(&e[i], w, f))
-			continue;
-		sw_buf_adds(out, first ? " elements = { " : ", ");
-		first = false;
-		if (w->interface)
-			sw_buf_addf(out, "\"%s\" . ", e[i].host.interface);
-		if (w->address)
-			sw_buf_addf(out, "%s . ", addr_bind_text(&e[i].host).s);
-		sw_buf_addf(out, "%s . %u", protocols[e[i].protocol].name, e[i].published);
+static void add_entries(const char *prefix, const struct gate_port *e, size_t n, enum addr_family f,
+			struct sw_buf *out)
+{
+	for (const struct binding *w = bindings; w < bindings + SW_COUNT(bindings); w++) {
+		bool first = true;
+
+		for (size_t i = 0; i < n; i++) {
+			if (!goes_in(&e[i], w, f))
+				continue;
+			if (first)
+				sw_buf_addf(out, "add element %s %s_net %s { ", families[f].name,
+					    prefix, w->set);
+			else
+				sw_buf_adds(out, ", ");
+			first = false;
+			add_entry(&e[i], w, out);
+		}
+		if (!first)
+			sw_buf_adds(out, " }\n");
 	}
-	sw_buf_adds(out, first ? " }\n" : " }; }\n");
 }
 
-static void add_entries(const struct gate_port *e, size_t n, enum addr_family f, struct sw_buf *out)
+static void add_sets(enum addr_family f, struct sw_buf *out)
 {
-	for (size_t i = 0; i < SW_COUNT(bindings); i++)
-		add_set(&bindings[i], e, n, f, out);
+	for (const struct binding *w = bindings; w < bindings + SW_COUNT(bindings); w++)
+		sw_buf_addf(out, "set %s { type %s%s%sinet_proto . inet_service; }\n", w->set,
+			    w->interface ? "ifname . " : "", w->address ? families[f].set_type : "",
+			    w->address ? " . " : "");
 }
 
-static void add_matches(const struct plan_host *h, enum addr_family f, struct sw_buf *out)
+static void add_matches(const char *prefix, const struct plan_host *h, enum addr_family f,
+			struct sw_buf *out)
 {
-	for (size_t i = 0; i < SW_COUNT(bindings); i++)
-		sw_buf_addf(out, "%s%s%smeta l4proto . th dport @%s dnat to %s\n",
-			    bindings[i].interface ? "iifname . " : "",
-			    bindings[i].address ? families[f].name : "",
-			    bindings[i].address ? " daddr . " : "", bindings[i].set,
+	for (const struct binding *w = bindings; w < bindings + SW_COUNT(bindings); w++)
+		sw_buf_addf(out,
+			    "add rule %s %s_net published %s%s%smeta l4proto . th dport @%s dnat to %s\n",
+			    families[f].name, prefix, w->interface ? "iifname . " : "",
+			    w->address ? families[f].name : "", w->address ? " daddr . " : "", w->set,
 			    addr_text(f, plan_identity(h->number)).s);
 }
 
-static void add_published(const struct plan_host *h, enum addr_family f,
-			  const struct nat_port *ports, size_t n, struct sw_buf *out)
+/* What changes while clients connect: whole, but in the sets and the chain that are there. */
+static void add_ports(const char *prefix, const struct plan_host *h, enum addr_family f,
+		      const struct nat_port *ports, size_t n, const struct gate_port *entries,
+		      size_t n_entries, struct sw_buf *out)
 {
-	sw_buf_adds(out, "chain published {\n");
+	sw_autofree char *rule = sw_asprintf("add rule %s %s_net published ", families[f].name, prefix);
+
+	add_entries(prefix, entries, n_entries, f, out);
 	for (size_t i = 0; i < n; i++)
-		add_port(&ports[i], f, out);
+		add_port(&ports[i], f, rule, out);
 	if (h->number != 0)
-		add_matches(h, f, out);
+		add_matches(prefix, h, f, out);
+}
+
+static void add_ways_in(enum addr_family f, struct sw_buf *out)
+{
 	sw_buf_addf(out,
-		    "}\n"
+		    "chain published { }\n"
 		    "chain pre { type nat hook prerouting priority dstnat;\n"
 		    "%sfib daddr type local jump published\n}\n"
 		    "chain out { type nat hook output priority -100;\n"
@@ -173,17 +194,28 @@ static void add_way_on(const struct plan_host *h, enum addr_family f, struct sw_
 		    h->up, families[f].name, range, self.s, families[f].name, range);
 }
 
-void nat_text(const char *prefix, const struct plan_host *h, const struct nat_port *ports, size_t n,
-	      const struct gate_port *entries, size_t n_entries, struct sw_buf *out)
+void nat_base_text(const char *prefix, const struct plan_host *h, struct sw_buf *out)
 {
-	nat_none_text(prefix, h->six, out);
 	for (enum addr_family f = ADDR_FOUR; f <= (h->six ? ADDR_SIX : ADDR_FOUR); f++) {
+		nat_none_text(prefix, f, out);
 		sw_buf_addf(out, "table %s %s_net {\n", families[f].name, prefix);
-		add_entries(entries, n_entries, f, out);
-		add_published(h, f, ports, n, out);
+		add_sets(f, out);
+		add_ways_in(f, out);
 		add_guards(h, f, out);
 		add_way_on(h, f, out);
 		sw_buf_adds(out, "}\n");
+	}
+}
+
+void nat_ports_text(const char *prefix, const struct plan_host *h, const struct nat_port *ports,
+		    size_t n, const struct gate_port *entries, size_t n_entries, struct sw_buf *out)
+{
+	for (enum addr_family f = ADDR_FOUR; f <= (h->six ? ADDR_SIX : ADDR_FOUR); f++) {
+		for (size_t i = 0; i < SW_COUNT(bindings); i++)
+			sw_buf_addf(out, "flush set %s %s_net %s\n", families[f].name, prefix,
+				    bindings[i].set);
+		sw_buf_addf(out, "flush chain %s %s_net published\n", families[f].name, prefix);
+		add_ports(prefix, h, f, ports, n, entries, n_entries, out);
 	}
 }
 

@@ -15,12 +15,14 @@ struct nat_port {
 	uint32_t address; /* of the container at the gate's bridge */
 };
 
-/** The whole tables (`entries`: ports of the ingress network) as one transaction that replaces what
- * was there. Pure. */
-void nat_text(const char *prefix, const struct plan_host *host, const struct nat_port *ports,
-	      size_t n, const struct gate_port *entries, size_t n_entries, struct sw_buf *out);
-/** The transaction that removes them. `six`: this host has IPv6. */
-void nat_none_text(const char *prefix, bool six, struct sw_buf *out);
+/** The tables without any port, in place of what was there; and the ports (`entries`: of the ingress
+ * network) in place of those that were in the tables. One transaction, or the second part alone: a client
+ * that connects meanwhile meets either the old ones or the new. Pure. */
+void nat_base_text(const char *prefix, const struct plan_host *host, struct sw_buf *out);
+void nat_ports_text(const char *prefix, const struct plan_host *host, const struct nat_port *ports,
+		    size_t n, const struct gate_port *entries, size_t n_entries, struct sw_buf *out);
+/** Removes one of them, if it is there. */
+void nat_none_text(const char *prefix, enum addr_family f, struct sw_buf *out);
 struct nft_ctx;
 /** What nftables shows of them; the caller frees. */
 int nat_list(struct nft_ctx *ctx, const char *prefix, bool six, char **ret,

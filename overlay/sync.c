@@ -146,6 +146,14 @@ static bool box_failed(const struct sync *s, uint64_t task_id)
 	return false;
 }
 
+static void worker_forget_nat(struct worker *w)
+{
+	free(w->base);
+	free(w->ports);
+	free(w->shown);
+	w->base = w->ports = w->shown = NULL;
+}
+
 /** Made when it is first needed: one of the two doers never does. */
 static int want_nft(struct worker *w, struct sw_error *err)
 {
@@ -154,18 +162,55 @@ static int want_nft(struct worker *w, struct sw_error *err)
 	return w->nft != NULL ? 0 : sw_fail(err, SW_EIO, "libnftables does not start");
 }
 
-static bool is_as_loaded(struct worker *w, const struct sync *s, const char *text)
+/** The host's tables are what was loaded last: nobody else has changed them. */
+static bool is_as_shown(struct worker *w, const struct sync *s)
 {
 	sw_autofree char *now = NULL;
 
-	return w->loaded != NULL && sw_streq(w->loaded, text) &&
-	       nat_list(w->nft, s->prefix, s->host.six, &now, NULL) == 0 && sw_streq(now, w->shown);
+	return w->shown != NULL && nat_list(w->nft, s->prefix, s->host.six, &now, NULL) == 0 &&
+	       sw_streq(now, w->shown);
+}
+
+static int remove_table(struct worker *w, const struct sync *s, enum addr_family f,
+			struct sw_error *err)
+{
+	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX);
+	int r;
+
+	nat_none_text(s->prefix, f, &text);
+	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
+	sw_buf_fini(&text);
+	return r;
+}
+
+static int load_nat(struct worker *w, const struct sync *s, const struct sw_buf *base,
+		    const struct sw_buf *ports, struct sw_error *err)
+{
+	bool whole = w->base == NULL || !sw_streq(w->base, sw_buf_str(base));
+	sw_autofree char *text = NULL;
+	int r;
+
+	if (!whole && sw_streq(w->ports, sw_buf_str(ports)) && is_as_shown(w, s))
+		return 0;
+	whole = whole || !is_as_shown(w, s);
+	if (whole && !s->host.six)
+		remove_table(w, s, ADDR_SIX, NULL); /* of a time when there was IPv6 */
+	text = sw_asprintf("%s%s", whole ? sw_buf_str(base) : "", sw_buf_str(ports));
+	worker_forget_nat(w);
+	r = nat_run(w->nft, text, NULL, err);
+	if (r == 0)
+		r = nat_list(w->nft, s->prefix, s->host.six, &w->shown, err);
+	if (r == 0) {
+		w->base = sw_strdup(sw_buf_str(base));
+		w->ports = sw_strdup(sw_buf_str(ports));
+	}
+	return r;
 }
 
 /** Loads the tables when they should be others or are not what was loaded last. */
 static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 {
-	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX);
+	struct sw_buf base = SW_BUF_INIT(NAT_TEXT_MAX), ports = SW_BUF_INIT(NAT_TEXT_MAX);
 	int r = want_nft(w, err);
 	size_t n = 0;
 
@@ -173,19 +218,12 @@ static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
 		if (!box_failed(s, s->ports[i].task_id))
 			s->ports[n++] = s->ports[i];
 	s->n_ports = n;
-	nat_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &text);
-	if (r < 0 || is_as_loaded(w, s, sw_buf_str(&text)))
-		goto out;
-	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
-	free(w->loaded);
-	free(w->shown);
-	w->loaded = w->shown = NULL;
+	nat_base_text(s->prefix, &s->host, &base);
+	nat_ports_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &ports);
 	if (r == 0)
-		r = nat_list(w->nft, s->prefix, s->host.six, &w->shown, err);
-	if (r == 0)
-		w->loaded = sw_buf_take(&text);
-out:
-	sw_buf_fini(&text);
+		r = load_nat(w, s, &base, &ports, err);
+	sw_buf_fini(&base);
+	sw_buf_fini(&ports);
 	return r;
 }
 
@@ -396,14 +434,12 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 
 static void do_all_away(struct worker *w, const struct sync *s, struct sw_error *err)
 {
-	struct sw_buf text = SW_BUF_INIT(256);
-
-	nat_none_text(s->prefix, s->host.six, &text);
 	do_wire_away(w, &s->host);
-	if (do_gate_away(w, s, err) == 0 && want_nft(w, err) == 0 &&
-	    nat_run(w->nft, text.data, NULL, err) == 0)
+	if (do_gate_away(w, s, err) < 0 || want_nft(w, err) < 0)
+		return;
+	remove_table(w, s, ADDR_SIX, NULL); /* a kernel without IPv6 may refuse */
+	if (remove_table(w, s, ADDR_FOUR, err) == 0)
 		err->code = 0;
-	sw_buf_fini(&text);
 }
 
 static void drop(struct worker *w, struct sync *s, bool boxes)
@@ -478,8 +514,7 @@ void worker_fini(struct worker *w)
 	place_fini(&w->host);
 	place_fini(&w->gate);
 	free(w->places);
-	free(w->loaded);
-	free(w->shown);
+	worker_forget_nat(w);
 	if (w->nft != NULL)
 		nft_ctx_free(w->nft);
 	sw_close_p(&w->home);

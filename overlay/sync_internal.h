@@ -44,7 +44,8 @@ struct worker {
 	size_t n_places, cap_places;
 	struct nft_ctx *nft;
 	uint64_t wired;       /* digest of the encrypted way's settings; 0 = none yet */
-	char *loaded, *shown; /* our tables as we wrote them, and as nftables then printed them */
+	/* The host's tables as we wrote them, and as nftables then printed them; NULL = not known. */
+	char *base, *ports, *shown;
 };
 
 int worker_init(struct worker *w, struct sw_error *err) SW_MUST_CHECK;

@@ -47,7 +47,8 @@ static void write_rules(bool six, const char *address, const char *interface, st
 
 	h.six = six;
 	*out = (struct sw_buf)SW_BUF_INIT(TEXT_MAX);
-	nat_text("x", &h, &port, 1, &entry, 1, out);
+	nat_base_text("x", &h, out);
+	nat_ports_text("x", &h, &port, 1, &entry, 1, out);
 }
 
 static void a_host_without_ipv6_has_no_such_table(void **state)
@@ -58,7 +59,8 @@ static void a_host_without_ipv6_has_no_such_table(void **state)
 	write_rules(false, "", "", &b);
 	assert_true(has(&b, "table ip x_net {") && !has(&b, "ip6"));
 	assert_true(has(&b, "udp dport 53 dnat to 172.18.0.5:5353\n"));
-	assert_true(has(&b, "set ports { type inet_proto . inet_service; elements = { tcp . 8080 }"));
+	assert_true(has(&b, "set ports { type inet_proto . inet_service; }"));
+	assert_true(has(&b, "add element ip x_net ports { tcp . 8080 }"));
 	sw_buf_fini(&b);
 }
 
@@ -82,7 +84,8 @@ static void an_address_is_of_one_family(void **state)
 
 	(void)state;
 	write_rules(true, "2001:db8::7", "", &b);
-	assert_true(has(&b, "elements = { 2001:db8::7 . tcp . 8080 }"));
+	assert_true(has(&b, "add element ip6 x_net bound { 2001:db8::7 . tcp . 8080 }"));
+	assert_false(has(&b, "add element ip x_net"));
 	assert_true(has(&b, "ip6 daddr 2001:db8::7 udp dport 53 dnat"));
 	assert_false(has(&b, "172.18.0.5:5353"));
 	sw_buf_fini(&b);
@@ -94,8 +97,8 @@ static void an_interface_and_an_address_must_both_match(void **state)
 
 	(void)state;
 	write_rules(false, "192.0.2.7", "eth1", &b);
-	assert_true(has(&b, "set bound_at { type ifname . ipv4_addr . inet_proto . inet_service; "
-			    "elements = { \"eth1\" . 192.0.2.7 . tcp . 8080 }"));
+	assert_true(has(&b, "set bound_at { type ifname . ipv4_addr . inet_proto . inet_service; }"));
+	assert_true(has(&b, "add element ip x_net bound_at { \"eth1\" . 192.0.2.7 . tcp . 8080 }"));
 	assert_true(has(&b, "iifname \"eth1\" ip daddr 192.0.2.7 udp dport 53 dnat"));
 	sw_buf_fini(&b);
 }
