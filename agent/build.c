@@ -1,11 +1,11 @@
 /*
  * ImageBuild: receives a context (receive.c), builds on threads of runtime/build, tells how it
- *goes.
+ * goes.
  *
  *	RECEIVING → BUILDING → DONE
  *
  * The build's threads never touch the loop: what they say and ask (an image, a network) goes
- *through a bounded queue under a lock and an async handle; who asks waits on a condition.
+ * through a bounded queue under a lock and an async handle; who asks waits on a condition.
  */
 #include "agent/collect.h"
 #include "agent/images.h"

@@ -32,7 +32,7 @@ struct file {
 
 struct copy {
 	struct caller call;
-	pid_t pid;            /* 0 before its start */
+	pid_t pid; /* 0 before its start */
 	int pid_fd, status;
 	uv_poll_t end;
 	bool begun, running;

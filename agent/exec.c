@@ -5,7 +5,7 @@
  *
  * Nothing is kept but what fits one read: a stream that takes no more stops the reading of the
  * command's output, a command that takes no more pauses the stream. When the caller goes, the
- *command is hung up and then killed.
+ * command is hung up and then killed.
  */
 #include "agent/caller.h"
 

@@ -132,10 +132,10 @@ struct task {
 	bool egress;
 	bool removed; /* no longer assigned: clean up all */
 	bool stop_asked;
-	bool busy;      /* a callback is due */
+	bool busy;                       /* a callback is due */
 	uint64_t started_ms, restart_ms; /* monotonic: last start; when to restart in place */
 	struct quiet quiet;
-	uint32_t in_a_row;               /* restarts in place without a stable run between */
+	uint32_t in_a_row; /* restarts in place without a stable run between */
 	struct health health;
 	const struct rt_health *check; /* while it is probed; the container's */
 	struct rt_exec *probe;         /* one is running */

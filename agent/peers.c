@@ -733,13 +733,13 @@ static const struct rpc_method operator_methods[] = {
 	{"/swarm.v1.Control/Exec", &pb__exec_request__descriptor, &pb__exec_reply__descriptor,
 	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER, exec_on_exec},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
-	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER,
-	 forward_on_forward},
+	 &pb__forward_reply__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL,
+	 RPC_ANY_MANAGER, forward_on_forward},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,
 	 RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER, copy_on_copy},
 	{"/swarm.v1.Control/NodeBuild", &pb__build_request__descriptor,
-	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL, RPC_ANY_MANAGER,
-	 build_on_build},
+	 &pb__build_event__descriptor, RPC_BIDI, RPC_ROLE_OPERATOR | RPC_ROLE_LOCAL,
+	 RPC_ANY_MANAGER, build_on_build},
 	{0},
 };
 

@@ -33,7 +33,7 @@ struct session {
 	struct agent *a;
 	struct rpc_channel *channel;
 	struct rpc_stream *stream;
-	char *manager;          /* that the channel goes to */
+	char *manager; /* that the channel goes to */
 	struct choice choice;
 	bool running, attached; /* attached: the manager has answered */
 	uint64_t heartbeat_ms;

@@ -10,7 +10,7 @@
  * task_go looks at what is wanted (desired, removed) and at where the task is, and begins the one
  * next thing; each callback records and calls task_go again. A failure on the way ends the task:
  * REJECTED before there was a process, FAILED after. ENDED keeps the container for its log until
- *the task is removed; then CLEANING, GONE.
+ * the task is removed; then CLEANING, GONE.
  */
 #include "agent/collect.h"
 #include "agent/internal.h"

@@ -15,14 +15,14 @@
 
 struct worker {
 	struct agent *agent;
-	struct omap tasks;     /* (task, 0) -> struct task */
-	struct omap revisions; /* (revision, 0) -> Pb__Revision */
+	struct omap tasks;      /* (task, 0) -> struct task */
+	struct omap revisions;  /* (revision, 0) -> Pb__Revision */
 	struct omap registries; /* (registry, 0) -> Pb__Registry: how to log in */
-	struct omap secrets;   /* (secret, 0) -> Pb__Secret */
+	struct omap secrets;    /* (secret, 0) -> Pb__Secret */
 	struct omap configs;
-	struct omap networks;     /* (network, 0): a view came */
-	struct omap internal;     /* (network, 0): views of networks that are internal */
-	struct sw_timer due;      /* the earliest restart, or look for quiet, of all tasks */
+	struct omap networks; /* (network, 0): a view came */
+	struct omap internal; /* (network, 0): views of networks that are internal */
+	struct sw_timer due;  /* the earliest restart, or look for quiet, of all tasks */
 	struct probes *probes;
 	void (*drained)(void *);
 	void *drained_arg;

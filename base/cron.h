@@ -9,7 +9,7 @@
  *
  * Over a change of clocks: an expression with a fixed hour is due once for each time that it names,
  * at the moment of the change where the clock leaves it out, and the first time where it comes
- *twice. One that names every hour (*) goes on in real time.
+ * twice. One that names every hour (*) goes on in real time.
  */
 #pragma once
 

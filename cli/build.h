@@ -10,7 +10,7 @@ struct build_request {
 	struct build_files *files; /* one for each of start's contexts; those of images are empty */
 	bool live, quiet;
 	bool elsewhere; /* through a manager, on start's node or any */
-	int output; /* where output goes, -1 = none is wanted */
+	int output;     /* where output goes, -1 = none is wanted */
 };
 
 /** An empty one; free it with build_request_fini. */

@@ -6,9 +6,9 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/template.h"
 #include "cli/compose/units.h"
 #include "cli/filter.h"
-#include "base/template.h"
 #include "proto/msg.h"
 
 #include <stdio.h>

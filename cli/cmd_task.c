@@ -53,10 +53,9 @@ static const char *image_of(const struct cli *cli, const Pb__Revision *r)
 
 static char *error_of(const struct cli *cli, const Pb__Task *t)
 {
-	bool show = t->message[0] != 0 &&
-		    (t->down || t->health != PB__TASK_HEALTH__HEALTH_NONE ||
-		     (t->state != PB__TASK_STATE__TASK_RUNNING &&
-		      t->state != PB__TASK_STATE__TASK_SHUTDOWN));
+	bool show = t->message[0] != 0 && (t->down || t->health != PB__TASK_HEALTH__HEALTH_NONE ||
+					   (t->state != PB__TASK_STATE__TASK_RUNNING &&
+					    t->state != PB__TASK_STATE__TASK_SHUTDOWN));
 	bool cut = strlen(t->message) > 30 && !cli_flag(cli, "no-trunc");
 
 	if (!show)

@@ -89,9 +89,12 @@ static const struct cli_option node_update_options[] = {
 
 static const struct cli_option run_options[] = {
 	{"name", 0, "NAME", "Name of the task; without one it is given one"},
-	SERVICE_TASK_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
-		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION){
-			"with-registry-auth", 0, NULL, "Give the nodes your credentials of the image's registry"},
+	// clang-format off: each macro is rows
+	SERVICE_TASK_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION)
+		SERVICE_SWITCHES(SWITCH_OPTION) SERVICE_ADDITIONS(VALUE_OPTION)
+			SERVICE_LISTS(LIST_OPTION)
+	// clang-format on
+	{"with-registry-auth", 0, NULL, "Give the nodes your credentials of the image's registry"},
 	{"keep", 0, NULL, "Leave the task for an hour after its end"},
 	{"rm", 0, NULL, "Taken for Docker's sake: it is taken away anyway"},
 	DETACH,
@@ -101,9 +104,12 @@ static const struct cli_option run_options[] = {
 static const struct cli_option service_create_options[] = {
 	{"name", 0, "NAME", "Name of the service"},
 	{"mode", 0, "MODE", "replicated, global, replicated-job or global-job"},
+	// clang-format off: each macro is rows
 	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
-		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION){
-			"with-registry-auth", 0, NULL, "Give the nodes your credentials of the images' registries"},
+		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION)
+	// clang-format on
+	{"with-registry-auth", 0, NULL,
+	 "Give the nodes your credentials of the images' registries"},
 	{"no-resolve-image", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
 	TIMEOUT,
@@ -118,7 +124,8 @@ static const struct cli_option service_update_options[] = {
 	{"rollback", 0, NULL, "Back to the version before"},
 	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
 		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(UPDATE_OPTIONS){
-			"with-registry-auth", 0, NULL, "Give the nodes your credentials of the images' registries"},
+			"with-registry-auth", 0, NULL,
+			"Give the nodes your credentials of the images' registries"},
 	{"no-resolve-image", 0, NULL, "Accepted for Docker's sake"},
 	DETACH,
 	TIMEOUT,
@@ -156,7 +163,8 @@ static const struct cli_option save_options[] = {
 };
 
 static const struct cli_option prune_options[] = {
-	{"all", 'a', NULL, "Also images with a name that no container uses, and what cut-off pulls left"},
+	{"all", 'a', NULL,
+	 "Also images with a name that no container uses, and what cut-off pulls left"},
 	{"build-cache", 0, NULL, "Also everything that builds have kept"},
 	{"force", 0, NULL, "Taken for Docker's sake: nothing is asked anyway"},
 	{0},
@@ -188,7 +196,8 @@ static const struct cli_option deploy_options[] = {
 	{"prune", 0, NULL, "Remove services that the file no longer has"},
 	{"build", 0, NULL, "Build the images that the file says how to build, first"},
 	{"resolve-image", 0, "WHEN", "always, changed or never"},
-	{"with-registry-auth", 0, NULL, "Give the nodes your credentials of the images' registries"},
+	{"with-registry-auth", 0, NULL,
+	 "Give the nodes your credentials of the images' registries"},
 	DETACH,
 	TIMEOUT,
 	QUIET,
@@ -305,8 +314,8 @@ const struct command cli_commands[] = {
 	 cmd_stack_config, 0, 0, false},
 
 	{"run", "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-	 "Run one task, on networks that are attachable, and end as it ends", run_options, cmd_run, 1,
-	 NO_LIMIT, true},
+	 "Run one task, on networks that are attachable, and end as it ends", run_options, cmd_run,
+	 1, NO_LIMIT, true},
 	{"service create", "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a service",
 	 service_create_options, cmd_service_create, 1, NO_LIMIT, true},
 	{"service ls", "[OPTIONS]", "List services", LIST, cmd_service_ls, 0, 0, false},
@@ -337,7 +346,8 @@ const struct command cli_commands[] = {
 	{"secret update", "[OPTIONS] SECRET [FILE|-]",
 	 "Give a secret new content, and its users new tasks", UPDATE_FILE, cmd_file_update, 1, 2,
 	 false},
-	{"login", "[OPTIONS] [REGISTRY]", "Keep credentials of a registry, docker.io without a name",
+	{"login", "[OPTIONS] [REGISTRY]",
+	 "Keep credentials of a registry, docker.io without a name",
 	 OPTIONS({"username", 'u', "USER", "User (asked for on a terminal)"},
 		 {"password", 'p', "PASSWORD", "Password (others can see it in the process list)"},
 		 {"password-stdin", 0, NULL, "Read the password from standard input"},
@@ -362,8 +372,8 @@ const struct command cli_commands[] = {
 	{"config inspect", "[OPTIONS] CONFIG...", "Show configs as JSON", OPTIONS(FORMAT),
 	 cmd_object_inspect, 1, NO_LIMIT, false},
 	{"config rm", "CONFIG...", "Remove configs", NULL, cmd_object_rm, 1, NO_LIMIT, false},
-	{"volume create", "[OPTIONS] VOLUME", "Create a volume",
-	 volume_create_options, cmd_object_create, 1, 1, false},
+	{"volume create", "[OPTIONS] VOLUME", "Create a volume", volume_create_options,
+	 cmd_object_create, 1, 1, false},
 	{"volume ls", "[OPTIONS]", "List volumes, and on which nodes they are", LIST, cmd_volume_ls,
 	 0, 0, false},
 	{"volume inspect", "[OPTIONS] VOLUME...", "Show volumes as JSON", OPTIONS(FORMAT),

@@ -59,8 +59,8 @@ char *human_ago(int64_t then_ms, int64_t now_ms, char out[48])
 	return out;
 }
 
-static char *scaled(uint64_t bytes, double step, const char *const *units, size_t n_units, int figures,
-		    char out[32])
+static char *scaled(uint64_t bytes, double step, const char *const *units, size_t n_units,
+		    int figures, char out[32])
 {
 	double v = (double)bytes;
 	size_t i = 0;

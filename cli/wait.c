@@ -28,8 +28,8 @@ struct wait {
 	bool paused, rolled_back;
 	bool synced, done, failed, timed_out, interrupted, dirty;
 	bool terminal, quiet;
-	bool rollback;   /* it was asked for: its end is a good one */
-	char *drawn;     /* what was printed last */
+	bool rollback; /* it was asked for: its end is a good one */
+	char *drawn;   /* what was printed last */
 };
 
 static struct omap_key one(uint64_t a)
@@ -116,8 +116,8 @@ static struct tally count(const struct wait *w, const Pb__Service *s)
 	struct omap_iter it = omap_begin(&w->tasks);
 
 	/* Behind an update tasks of an earlier revision count too: it differs in placement only. */
-	bool rolling = in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING,
-				PB__UPDATE_STATE__ROLLBACK_RUNNING);
+	bool rolling =
+		in_state(s, PB__UPDATE_STATE__UPDATE_RUNNING, PB__UPDATE_STATE__ROLLBACK_RUNNING);
 
 	if (is_job(s))
 		return count_job(w, s);

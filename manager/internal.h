@@ -58,7 +58,7 @@ struct manager {
 	bool leading, bootstrapping;
 	Pb__ManagerBootstrap *bootstrap;
 
-	struct omap links; /* (raft id, 0) -> struct link */
+	struct omap links;     /* (raft id, 0) -> struct link */
 	struct report *report; /* on its way to the leader, or NULL */
 	struct rpc_channel *join_channel;
 	size_t join_at;
@@ -69,7 +69,7 @@ struct manager {
 	bool joining, removing_member;
 
 	struct sw_strmap zones; /* name -> struct sw_zone */
-	struct sw_list logs; /* readers of logs */
+	struct sw_list logs;    /* readers of logs */
 	struct sw_later logs_later;
 	struct sw_timer logs_retry;
 	void (*closed)(void *);

@@ -23,11 +23,11 @@ static void on_status(struct rpc_stream *s, const ProtobufCMessage *m, void *arg
 
 const struct rpc_method raft_methods[] = {
 	[RAFT_STREAM] = {"/swarm.v1.Raft/Stream", &pb__raft_frame__descriptor,
-			 &pb__raft_frame__descriptor, RPC_BIDI, RPC_ROLE_MANAGER,
-			 RPC_ANY_MANAGER, on_stream},
+			 &pb__raft_frame__descriptor, RPC_BIDI, RPC_ROLE_MANAGER, RPC_ANY_MANAGER,
+			 on_stream},
 	[RAFT_JOIN] = {"/swarm.v1.Raft/Join", &pb__raft_join_request__descriptor,
-		       &pb__raft_join_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER,
-		       RPC_LEADER, on_join},
+		       &pb__raft_join_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER, RPC_LEADER,
+		       on_join},
 	[RAFT_STATUS] = {"/swarm.v1.Raft/Status", &pb__status_batch__descriptor,
 			 &pb__status_reply__descriptor, RPC_UNARY, RPC_ROLE_MANAGER,
 			 RPC_ANY_MANAGER, on_status},

@@ -28,7 +28,7 @@ uint32_t addr_of_six(const void *address16);
 
 /** Where a port is published. */
 struct addr_bind {
-	bool any;          /* at every address of both families */
+	bool any;           /* at every address of both families */
 	struct in6_addr at; /* IPv4: mapped (::ffff:a.b.c.d); unspecified = all of its family */
 	char interface[16]; /* "" = whichever a client comes by */
 };

@@ -46,7 +46,8 @@ static void add_port(const struct nat_port *p, enum addr_family f, const char *b
 		sw_buf_addf(out, "iifname \"%s\" ", p->host.interface);
 	if (addr_bind_is_one(&p->host))
 		sw_buf_addf(out, "%s daddr %s ", families[f].name, addr_bind_text(&p->host).s);
-	sw_buf_addf(out, f == ADDR_SIX ? "%s dport %u dnat to [%s]:%u\n" : "%s dport %u dnat to %s:%u\n",
+	sw_buf_addf(out,
+		    f == ADDR_SIX ? "%s dport %u dnat to [%s]:%u\n" : "%s dport %u dnat to %s:%u\n",
 		    protocols[p->protocol].name, p->published, addr_text(f, p->address).s,
 		    p->target);
 }
@@ -57,7 +58,10 @@ static const struct binding {
 	const char *set;
 	bool interface, address;
 } bindings[] = {
-	{"ports", false, false}, {"bound", false, true}, {"at", true, false}, {"bound_at", true, true},
+	{"ports", false, false},
+	{"bound", false, true},
+	{"at", true, false},
+	{"bound_at", true, true},
 };
 
 static bool goes_in(const struct gate_port *e, const struct binding *w, enum addr_family f)
@@ -111,10 +115,11 @@ static void add_matches(const char *prefix, const struct plan_host *h, enum addr
 {
 	for (const struct binding *w = bindings; w < bindings + SW_COUNT(bindings); w++)
 		sw_buf_addf(out,
-			    "add rule %s %s_net published %s%s%smeta l4proto . th dport @%s dnat to %s\n",
+			    "add rule %s %s_net published "
+			    "%s%s%smeta l4proto . th dport @%s dnat to %s\n",
 			    families[f].name, prefix, w->interface ? "iifname . " : "",
-			    w->address ? families[f].name : "", w->address ? " daddr . " : "", w->set,
-			    addr_text(f, plan_identity(h->number)).s);
+			    w->address ? families[f].name : "", w->address ? " daddr . " : "",
+			    w->set, addr_text(f, plan_identity(h->number)).s);
 }
 
 /* What changes while clients connect: whole, but in the sets and the chain that are there. */
@@ -122,7 +127,8 @@ static void add_ports(const char *prefix, const struct plan_host *h, enum addr_f
 		      const struct nat_port *ports, size_t n, const struct gate_port *entries,
 		      size_t n_entries, struct sw_buf *out)
 {
-	sw_autofree char *rule = sw_asprintf("add rule %s %s_net published ", families[f].name, prefix);
+	sw_autofree char *rule =
+		sw_asprintf("add rule %s %s_net published ", families[f].name, prefix);
 
 	add_entries(prefix, entries, n_entries, f, out);
 	for (size_t i = 0; i < n; i++)
@@ -152,8 +158,8 @@ static void add_guards(const struct plan_host *h, enum addr_family f, struct sw_
 		    "chain raw { type filter hook prerouting priority raw;\n"
 		    "iifname != { \"lo\", \"%s\", \"%s\" } %s daddr %s/%u drop\n"
 		    "iifname \"%s\" %s daddr %s/%u drop\n",
-		    h->up, h->wire, families[f].name, addr_text(f, plan_identity(0)).s, 15 + more, h->up,
-		    families[f].name, addr_text(f, plan_mesh_own(0)).s, 16 + more);
+		    h->up, h->wire, families[f].name, addr_text(f, plan_identity(0)).s, 15 + more,
+		    h->up, families[f].name, addr_text(f, plan_mesh_own(0)).s, 16 + more);
 	if (f == ADDR_FOUR)
 		/* Loopback is routable from the gate (for answers to the host's own connections
 		 * through a published port), so what comes in with such an address is dropped
@@ -186,8 +192,7 @@ static void add_way_on(const struct plan_host *h, enum addr_family f, struct sw_
 		    "chain post { type nat hook postrouting priority srcnat;\n",
 		    h->up);
 	if (f == ADDR_FOUR)
-		sw_buf_addf(out, "oifname \"%s\" ip saddr 127.0.0.0/8 snat to %s\n", h->up,
-			    self.s);
+		sw_buf_addf(out, "oifname \"%s\" ip saddr 127.0.0.0/8 snat to %s\n", h->up, self.s);
 	sw_buf_addf(out,
 		    "oifname \"%s\" %s saddr %s snat to %s\n"
 		    "%s saddr %s masquerade\n}\n",
@@ -246,9 +251,8 @@ static int open_to_try(const struct nat_port *p, int domain, struct sw_error *er
 static int probe(const struct nat_port *p, enum addr_family f, struct sw_error *err)
 {
 	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(p->published)};
-	struct sockaddr_in6 six = {.sin6_family = AF_INET6,
-				   .sin6_port = htons(p->published),
-				   .sin6_addr = p->host.at};
+	struct sockaddr_in6 six = {
+		.sin6_family = AF_INET6, .sin6_port = htons(p->published), .sin6_addr = p->host.at};
 	sw_autoclose int fd = open_to_try(p, f == ADDR_SIX ? AF_INET6 : AF_INET, err);
 	int r;
 

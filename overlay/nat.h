@@ -20,7 +20,8 @@ struct nat_port {
  * that connects meanwhile meets either the old ones or the new. Pure. */
 void nat_base_text(const char *prefix, const struct plan_host *host, struct sw_buf *out);
 void nat_ports_text(const char *prefix, const struct plan_host *host, const struct nat_port *ports,
-		    size_t n, const struct gate_port *entries, size_t n_entries, struct sw_buf *out);
+		    size_t n, const struct gate_port *entries, size_t n_entries,
+		    struct sw_buf *out);
 /** Removes one of them, if it is there. */
 void nat_none_text(const char *prefix, enum addr_family f, struct sw_buf *out);
 struct nft_ctx;

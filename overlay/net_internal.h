@@ -54,7 +54,7 @@ struct net {
 	struct sw_closer closer;
 	char *run_dir, *prefix;
 	uint32_t underlay, mtu;
-	uint32_t narrowest; /* the smallest MTU of the cluster's underlays: all overlays have to pass */
+	uint32_t narrowest;    /* MTU of the cluster's underlays: all overlays have to pass */
 	struct plan_host host; /* without peers */
 	struct wire_key key;
 	char *wire_error; /* why this host can't encrypt */
@@ -68,12 +68,12 @@ struct net {
 	void *arg;
 	struct omap networks, boxes; /* (id, 0) → network, box */
 	struct omap offsets;         /* (offset, 0) → box or itself while it is being dropped */
-	struct sync_drop *drops; /* wanted gone: after the next order nothing leads there */
+	struct sync_drop *drops;     /* wanted gone: after the next order nothing leads there */
 	size_t n_drops, cap_drops;
 	struct sync_drop *leaving; /* wanted gone before the order that is being carried out */
 	size_t n_leaving;
-	struct sync *burial;   /* of those that an order has cut off; NULL = none. Waits, or is done */
-	struct omap dying;     /* (id or number, enum dying) → how many drops are not done */
+	struct sync *burial;    /* of those that an order has cut off. Waits, or is done; or NULL */
+	struct omap dying;      /* (id or number, enum dying) → how many drops are not done */
 	struct sw_list endings; /* due at the end of this turn */
 	struct sw_later later;
 	struct sw_timer tick;

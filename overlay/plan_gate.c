@@ -7,7 +7,7 @@
  * Sandboxes get out by it, and what came to a published port gets in: from the host by up0, or from
  * the node that took it by vx, with the client's address either way (docs/protocols/ingress.md).
  * Where a packet goes by vx is said by its mark, not by its destination: one route for all, to a
- *next hop that does not exist; the MAC of the right gate is put in as it leaves (overlay/gate.c).
+ * next hop that does not exist; the MAC of the right gate is put in as it leaves (overlay/gate.c).
  */
 #include "overlay/plan.h"
 
@@ -126,7 +126,8 @@ void plan_gate_diff(const struct plan_host *w, const struct plan_state *have, st
 		return;
 	/* An own address, and not the identity: errors that are born here need a source that other
 	 * nodes do not take for their own. */
-	plan_put_addr(p, PLAN_AT_BRIDGE, have, PLAN_MESH_INDEX, plan_mesh_own(w->number), 32, w->six);
+	plan_put_addr(p, PLAN_AT_BRIDGE, have, PLAN_MESH_INDEX, plan_mesh_own(w->number), 32,
+		      w->six);
 	mesh_route(ADDR_FOUR, p);
 	if (w->six)
 		mesh_route(ADDR_SIX, p);

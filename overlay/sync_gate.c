@@ -71,8 +71,9 @@ static void forward_ipv6(void)
 		return;
 	all = if_nameindex();
 	for (size_t i = 0; all != NULL && all[i].if_index != 0; i++) {
-		sw_autofree char *takes = NULL, *path = sw_asprintf(
-			"/proc/sys/net/ipv6/conf/%s/accept_ra", all[i].if_name);
+		sw_autofree char *takes = NULL,
+				 *path = sw_asprintf("/proc/sys/net/ipv6/conf/%s/accept_ra",
+						     all[i].if_name);
 
 		if (sw_read_file(path, 8, &takes, NULL, NULL) == 0 && takes[0] == '1')
 			ns_set(path, "2");

@@ -43,7 +43,7 @@ struct worker {
 	struct place *places; /* networks, for the length of one order */
 	size_t n_places, cap_places;
 	struct nft_ctx *nft;
-	uint64_t wired;       /* digest of the encrypted way's settings; 0 = none yet */
+	uint64_t wired; /* digest of the encrypted way's settings; 0 = none yet */
 	/* The host's tables as we wrote them, and as nftables then printed them; NULL = not known. */
 	char *base, *ports, *shown;
 };

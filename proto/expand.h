@@ -1,7 +1,7 @@
 /**
  * Placeholders: templates (base/template.h) in environment, hostname and mounts of a container, and
- *in secrets and configs that ask for it. Which values there are is said here, for the manager that
- *looks at them before anything is made and for the agent that fills them in.
+ * in secrets and configs that ask for it. Which values there are is said here, for the manager that
+ * looks at them before anything is made and for the agent that fills them in.
  *
  *	.Service.ID .Service.Name .Service.Labels  .Task.ID .Task.Name .Task.Slot
  *	.Node.ID .Node.Hostname .Node.Platform.OS .Node.Platform.Architecture

@@ -43,12 +43,13 @@ int generic_add(Pb__Resources *r, const char *text, struct sw_error *err)
 	for (size_t i = 0; i < r->n_generic; i++) {
 		const Pb__GenericResource *g = r->generic[i];
 
-		if (sw_streq(g->kind, kind) && (number || g->value[0] == 0 ||
-						sw_streq(g->value, value)))
-			return sw_fail(err, SW_EINVAL,
-				       "generic resource \"%.80s\": the kind is given a number once, or "
-				       "names that differ",
-				       text);
+		if (sw_streq(g->kind, kind) &&
+		    (number || g->value[0] == 0 || sw_streq(g->value, value)))
+			return sw_fail(
+				err, SW_EINVAL,
+				"generic resource \"%.80s\": the kind is given a number once, or "
+				"names that differ",
+				text);
 	}
 	msg_add(&r->generic, &r->n_generic, new_generic(kind, amount, number ? "" : value));
 	return 0;

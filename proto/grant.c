@@ -95,8 +95,8 @@ int grant_check(const char *text, struct sw_error *err)
 		sw_buf_addf(&known, "%s, ", grants[i].word);
 	}
 	if (!found)
-		rc = sw_fail(err, SW_EINVAL, "allow \"%.80s\": wanted %s%s or devices=/PATTERN", text,
-			     sw_buf_str(&known), devices);
+		rc = sw_fail(err, SW_EINVAL, "allow \"%.80s\": wanted %s%s or devices=/PATTERN",
+			     text, sw_buf_str(&known), devices);
 	sw_buf_fini(&known);
 	return rc;
 }

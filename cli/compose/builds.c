@@ -84,7 +84,8 @@ static void check_keys(struct load *l, const struct yaml_node *build,
 
 static void fill_build(struct load *l, const struct yaml_node *build, struct compose_build *b)
 {
-	const char *context = build->kind == YAML_SCALAR ? build->text : yaml_get_text(build, "context");
+	const char *context =
+		build->kind == YAML_SCALAR ? build->text : yaml_get_text(build, "context");
 
 	if (context == NULL)
 		context = ".";

@@ -23,7 +23,8 @@ static void convert_image(struct convert *c, Pb__ServiceSpec *out, const char *k
 	if (image == NULL || *image == 0) {
 		if (!s->damaged)
 			convert_fault(c, s, path, NULL, "no image specified%s",
-				      yaml_get(s, "build") != NULL ? "; --build would make one" : "");
+				      yaml_get(s, "build") != NULL ? "; --build would make one"
+								   : "");
 		return;
 	}
 	if (spec_image(image, &full, &err)) {

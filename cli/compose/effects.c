@@ -73,9 +73,9 @@ static void check_security(struct convert *c, const struct yaml_node *s,
 
 		if (!IS_ONE_OF(security_options, list->items[i]->text))
 			diag_at(c->l->diag, DIAG_WARNING, list->items[i], &item,
-				"has no effect: containers have the default seccomp profile, and no "
-				"AppArmor or SELinux of their own; known are no-new-privileges and "
-				"seccomp, apparmor, label, systempaths =unconfined");
+				"has no effect: containers have the default seccomp profile, and "
+				"no AppArmor or SELinux of their own; known are no-new-privileges "
+				"and seccomp, apparmor, label, systempaths =unconfined");
 	}
 }
 

@@ -95,8 +95,7 @@ LEVEL_X(service_network, "networks of a service", {"aliases", ST_TEXTS, 0},
 
 LEVEL_X(port, "ports[]", {"target", ST_INT, 2}, {"published", ST_INT, 2}, {"protocol", ST_TEXT, 2},
 	{"mode", ST_TEXT, 2}, {"name", ST_TEXT, S}, {"host_ip", ST_TEXT, S},
-	{"x-interface", ST_TEXT, 0},
-	{"app_protocol", ST_TEXT, S, WARN("it is only a remark")});
+	{"x-interface", ST_TEXT, 0}, {"app_protocol", ST_TEXT, S, WARN("it is only a remark")});
 
 LEVEL(mount_bind, "bind", {"propagation", ST_TEXT, 2}, {"create_host_path", ST_BOOL, S},
       {"selinux", ST_TEXT, S, WARN("labels of SELinux are not changed")},

@@ -10,13 +10,13 @@
 
 #include "base/str.h"
 
-static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct store_head *new)
+static bool is_gone(Pb__Kind kind, const struct store_head *old, const struct store_head *next)
 {
 	if (old == NULL)
 		return false;
-	if (new == NULL || !sw_streq(store_name_of(kind, old), store_name_of(kind, new)))
+	if (next == NULL || !sw_streq(store_name_of(kind, old), store_name_of(kind, next)))
 		return true;
-	return kind == PB__KIND__KIND_NETWORK && ((const Pb__Network *)new)->retired &&
+	return kind == PB__KIND__KIND_NETWORK && ((const Pb__Network *)next)->retired &&
 	       !((const Pb__Network *)old)->retired;
 }
 
@@ -28,38 +28,39 @@ static bool asks_for_address(const Pb__ServiceSpec *s)
 	return false;
 }
 
-static bool takes_port_or_address(const Pb__Service *old, const Pb__Service *new)
+static bool takes_port_or_address(const Pb__Service *old, const Pb__Service *next)
 {
 	bool chosen = false;
 
-	if (new == NULL || new->spec == NULL)
+	if (next == NULL || next->spec == NULL)
 		return false;
-	for (size_t i = 0; i < new->spec->n_ports; i++)
-		chosen |= new->spec->ports[i]->published != 0;
-	return (chosen && (old == NULL || !ctl_same_ports(old->spec->ports, old->spec->n_ports, new->spec->ports,
-					new->spec->n_ports))) ||
-	       asks_for_address(new->spec);
+	for (size_t i = 0; i < next->spec->n_ports; i++)
+		chosen |= next->spec->ports[i]->published != 0;
+	return (chosen &&
+		(old == NULL || !ctl_same_ports(old->spec->ports, old->spec->n_ports,
+						next->spec->ports, next->spec->n_ports))) ||
+	       asks_for_address(next->spec);
 }
 
-static bool takes_subnet(const Pb__Network *old, const Pb__Network *new)
+static bool takes_subnet(const Pb__Network *old, const Pb__Network *next)
 {
-	return old == NULL && new != NULL &&new->spec != NULL &&new->spec->n_ipam > 0 &&
-	       !sw_is_empty(new->spec->ipam[0]->subnet);
+	return old == NULL && next != NULL && next->spec != NULL && next->spec->n_ipam > 0 &&
+	       !sw_is_empty(next->spec->ipam[0]->subnet);
 }
 
 static bool is_taking(const struct store_tx *tx)
 {
 	const struct store *s = store_tx_store(tx);
 	struct store_iter it = {0};
-	const struct store_head *new;
+	const struct store_head *next;
 	uint64_t id;
 
-	while (store_tx_next(tx, PB__KIND__KIND_SERVICE, &it, &id, &new))
-		if (takes_port_or_address(store_service(s, id), (const Pb__Service *)new))
+	while (store_tx_next(tx, PB__KIND__KIND_SERVICE, &it, &id, &next))
+		if (takes_port_or_address(store_service(s, id), (const Pb__Service *)next))
 			return true;
 	it = (struct store_iter){0};
-	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &new))
-		if (takes_subnet(store_network(s, id), (const Pb__Network *)new))
+	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &next))
+		if (takes_subnet(store_network(s, id), (const Pb__Network *)next))
 			return true;
 	return false;
 }
@@ -71,11 +72,11 @@ bool ctl_goes_alone(const struct store_tx *tx)
 
 	for (size_t k = 0; k < SW_COUNT(named); k++) {
 		struct store_iter it = {0};
-		const struct store_head *new;
+		const struct store_head *next;
 		uint64_t id;
 
-		while (store_tx_next(tx, named[k], &it, &id, &new))
-			if (is_gone(named[k], store_get(store_tx_store(tx), named[k], id), new))
+		while (store_tx_next(tx, named[k], &it, &id, &next))
+			if (is_gone(named[k], store_get(store_tx_store(tx), named[k], id), next))
 				return true;
 	}
 	return is_taking(tx);

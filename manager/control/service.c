@@ -240,7 +240,7 @@ static void begin_update(struct control *c, struct store_tx *tx, Pb__Service *s,
 }
 
 uint64_t ctl_create_service(struct control *c, struct store_tx *tx, Pb__ServiceSpec *takes_spec,
-			       uint64_t stack_id)
+			    uint64_t stack_id)
 {
 	Pb__Service *s = sw_new(Pb__Service);
 
@@ -326,7 +326,7 @@ int ctl_check_same_mode(const Pb__Service *old, const Pb__ServiceSpec *next, str
 /* ---- methods ---- */
 
 int ctl_find_service(struct control *c, const char *ref, const Pb__Service **ret,
-			struct sw_error *err)
+		     struct sw_error *err)
 {
 	const struct store_head *o;
 	int rc = store_find_ref(c->env.store, PB__KIND__KIND_SERVICE, ref, &o, err);
@@ -340,7 +340,7 @@ int ctl_find_service(struct control *c, const char *ref, const Pb__Service **ret
 }
 
 int ctl_checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
-			const Pb__ServiceSpec *spec, Pb__ServiceSpec **ret, struct sw_error *err)
+		     const Pb__ServiceSpec *spec, Pb__ServiceSpec **ret, struct sw_error *err)
 {
 	Pb__ServiceSpec *copy;
 	int rc = spec == NULL ? sw_fail(err, SW_EINVAL, "the request has no spec")

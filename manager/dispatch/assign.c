@@ -151,32 +151,32 @@ uint64_t assign_next_node(const struct assign *a, uint64_t after)
 /* ---- events ---- */
 
 static void task_of_session(struct assign *a, uint64_t node, const Pb__Task *old,
-			    const Pb__Task *new)
+			    const Pb__Task *next)
 {
 	struct session *s = session_of(a, node);
 	bool used = old != NULL && old->node_id == node && task_uses_networks(old);
-	bool uses = new != NULL &&new->node_id == node &&task_uses_networks(new);
+	bool uses = next != NULL && next->node_id == node && task_uses_networks(next);
 
 	if (s == NULL)
 		return;
 	if (uses && !used)
-		use_networks(s, new);
+		use_networks(s, next);
 	if (used && !uses)
 		unuse_networks(s, old);
-	if (old != NULL || (new != NULL &&is_assigned(new))) {
-		omap_set(&s->dirty, one(old != NULL ? old->id : new->id), s);
+	if (old != NULL || (next != NULL && is_assigned(next))) {
+		omap_set(&s->dirty, one(old != NULL ? old->id : next->id), s);
 		session_wake(s);
 	}
 }
 
-static void task_changed(struct assign *a, const Pb__Task *old, const Pb__Task *new)
+static void task_changed(struct assign *a, const Pb__Task *old, const Pb__Task *next)
 {
-	if (old != NULL && old->node_id != 0 && (new == NULL || new->node_id != old->node_id))
+	if (old != NULL && old->node_id != 0 && (next == NULL || next->node_id != old->node_id))
 		task_of_session(a, old->node_id, old, NULL);
-	if (new != NULL &&new->node_id != 0)
-		task_of_session(a, new->node_id,
-				old != NULL && old->node_id == new->node_id ? old : NULL, new);
-	views_task(a, old, new);
+	if (next != NULL && next->node_id != 0)
+		task_of_session(a, next->node_id,
+				old != NULL && old->node_id == next->node_id ? old : NULL, next);
+	views_task(a, old, next);
 }
 
 static bool pulls_from(const Pb__Revision *r, const char *host)
@@ -188,15 +188,15 @@ static bool pulls_from(const Pb__Revision *r, const char *host)
 }
 
 /* New credentials go to who pulls from there; those that were removed, to everybody. */
-static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *new)
+static void login_changed(struct assign *a, uint64_t id, const Pb__Registry *next)
 {
 	for (uint64_t node = 0; (node = assign_next_node(a, node)) != 0;) {
 		struct session *s = session_of(a, node);
 		struct omap_iter it = omap_begin(&s->revisions);
-		bool told = new == NULL;
+		bool told = next == NULL;
 
 		while (!told && omap_next(&it) != NULL)
-			told = pulls_from(store_revision(a->store, it.key.a), new->spec->name);
+			told = pulls_from(store_revision(a->store, it.key.a), next->spec->name);
 		if (told) {
 			omap_set(&s->logins, one(id), s);
 			session_wake(s);
@@ -307,7 +307,8 @@ static void take_logins(struct session *s, Pb__Assignments *m)
 
 	while (omap_next(&it) != NULL) {
 		const Pb__Registry *r = store_registry(s->owner->store, it.key.a);
-		Pb__Registry *copy = r != NULL ? msg_clone_of(Pb__Registry, r) : sw_new(Pb__Registry);
+		Pb__Registry *copy =
+			r != NULL ? msg_clone_of(Pb__Registry, r) : sw_new(Pb__Registry);
 
 		if (r == NULL) {
 			pb__registry__init(copy);
@@ -466,10 +467,9 @@ Pb__Assignments *assign_next(struct assign *a, uint64_t node)
 	take_tasks(s, m);
 	take_logins(s, m);
 	take_networks(s, m);
-	if (!m->snapshot &&
-	    m->n_tasks + m->n_removed_tasks + m->n_networks + m->n_removed_networks +
-			    m->n_registries ==
-		    0) {
+	if (!m->snapshot && m->n_tasks + m->n_removed_tasks + m->n_networks +
+					    m->n_removed_networks + m->n_registries ==
+				    0) {
 		msg_free(&m->base);
 		s->awake = false;
 		return NULL;

@@ -51,9 +51,9 @@ void add_id(uint64_t **vec, size_t *n, uint64_t id);
 /* views.c */
 void views_index(struct assign *a);
 void views_fini(struct assign *a);
-void views_task(struct assign *a, const Pb__Task *old, const Pb__Task *new);
-void views_service(struct assign *a, const Pb__Service *old, const Pb__Service *new);
-void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *new);
+void views_task(struct assign *a, const Pb__Task *old, const Pb__Task *next);
+void views_service(struct assign *a, const Pb__Service *old, const Pb__Service *next);
+void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *next);
 void views_network(struct assign *a, uint64_t id);
 bool net_use_is_dirty(const struct net_use *u);
 void net_use_free(struct net_use *u);

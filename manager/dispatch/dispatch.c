@@ -291,9 +291,10 @@ static void look_after_behind(struct dispatch *d)
 		if (now - s->since_ms < BEHIND_MS)
 			sw_later_call(&d->flush);
 		else
-			end_session(s, SW_EUNAVAIL,
-				    "this manager is behind, or hears of no leader: it may not know "
-				    "yet what the node was told by another one");
+			end_session(
+				s, SW_EUNAVAIL,
+				"this manager is behind, or hears of no leader: it may not know "
+				"yet what the node was told by another one");
 	}
 }
 
@@ -462,14 +463,14 @@ const struct rpc_method dispatch_methods[] = {
 /* Whether it changes who belongs. */
 static bool is_about_who(const struct store_change *c)
 {
-	const Pb__Node *old = (const Pb__Node *)c->old, *new = (const Pb__Node *)c->new;
+	const Pb__Node *old = (const Pb__Node *)c->old, *next = (const Pb__Node *)c->new;
 
 	if (c->kind == PB__KIND__KIND_REVOCATION)
 		return true;
 	if (c->kind != PB__KIND__KIND_NODE)
 		return false;
 	return (old != NULL && role_of(old) == PB__NODE_ROLE__MANAGER) !=
-	       (new != NULL &&role_of(new) == PB__NODE_ROLE__MANAGER);
+	       (next != NULL && role_of(next) == PB__NODE_ROLE__MANAGER);
 }
 
 static void tell_who(struct dispatch *d)
@@ -491,9 +492,9 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	if (is_about_who(c))
 		tell_who(d);
 	if (c->kind == PB__KIND__KIND_NODE && (s = omap_get(&d->sessions, one(c->id))) != NULL) {
-		const Pb__Node *old = (const Pb__Node *)c->old, *new = (const Pb__Node *)c->new;
+		const Pb__Node *old = (const Pb__Node *)c->old, *next = (const Pb__Node *)c->new;
 
-		if (new == NULL || (old != NULL && role_of(old) != role_of(new))) {
+		if (next == NULL || (old != NULL && role_of(old) != role_of(next))) {
 			s->tell_role = true;
 			sw_later_call(&d->flush);
 		}

@@ -148,15 +148,15 @@ static bool looks_same(const Pb__Task *a, const Pb__Task *b)
 	       a->down == b->down;
 }
 
-void views_task(struct assign *a, const Pb__Task *old, const Pb__Task *new)
+void views_task(struct assign *a, const Pb__Task *old, const Pb__Task *next)
 {
-	if (looks_same(old, new))
+	if (looks_same(old, next))
 		return;
 	/* A task keeps its node once it has one; only what was a member has endpoints to withdraw.
 	 */
-	each_network(a, new != NULL ? new : old, mark_endpoint);
-	if (new != NULL && task_uses_networks(new))
-		each_network(a, new, member_in);
+	each_network(a, next != NULL ? next : old, mark_endpoint);
+	if (next != NULL && task_uses_networks(next))
+		each_network(a, next, member_in);
 	else if (old != NULL && task_uses_networks(old))
 		each_network(a, old, member_out);
 }
@@ -209,19 +209,19 @@ static void begin_ingress(struct assign *a)
 		session_use(s, INGRESS);
 }
 
-void views_service(struct assign *a, const Pb__Service *old, const Pb__Service *new)
+void views_service(struct assign *a, const Pb__Service *old, const Pb__Service *next)
 {
-	if (service_looks_same(old, new))
+	if (service_looks_same(old, next))
 		return;
 	for (size_t i = 0; old != NULL && i < old->n_vips; i++)
 		service_in(a, old->vips[i]->network_id, old->id, false);
 	if (old != NULL && publishes(old->ports, old->n_ports))
 		service_in(a, INGRESS, old->id, false);
-	for (size_t i = 0; new != NULL &&i < new->n_vips; i++)
-		service_in(a, new->vips[i]->network_id, new->id, true);
-	if (new != NULL && publishes(new->ports, new->n_ports)) {
+	for (size_t i = 0; next != NULL && i < next->n_vips; i++)
+		service_in(a, next->vips[i]->network_id, next->id, true);
+	if (next != NULL && publishes(next->ports, next->n_ports)) {
 		begin_ingress(a);
-		service_in(a, INGRESS, new->id, true);
+		service_in(a, INGRESS, next->id, true);
 	}
 }
 
@@ -247,16 +247,16 @@ static uint32_t mtu_of(const Pb__Node *n)
 	return n != NULL && n->description != NULL ? n->description->mtu : 0;
 }
 
-void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *new)
+void views_node(struct assign *a, const Pb__Node *old, const Pb__Node *next)
 {
-	const Pb__Node *n = new != NULL ? new : old;
+	const Pb__Node *n = next != NULL ? next : old;
 	struct store_iter it = {0};
-	bool moved = !sw_streq(address_of(old), address_of(new));
-	bool same = old != NULL && new != NULL && !moved && mtu_of(old) == mtu_of(new);
+	bool moved = !sw_streq(address_of(old), address_of(next));
+	bool same = old != NULL && next != NULL && !moved && mtu_of(old) == mtu_of(next);
 	struct omap_iter use = omap_begin(&a->places);
 
-	if (same && old->number == new->number &&is_down(old) == is_down(new) &&
-	    sw_streq(key_of(old), key_of(new)))
+	if (same && old->number == next->number && is_down(old) == is_down(next) &&
+	    sw_streq(key_of(old), key_of(next)))
 		return;
 	mark(a, INGRESS, PEER, n->id);
 	while (omap_next(&use) != NULL)

@@ -34,8 +34,8 @@ struct leader {
 	struct omap reports;      /* (task, 0) -> struct report */
 	struct omap descriptions; /* (node, 0) -> Pb__NodeDescription */
 	bool leading, in_flight, changed;
-	bool urgent; /* a report is worth a pass at once: a task moved on */
-	uint64_t mono_ms; /* as last told */
+	bool urgent;          /* a report is worth a pass at once: a task moved on */
+	uint64_t mono_ms;     /* as last told */
 	uint64_t soft_due_ms; /* when the other reports are folded in; UINT64_MAX = none waits */
 };
 
@@ -103,8 +103,8 @@ struct leader *leader_new(struct store *s, uint64_t seed)
 	sw_rand_init(&l->rand, seed);
 	l->alloc = alloc_new(s);
 	l->sched = sched_new(s);
-	l->orch = orch_new(s, &(struct orch_placement){ sched_may_stay, sched_is_eligible,
-							sched_takes, l->sched });
+	l->orch = orch_new(s, &(struct orch_placement){sched_may_stay, sched_is_eligible,
+						       sched_takes, l->sched});
 	l->drain = drain_new(s);
 	l->alive = alive_new(s);
 	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
@@ -417,10 +417,10 @@ const struct alloc *leader_alloc(const struct leader *l)
 	return l->alloc;
 }
 
-size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms, uint64_t *ret,
-			 size_t max)
+size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms,
+			 uint64_t *ret, size_t max)
 {
-	const struct orch_placement p = { sched_may_stay, sched_is_eligible, sched_takes, l->sched };
+	const struct orch_placement p = {sched_may_stay, sched_is_eligible, sched_takes, l->sched};
 	int64_t due = INT64_MAX;
 
 	return orch_plan_moves(l->store, &p, s, wall_ms, 0, ret, max, &due);

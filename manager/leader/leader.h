@@ -54,6 +54,6 @@ uint64_t leader_due_in(const struct leader *l, int64_t wall_ms, uint64_t mono_ms
 
 const struct alloc *leader_alloc(const struct leader *l);
 /** Tasks of a service that should move for its nodes to be even; returns how many ids are in `ret`. */
-size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms, uint64_t *ret,
-			 size_t max);
+size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms,
+			 uint64_t *ret, size_t max);
 const struct sched *leader_sched(const struct leader *l);

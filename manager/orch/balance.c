@@ -31,7 +31,7 @@ static struct load *find_load(struct balance *b, uint64_t node)
 static void load_nodes(struct balance *b, const struct store *s, const struct orch_placement *p,
 		       const Pb__Service *svc, const Pb__Revision *r, int64_t now)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	b->loads = sw_new_n(struct load, store_count(s, PB__KIND__KIND_NODE) + 1);
 	for (const struct store_head *o; (o = store_next(s, PB__KIND__KIND_NODE, &it)) != NULL;)
@@ -40,7 +40,7 @@ static void load_nodes(struct balance *b, const struct store *s, const struct or
 				.node = o->id,
 				.takes = p->takes(p->arg, svc->id, r->id, o->id, now),
 			};
-	it = (struct store_iter){ 0 };
+	it = (struct store_iter){0};
 	for (const Pb__Task *t; (t = store_next_of_service(s, svc->id, &it)) != NULL;) {
 		struct load *l = find_load(b, t->node_id);
 
@@ -73,11 +73,11 @@ static bool is_chosen(const uint64_t *ids, size_t n, uint64_t id)
 
 /* The youngest that ran long enough: the oldest have most to lose. */
 static const Pb__Task *choose(const struct store *s, const Pb__Service *svc, uint64_t node,
-			      int64_t old_enough, const uint64_t *chosen, size_t n, int64_t *ret_due,
-			      int64_t min_run_ms)
+			      int64_t old_enough, const uint64_t *chosen, size_t n,
+			      int64_t *ret_due, int64_t min_run_ms)
 {
 	const Pb__Task *best = NULL;
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__Task *t; (t = store_next_of_service(s, svc->id, &it)) != NULL;) {
 		if (t->node_id != node || !task_is_live(t) || t->moving ||
@@ -101,7 +101,7 @@ size_t orch_plan_moves(const struct store *s, const struct orch_placement *p,
 		       size_t max, int64_t *ret_due)
 {
 	const Pb__Revision *r = store_revision(s, svc->revision_id);
-	struct balance b = { 0 };
+	struct balance b = {0};
 	struct load *full, *empty;
 	size_t n = 0;
 
@@ -135,8 +135,8 @@ void balance_reconcile(struct view *v)
 		return;
 	/* One at a time, and on the state as it was committed: what this pass did comes first. */
 	for (size_t i = 0; i < v->n_tasks; i++)
-		if (task_is_live(v->tasks[i]) && (v->tasks[i]->moving ||
-						  v->tasks[i]->state < PB__TASK_STATE__TASK_RUNNING))
+		if (task_is_live(v->tasks[i]) &&
+		    (v->tasks[i]->moving || v->tasks[i]->state < PB__TASK_STATE__TASK_RUNNING))
 			return;
 	if (orch_plan_moves(v->o->store, &v->o->placement, v->service, v->now, MIN_RUN_MS, &id, 1,
 			    &due) == 1) {

@@ -21,7 +21,8 @@ struct orch_placement {
 	bool (*may_stay)(const Pb__TaskSpec *spec, const Pb__Node *n);
 	bool (*is_eligible)(const Pb__TaskSpec *spec, const Pb__Node *n);
 	/** The node is a place to move a task of the revision to. */
-	bool (*takes)(void *arg, uint64_t service, uint64_t revision, uint64_t node, int64_t now_ms);
+	bool (*takes)(void *arg, uint64_t service, uint64_t revision, uint64_t node,
+		      int64_t now_ms);
 	void *arg; /* of takes */
 };
 

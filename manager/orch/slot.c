@@ -105,9 +105,8 @@ bool slot_starts_first(const struct view *v, const struct slot *s)
 {
 	const Pb__Task *old = slot_live(v, s, false);
 
-	return update_starts_first(v) ||
-	       (old != NULL && old->moving && view_has_revision(v, old) &&
-		!view_is_excluded(v, old));
+	return update_starts_first(v) || (old != NULL && old->moving && view_has_revision(v, old) &&
+					  !view_is_excluded(v, old));
 }
 
 /* Stop-first waits for the old one's end. */

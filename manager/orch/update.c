@@ -1,6 +1,6 @@
 /*
  * How a new revision rolls in, and how tasks leave a node that they may not stay on: both replace
- *an old task by a current one, as many at a time as the update section allows. The state is in the
+ * an old task by a current one, as many at a time as the update section allows. The state is in the
  * tasks: a slot is
  *
  *	old   a live task of another revision, or one that must move; none that is current
@@ -9,9 +9,9 @@
  *	given up  its current task failed within the monitor, or came to nothing in time
  *
  * and as many old slots are begun as parallelism leaves room for. Start-first stops the old task
- *when the new one runs. Stop-first stops it when the new one is prepared, so that pulling an image
- *costs nobody anything; or when the new one finds no node, which may be the old one's doing. Then
- *the new one waits for the old one's end.
+ * when the new one runs. Stop-first stops it when the new one is prepared, so that pulling an image
+ * costs nobody anything; or when the new one finds no node, which may be the old one's doing. Then
+ * the new one waits for the old one's end.
  */
 #include "manager/orch/internal.h"
 
@@ -203,8 +203,7 @@ static bool gives_way(const struct view *v, const struct slot *s, const Pb__Task
 		return true;
 	if (has_no_place(cur))
 		return !is_on_drained(v, old) && (!first || view_is_excluded(v, old));
-	return !first && cur->not_before_ms <= v->now &&
-	       cur->state >= PB__TASK_STATE__TASK_READY;
+	return !first && cur->not_before_ms <= v->now && cur->state >= PB__TASK_STATE__TASK_READY;
 }
 
 static void finish_slots(struct view *v)
@@ -235,7 +234,7 @@ static void begin_slots(struct view *v, size_t room)
 		if (old->state < PB__TASK_STATE__TASK_RUNNING)
 			view_stop(v, old, PB__TASK_STATE__TASK_SHUTDOWN);
 		else if (view_has_revision(v, old) && !old->moving)
-			view_edit(v, old)->moving = true; /* also should the node be back meanwhile */
+			view_edit(v, old)->moving = true; /* even if the node is back meanwhile */
 		view_create(v, s->key, 0, 0, wait);
 		room--;
 	}
@@ -330,12 +329,11 @@ static void complete(struct view *v, const struct tally *t)
 	Pb__UpdateStatus *u = edit_status(v);
 	const char *what = back ? "rollback" : "update";
 	const char *why = back ? sw_after(u->message, "rolling back: ") : NULL;
-	sw_autofree char *text = why != NULL && t->failed == 0
-					 ? sw_asprintf("rollback completed: %s", why)
-				 : t->failed > 0
-					 ? sw_asprintf("%s completed, %zu of %zu new tasks failed",
-						       what, t->failed, t->total)
-					 : sw_asprintf("%s completed", what);
+	sw_autofree char *text =
+		why != NULL && t->failed == 0 ? sw_asprintf("rollback completed: %s", why)
+		: t->failed > 0 ? sw_asprintf("%s completed, %zu of %zu new tasks failed", what,
+					      t->failed, t->total)
+				: sw_asprintf("%s completed", what);
 
 	mark_left(v);
 	u->state = back ? PB__UPDATE_STATE__ROLLBACK_COMPLETED : PB__UPDATE_STATE__UPDATE_COMPLETED;

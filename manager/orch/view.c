@@ -161,8 +161,7 @@ bool view_is_excluded(const struct view *v, const Pb__Task *t)
 	n = store_tx_get(v->tx, PB__KIND__KIND_NODE, t->node_id);
 	r = view_has_revision(v, t) ? v->revision
 				    : store_tx_get(v->tx, PB__KIND__KIND_REVISION, t->revision_id);
-	return n != NULL && r != NULL && r->task != NULL &&
-	       !v->o->placement.may_stay(r->task, n);
+	return n != NULL && r != NULL && r->task != NULL && !v->o->placement.may_stay(r->task, n);
 }
 
 bool view_must_move(const struct view *v, const Pb__Task *t)

@@ -85,20 +85,20 @@ static bool is_kept(const Pb__Task *t)
 	       !t->moving;
 }
 
-static void family_changed(struct sched *s, const Pb__Task *old, const Pb__Task *new)
+static void family_changed(struct sched *s, const Pb__Task *old, const Pb__Task *next)
 {
-	bool was = is_kept(old), is = is_kept(new);
+	bool was = is_kept(old), is = is_kept(next);
 	const Pb__Revision *r =
-		store_revision(s->store, new != NULL ? new->revision_id : old->revision_id);
+		store_revision(s->store, next != NULL ? next->revision_id : old->revision_id);
 
-	if (r == NULL || (was && is && old->node_id == new->node_id))
+	if (r == NULL || (was && is && old->node_id == next->node_id))
 		return;
 	if (was) {
 		count_add(&s->of_family, family_key(r, old->node_id), -1);
 		s->room_changed = true;
 	}
 	if (is)
-		count_add(&s->of_family, family_key(r, new->node_id), 1);
+		count_add(&s->of_family, family_key(r, next->node_id), 1);
 }
 
 bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, int64_t now_ms)
@@ -162,29 +162,29 @@ static bool is_waiting(const Pb__Task *t)
 
 /* Revisions never change and outlive their tasks, so a task's room can be looked up at both ends.
  */
-static void task_changed(struct sched *s, const Pb__Task *old, const Pb__Task *new)
+static void task_changed(struct sched *s, const Pb__Task *old, const Pb__Task *next)
 {
 	bool held = old != NULL && task_holds_room(old);
-	bool holds = new != NULL &&task_holds_room(new);
+	bool holds = next != NULL && task_holds_room(next);
 
-	family_changed(s, old, new);
-	if (held && (!holds || old->node_id != new->node_id)) {
+	family_changed(s, old, next);
+	if (held && (!holds || old->node_id != next->node_id)) {
 		sched_book(s, node_info_get(s, old->node_id), old,
 			   store_revision(s->store, old->revision_id), -1);
 		s->room_changed = true;
 		held = false;
 	}
 	if (holds && !held)
-		sched_book(s, node_info_get(s, new->node_id), new,
-			   store_revision(s->store, new->revision_id), 1);
-	if (new != NULL && task_state_of(new->state)->failed &&new->node_id != 0 &&
+		sched_book(s, node_info_get(s, next->node_id), next,
+			   store_revision(s->store, next->revision_id), 1);
+	if (next != NULL && task_state_of(next->state)->failed && next->node_id != 0 &&
 	    (old == NULL || !task_state_of(old->state)->failed))
-		note_failure(s, new);
+		note_failure(s, next);
 
 	if (old != NULL && is_waiting(old))
 		omap_remove(&s->pending, (struct omap_key){old->service_id, old->id});
-	if (new != NULL && is_waiting(new)) {
-		omap_set(&s->pending, (struct omap_key){new->service_id, new->id}, s);
+	if (next != NULL && is_waiting(next)) {
+		omap_set(&s->pending, (struct omap_key){next->service_id, next->id}, s);
 		s->room_changed |= old == NULL || !is_waiting(old);
 	}
 }
@@ -206,12 +206,12 @@ static void node_added(struct sched *s, const Pb__Node *node)
 	}
 }
 
-static void node_changed(struct sched *s, const Pb__Node *old, const Pb__Node *new)
+static void node_changed(struct sched *s, const Pb__Node *old, const Pb__Node *next)
 {
-	struct node_info *n = node_info_get(s, old != NULL ? old->id : new->id);
+	struct node_info *n = node_info_get(s, old != NULL ? old->id : next->id);
 
 	s->room_changed = true;
-	if (new == NULL) {
+	if (next == NULL) {
 		if (n == NULL)
 			return;
 		omap_remove(&s->nodes, one(n->id));
@@ -219,9 +219,9 @@ static void node_changed(struct sched *s, const Pb__Node *old, const Pb__Node *n
 		omap_fini(&n->generic);
 		free(n);
 	} else if (n == NULL) {
-		node_added(s, new);
+		node_added(s, next);
 	} else {
-		n->node = new;
+		n->node = next;
 	}
 }
 

@@ -367,7 +367,7 @@ bool sched_run(struct sched *s, struct store_tx *tx, uint64_t max)
 bool sched_takes(void *sched, uint64_t service, uint64_t revision, uint64_t node, int64_t now_ms)
 {
 	const struct sched *s = sched;
-	const Pb__Task t = { .service_id = service, .revision_id = revision };
+	const Pb__Task t = {.service_id = service, .revision_id = revision};
 	const struct node_info *n = node_info_get(s, node);
 	struct group g;
 	bool fits;

@@ -20,23 +20,23 @@
 #include <stdint.h>
 
 /* kind, table, message type, index of names? */
-#define STORE_KINDS(X)                            \
-	X(CLUSTER, cluster, Pb__Cluster)          \
-	X(NODE, node, Pb__Node)                   \
-	X(STACK, stack, Pb__Stack)                \
-	X(SERVICE, service, Pb__Service)          \
-	X(REVISION, revision, Pb__Revision)       \
-	X(TASK, task, Pb__Task)                   \
-	X(NETWORK, network, Pb__Network)          \
-	X(SECRET, secret, Pb__Secret)             \
-	X(CONFIG, config, Pb__Config)             \
-	X(VOLUME, volume, Pb__Volume)             \
-	X(JOIN_TOKEN, join_token, Pb__JoinToken)  \
-	X(OPERATOR, operator, Pb__Operator)       \
-	X(REVOCATION, revocation, Pb__Revocation) \
-	X(EVENT, event, Pb__Event)                \
+#define STORE_KINDS(X)                                             \
+	X(CLUSTER, cluster, Pb__Cluster)                           \
+	X(NODE, node, Pb__Node)                                    \
+	X(STACK, stack, Pb__Stack)                                 \
+	X(SERVICE, service, Pb__Service)                           \
+	X(REVISION, revision, Pb__Revision)                        \
+	X(TASK, task, Pb__Task)                                    \
+	X(NETWORK, network, Pb__Network)                           \
+	X(SECRET, secret, Pb__Secret)                              \
+	X(CONFIG, config, Pb__Config)                              \
+	X(VOLUME, volume, Pb__Volume)                              \
+	X(JOIN_TOKEN, join_token, Pb__JoinToken)                   \
+	X(OPERATOR, operator, Pb__Operator)                        \
+	X(REVOCATION, revocation, Pb__Revocation)                  \
+	X(EVENT, event, Pb__Event)                                 \
 	X(STACK_GENERATION, stack_generation, Pb__StackGeneration) \
-	X(IMAGE, image, Pb__Image)                \
+	X(IMAGE, image, Pb__Image)                                 \
 	X(REGISTRY, registry, Pb__Registry)
 
 #define STORE_KIND_NR (PB__KIND__KIND_REGISTRY + 1)
@@ -141,12 +141,18 @@ const Pb__Cluster *store_cluster(const struct store *s);
 	{                                                                          \
 		return (const type *)store_get(s, PB__KIND__KIND_##KIND, id);      \
 	}
-#define STORE_GETTERS                                                                  \
-	X(NODE, node, Pb__Node)                                                        \
-	X(STACK, stack, Pb__Stack) X(SERVICE, service, Pb__Service)                    \
-		X(REVISION, revision, Pb__Revision) X(TASK, task, Pb__Task)            \
-			X(NETWORK, network, Pb__Network) X(SECRET, secret, Pb__Secret) \
-				X(CONFIG, config, Pb__Config) X(REGISTRY, registry, Pb__Registry)
+// clang-format off
+#define STORE_GETTERS \
+	X(NODE, node, Pb__Node) \
+	X(STACK, stack, Pb__Stack) \
+	X(SERVICE, service, Pb__Service) \
+	X(REVISION, revision, Pb__Revision) \
+	X(TASK, task, Pb__Task) \
+	X(NETWORK, network, Pb__Network) \
+	X(SECRET, secret, Pb__Secret) \
+	X(CONFIG, config, Pb__Config) \
+	X(REGISTRY, registry, Pb__Registry)
+// clang-format on
 STORE_GETTERS
 #undef X
 #undef STORE_GETTERS

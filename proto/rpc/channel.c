@@ -1,6 +1,6 @@
 /*
  * The client's side: one connection at a time for new calls, and older ones that end after a
- *GOAWAY.
+ * GOAWAY.
  *
  *	idle -> resolving/connecting -> up -> (broken) -> back-off -> connecting …
  *

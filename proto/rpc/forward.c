@@ -1,7 +1,7 @@
 /*
  * A call is passed on: messages go through as bytes, both ways, whatever the kind of call. One
  * side's full queue pauses the other. The caller's deadline, status and cancel pass too; so does
- *who he is, as metadata that only a manager is believed.
+ * who he is, as metadata that only a manager is believed.
  *
  * A call for the leader also waits for one, and is passed on again when the leader surely did not
  * begin it, or when asking twice is as good as once:

@@ -99,7 +99,7 @@ struct conn {
 	BIO *out;        /* to the wire; ssl's, or our own without ssl */
 	char want_o[33]; /* cluster that the other end must be of; "" = any */
 	bool want_manager;
-	bool any_node; /* client: an agent will do */
+	bool any_node;      /* client: an agent will do */
 	bool is_unix, sink; /* sink: no handle at all; for the fuzzer */
 	bool handshaken, ready, dead;
 	bool goaway; /* no new streams */

@@ -32,7 +32,8 @@ static void add_table(struct rpc_server *s, const struct rpc_method *m, void *ar
 	for (; m->path != NULL; m++) {
 		struct entry *e = sw_new(struct entry);
 
-		SW_ASSERT(m->lead == RPC_ANY_MANAGER || m->kind == RPC_UNARY || m->kind == RPC_SERVER_STREAM);
+		SW_ASSERT(m->lead == RPC_ANY_MANAGER || m->kind == RPC_UNARY ||
+			  m->kind == RPC_SERVER_STREAM);
 		*e = (struct entry){.method = m, .arg = arg};
 		free(sw_strmap_set(&s->methods, m->path, e));
 	}

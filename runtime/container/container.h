@@ -57,7 +57,8 @@ struct rt_spec {
 	const char *image;               /* reference or id in the store */
 	const struct Pb__TaskSpec *task; /* with templates filled in */
 	const char *hostname;            /* NULL = the spec's, or the id's first 12 characters */
-	const char *netns; /* path of a namespace; "" = the host's; "none" = a new one; never NULL */
+	const char
+		*netns; /* path of a namespace; "" = the host's; "none" = a new one; never NULL */
 	const char *hosts, *resolv_conf; /* contents of the files; NULL = the image's own */
 	char *const *env;                /* further NAME=value, NULL-terminated or NULL */
 	char *const *labels;             /* kept with the container: "key=value" */

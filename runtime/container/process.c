@@ -1,7 +1,7 @@
 /*
  * One process: a folder of its own with what the runtime is told and tells (process.json, pid, log,
  * console.sock), a pidfd of the runtime's exec and, with a terminal, the socket on which the
- *runtime hands it over.
+ * runtime hands it over.
  *
  *	STARTING --pid file--> RUNNING --the exec ends--> on_end
  *

@@ -27,7 +27,7 @@ struct rt_plan {
 	const struct rt_mount *mounts; /* binds, volumes, files; tmpfs comes from the spec */
 	size_t n_mounts;
 	bool cgroup_v2, swap;
-	uint64_t host_caps; /* rt_caps_of_host */
+	uint64_t host_caps;         /* rt_caps_of_host */
 	struct rt_filters *filters; /* NULL = the runtime compiles the seccomp profile */
 };
 

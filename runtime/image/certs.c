@@ -102,8 +102,9 @@ static int load_cert(struct img_cert *o, const char *path, struct sw_error *err)
 		sk_X509_push(o->chain, x);
 	BIO_free(b);
 	ERR_clear_error(); /* the end of the file is one */
-	return o->leaf != NULL ? 0
-			       : sw_fail(err, SW_EPRECOND, "%s: there is no certificate in it", path);
+	return o->leaf != NULL
+		       ? 0
+		       : sw_fail(err, SW_EPRECOND, "%s: there is no certificate in it", path);
 }
 
 static int load_key(struct img_cert *o, const char *path, struct sw_error *err)
@@ -118,10 +119,9 @@ static int load_key(struct img_cert *o, const char *path, struct sw_error *err)
 	BIO_free(b);
 	explicit_bzero(pem, strlen(pem));
 	ERR_clear_error();
-	return o->key != NULL
-		       ? 0
-		       : sw_fail(err, SW_EPRECOND, "%s: there is no key without a password in it",
-				 path);
+	return o->key != NULL ? 0
+			      : sw_fail(err, SW_EPRECOND,
+					"%s: there is no key without a password in it", path);
 }
 
 static int add_own(struct img_certs *c, const char *path, struct sw_error *err)
@@ -195,7 +195,7 @@ int img_certs_load(char *const *dirs, const char *host, struct img_certs *ret, s
 
 /* ---- showing them ---- */
 
-static bool is_named(const STACK_OF(X509_NAME) *cas, const X509 *x)
+static bool is_named(const STACK_OF(X509_NAME) * cas, const X509 *x)
 {
 	for (int i = 0; i < sk_X509_NAME_num(cas); i++)
 		if (X509_NAME_cmp(sk_X509_NAME_value(cas, i), X509_get_issuer_name(x)) == 0)
@@ -204,7 +204,7 @@ static bool is_named(const STACK_OF(X509_NAME) *cas, const X509 *x)
 }
 
 /* A registry that names none takes any. */
-static bool fits(const struct img_cert *o, const STACK_OF(X509_NAME) *cas)
+static bool fits(const struct img_cert *o, const STACK_OF(X509_NAME) * cas)
 {
 	if (sk_X509_NAME_num(cas) <= 0 || is_named(cas, o->leaf))
 		return true;

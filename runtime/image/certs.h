@@ -12,7 +12,7 @@
 
 struct img_cert { /* one certificate with its key */
 	X509 *leaf;
-	STACK_OF(X509) *chain; /* up to its CA, without the leaf; NULL = none */
+	STACK_OF(X509) * chain; /* up to its CA, without the leaf; NULL = none */
 	EVP_PKEY *key;
 };
 

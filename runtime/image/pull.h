@@ -8,7 +8,7 @@
 struct img_puller;
 struct img_pull;
 
-struct img_found { /* an image that other nodes have */
+struct img_found {    /* an image that other nodes have */
 	char *id;     /* NULL = none has it */
 	bool local;   /* no registry knows it */
 	char **peers; /* NULL-terminated addresses, in the order to ask */

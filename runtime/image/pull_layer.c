@@ -224,7 +224,8 @@ static int get_from_peers(struct img_pull *l, size_t i, bool patient, struct sw_
 	char *const *peers = peers_of(l);
 	size_t n = sw_strv_len(peers);
 	sw_autofree bool *wrong = sw_new_n(bool, n + 1);
-	struct givers g = {.l = l, .diff_id = l->config.diff_ids[i], .peers = peers, .n = n, .wrong = wrong};
+	struct givers g = {
+		.l = l, .diff_id = l->config.diff_ids[i], .peers = peers, .n = n, .wrong = wrong};
 	struct img_patience p;
 	struct sw_rand rand;
 	bool again;

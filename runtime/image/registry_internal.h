@@ -27,8 +27,8 @@ struct img_registry {
 	struct sw_rand rand;
 	bool elsewhere;       /* img_registry_elsewhere */
 	uint64_t retry_at_ms; /* what the registry asked for, on sw_mono_ms's clock; 0 = nothing */
-	bool push;        /* tokens are asked for that too */
-	char *mount_from; /* and for pulling from this repository; NULL = none */
+	bool push;            /* tokens are asked for that too */
+	char *mount_from;     /* and for pulling from this repository; NULL = none */
 };
 
 struct call {

@@ -1,7 +1,7 @@
 /**
  * What of a layer's tar is not in its unpacked files: headers, padding, order. Kept beside the
- *folder, it gives the archive back byte for byte, so a layer is on the disk once and can still be
- *sent.
+ * folder, it gives the archive back byte for byte, so a layer is on the disk once and can still be
+ * sent.
  *
  * The file is one zstd stream of records, each a letter, a size as a varint, and
  *	R  that many bytes of the archive

@@ -3,8 +3,8 @@
  *
  * It lives in its own session, so it outlives the agent that started it. It mounts the container's
  * root in a mount namespace of its own (nothing to unmount when it ends), has the OCI runtime
- *create the container, owns the container's output pipes, writes the log and, at the end, the exit
- *file.
+ * create the container, owns the container's output pipes, writes the log and, at the end, the exit
+ * file.
  *
  *	swarm-shim run KEY=VALUE…    fd 3: one line back to the agent, "ok PID" or "err REASON"
  *	                             fd 4: a lock that is held while the shim lives
@@ -36,8 +36,8 @@ enum { STATUS_FD = 3, LOCK_FD = 4, DRAIN_MS = 200, REASON_MAX = 2000 };
 struct shim {
 	const char *dir, *bundle, *id, *runtime, *root, *overlay, *merged;
 	bool shared, tty, input;
-	int console;     /* where the runtime hands a terminal over; -1 = no more */
-	int held;        /* the other end of the container's open input */
+	int console; /* where the runtime hands a terminal over; -1 = no more */
+	int held;    /* the other end of the container's open input */
 	struct logfile log;
 	struct stream out, err;
 	int signals;
@@ -159,9 +159,9 @@ static int start_create(struct shim *s)
 	if (pid < 0)
 		return -1;
 	if (pid == 0) {
-		const char *argv[] = {s->runtime, "--root",     s->root,  "create", "--bundle",
-				      s->bundle,  "--pid-file", pid_file, s->id,    NULL,
-				      NULL,       NULL};
+		const char *argv[] = {s->runtime, "--root",  s->root,      "create",
+				      "--bundle", s->bundle, "--pid-file", pid_file,
+				      s->id,      NULL,      NULL,         NULL};
 		int null = in[0] >= 0 ? in[0] : open("/dev/null", O_RDONLY);
 		sigset_t none;
 

@@ -3,8 +3,8 @@
  *
  *	rt_driver DIR SHIM RUNTIME load FILE | pull NAME | images
  *	rt_driver DIR SHIM RUNTIME run ID IMAGE MEMORY COMMAND…   prints "running", waits, "exit
- *CODE oom REASON" rt_driver DIR SHIM RUNTIME wait                           takes over what is
- *there; waits for all, removes
+ * CODE oom REASON" rt_driver DIR SHIM RUNTIME wait                           takes over what is
+ * there; waits for all, removes
  */
 #include "base/mem.h"
 #include "base/str.h"
@@ -243,7 +243,8 @@ static int list(struct driver *d)
 int main(int argc, char **argv)
 {
 	static struct driver d;
-	struct rt_options o = {.ctx = &d, .on_exit = on_exit_of, .cgroup_parent = getenv("RT_CGROUP")};
+	struct rt_options o = {
+		.ctx = &d, .on_exit = on_exit_of, .cgroup_parent = getenv("RT_CGROUP")};
 	struct sw_error err;
 	char *dir, *images, *volumes, *run_dir;
 

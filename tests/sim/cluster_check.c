@@ -7,22 +7,22 @@
 #include "tests/sim/cluster.h"
 
 /* A service keeps its virtual address as long as it is on the network. */
-static void check_service(struct world *w, const Pb__Service *old, const Pb__Service *new)
+static void check_service(struct world *w, const Pb__Service *old, const Pb__Service *next)
 {
-	if (old == NULL || new == NULL || old->n_vips == 0 ||
-	    new->spec->endpoint_mode != PB__ENDPOINT_MODE__ENDPOINT_VIP)
+	if (old == NULL || next == NULL || old->n_vips == 0 ||
+	    next->spec->endpoint_mode != PB__ENDPOINT_MODE__ENDPOINT_VIP)
 		return;
-	if (new->n_vips != old->n_vips || new->vips[0]->address != old->vips[0]->address)
+	if (next->n_vips != old->n_vips || next->vips[0]->address != old->vips[0]->address)
 		world_fail(w, "a service's virtual address changed", old->id,
 			   old->vips[0]->address);
 }
 
-static void check_task(struct world *w, const Pb__Task *old, const Pb__Task *new)
+static void check_task(struct world *w, const Pb__Task *old, const Pb__Task *next)
 {
-	if (old != NULL && new != NULL &&new->state < old->state)
-		world_fail(w, "a task's state went back", old->state, new->state);
-	if (old != NULL && new != NULL &&new->desired < old->desired)
-		world_fail(w, "a task is wanted again", old->desired, new->desired);
+	if (old != NULL && next != NULL && next->state < old->state)
+		world_fail(w, "a task's state went back", old->state, next->state);
+	if (old != NULL && next != NULL && next->desired < old->desired)
+		world_fail(w, "a task is wanted again", old->desired, next->desired);
 }
 
 static bool is_ready(const Pb__Node *n)

@@ -32,8 +32,10 @@ static void a_port_is_published_where_it_says(void **state)
 		const char *text;
 		bool four, six, one;
 	} cases[] = {
-		{"", true, true, false},        {"0.0.0.0", true, false, false},
-		{"::", false, true, false},     {"192.0.2.7", true, false, true},
+		{"", true, true, false},
+		{"0.0.0.0", true, false, false},
+		{"::", false, true, false},
+		{"192.0.2.7", true, false, true},
 		{"2001:db8::7", false, true, true},
 	};
 	struct addr_bind b;
@@ -103,7 +105,8 @@ static size_t count(const struct plan *p, enum plan_op op, enum addr_family f)
 
 static struct plan_box a_box(struct plan_if ifs[2], bool six)
 {
-	ifs[0] = (struct plan_if){.network_id = 9, .address = 0x0a000003, .mtu = 1450, .prefix = 20};
+	ifs[0] =
+		(struct plan_if){.network_id = 9, .address = 0x0a000003, .mtu = 1450, .prefix = 20};
 	ifs[1] = (struct plan_if){.address = TASK, .mtu = 1450, .prefix = 16};
 	return (struct plan_box){
 		.task_id = 1, .ifs = ifs, .n_ifs = 2, .gateway = 0xac120001, .six = six};

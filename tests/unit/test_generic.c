@@ -96,7 +96,8 @@ static Pb__Resources *from(const json_t *o)
 	{
 		json_array_foreach(v, i, name)
 		{
-			sw_autofree char *text = sw_asprintf("%s=%s", kind, json_string_value(name));
+			sw_autofree char *text =
+				sw_asprintf("%s=%s", kind, json_string_value(name));
 
 			assert_int_equal(generic_add(r, text, NULL), 0);
 		}
@@ -112,7 +113,8 @@ static Pb__Resources *from(const json_t *o)
 
 static void run_claim(const json_t *c)
 {
-	Pb__Resources *node = from(json_object_get(c, "node")), *ask = from(json_object_get(c, "ask"));
+	Pb__Resources *node = from(json_object_get(c, "node")),
+		      *ask = from(json_object_get(c, "ask"));
 	Pb__Resources *got = new_resources(), *want = from(json_object_get(c, "got"));
 	const char *op = json_string_value(json_object_get(c, "op"));
 

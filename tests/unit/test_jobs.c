@@ -94,8 +94,7 @@ static void what_completed_late_is_no_history(void **state)
 	(void)state;
 	w->short_ms = 1000000;
 	run(w, 500);
-	for (const Pb__Task *o;
-	     (o = store_next_of_service(w->store, the_service(w), &it)) != NULL;)
+	for (const Pb__Task *o; (o = store_next_of_service(w->store, the_service(w), &it)) != NULL;)
 		if (o->slot == 1)
 			first = o;
 	assert_non_null(first);

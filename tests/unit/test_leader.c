@@ -245,7 +245,7 @@ static void a_thousand_crash_loops_are_few_entries(void **state)
 		due[i] = (int64_t)(w->now + sw_rand_below(&r, 30000));
 	before = w->index;
 	for (uint64_t end = w->now + SECONDS * 1000; w->now < end; w->now++) {
-		struct store_iter it = { 0 };
+		struct store_iter it = {0};
 		int i = 0;
 
 		for (uint64_t id = 1; id <= NODES && w->now % 100 == 0; id++)

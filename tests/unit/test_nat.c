@@ -97,7 +97,8 @@ static void an_interface_and_an_address_must_both_match(void **state)
 
 	(void)state;
 	write_rules(false, "192.0.2.7", "eth1", &b);
-	assert_true(has(&b, "set bound_at { type ifname . ipv4_addr . inet_proto . inet_service; }"));
+	assert_true(
+		has(&b, "set bound_at { type ifname . ipv4_addr . inet_proto . inet_service; }"));
 	assert_true(has(&b, "add element ip x_net bound_at { \"eth1\" . 192.0.2.7 . tcp . 8080 }"));
 	assert_true(has(&b, "iifname \"eth1\" ip daddr 192.0.2.7 udp dport 53 dnat"));
 	sw_buf_fini(&b);

@@ -4,8 +4,8 @@
  * in the table below, with the reason.
  */
 #include "base/str.h"
-#include "tests/unit/leader_world.h"
 #include "tests/unit/cases.h"
+#include "tests/unit/leader_world.h"
 
 #include <jansson.h>
 
@@ -13,7 +13,7 @@ static const struct {
 	const char *name, *why;
 } different[] = {
 	/* Its first part is checked; a constraint on node.name is refused here as an unknown key. */
-	{ "update-placement-only-keeps-tasks", "node.name is no key: node.role is changed instead" },
+	{"update-placement-only-keeps-tasks", "node.name is no key: node.role is changed instead"},
 };
 
 struct run {
@@ -47,7 +47,7 @@ static uint64_t node_of(const char *name)
 
 static size_t running_ids(struct world *w, uint64_t *ids, size_t max)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	size_t n = 0;
 
 	for (const Pb__Task *t;
@@ -59,7 +59,7 @@ static size_t running_ids(struct world *w, uint64_t *ids, size_t max)
 
 static uint64_t count_records(struct world *w)
 {
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 	uint64_t n = 0;
 
 	while (store_next_of_service(w->store, the_service(w), &it) != NULL)
@@ -89,12 +89,14 @@ static void make(struct run *r, const json_t *s)
 		Pb__RestartPolicy *p = sw_new(Pb__RestartPolicy);
 
 		pb__restart_policy__init(p);
-		p->condition = sw_streq(condition, "none")	   ? PB__RESTART_CONDITION__RESTART_NONE
-			       : sw_streq(condition, "on-failure") ? PB__RESTART_CONDITION__RESTART_ON_FAILURE
-								   : PB__RESTART_CONDITION__RESTART_ANY;
+		p->condition = sw_streq(condition, "none") ? PB__RESTART_CONDITION__RESTART_NONE
+			       : sw_streq(condition, "on-failure")
+				       ? PB__RESTART_CONDITION__RESTART_ON_FAILURE
+				       : PB__RESTART_CONDITION__RESTART_ANY;
 		if (json_object_get(restart, "delay_ms") != NULL) {
 			p->_delay_case = PB__RESTART_POLICY___DELAY_DELAY_MS;
-			p->delay_ms = (uint64_t)json_integer_value(json_object_get(restart, "delay_ms"));
+			p->delay_ms =
+				(uint64_t)json_integer_value(json_object_get(restart, "delay_ms"));
 		}
 		rev->task->restart = p;
 	}
@@ -146,7 +148,7 @@ static void end_task(struct run *r, const json_t *e)
 {
 	bool failed = sw_streq(json_string_value(json_object_get(e, "state")), "failed");
 	json_int_t slot = json_integer_value(json_object_get(e, "slot"));
-	struct store_iter it = { 0 };
+	struct store_iter it = {0};
 
 	for (const Pb__Task *t;
 	     (t = store_next_of_service(r->w->store, the_service(r->w), &it)) != NULL;) {
@@ -169,9 +171,10 @@ static void set_node(struct run *r, uint64_t id, const char *availability, const
 	Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
 
 	if (availability != NULL)
-		n->spec->availability = sw_streq(availability, "drain")	  ? PB__AVAILABILITY__DRAIN
-					: sw_streq(availability, "pause") ? PB__AVAILABILITY__PAUSE
-									  : PB__AVAILABILITY__ACTIVE;
+		n->spec->availability = sw_streq(availability, "drain") ? PB__AVAILABILITY__DRAIN
+					: sw_streq(availability, "pause")
+						? PB__AVAILABILITY__PAUSE
+						: PB__AVAILABILITY__ACTIVE;
 	assert_int_equal(commit(r->w, tx), 0);
 	if (state != NULL)
 		r->w->dead[id] = sw_streq(state, "down");
@@ -241,7 +244,8 @@ static void settle(struct run *r)
 	for (uint64_t ms = 0; ms < until; ms += 10) {
 		run(r->w, 10);
 		assert_true((int64_t)running(r->w, 0) >= least);
-		size_t now = image != NULL ? count(r->w, 0, image, PB__TASK_STATE__TASK_RUNNING) : 0;
+		size_t now =
+			image != NULL ? count(r->w, 0, image, PB__TASK_STATE__TASK_RUNNING) : 0;
 		if (now > had && last != 0)
 			assert_true(ms - last >= (uint64_t)gap);
 		last = now > had ? ms : last;
@@ -317,7 +321,7 @@ static void the_reference_s_scenarios(void **state)
 	assert_true(json_array_size(json_object_get(root, "cases")) > 0);
 	json_array_foreach(json_object_get(root, "cases"), i, c)
 	{
-		struct run r = { .w = world_new() };
+		struct run r = {.w = world_new()};
 		const char *name = json_string_value(json_object_get(c, "name"));
 
 		print_message("%s%s\n", name, differs(name) ? " (differs on purpose)" : "");

@@ -44,10 +44,10 @@ enum {
 	SELF = 7,
 	PORT = 80,
 	PUBLISHED = 8080,
-	CLIENT = 0xc0a84d63,     /* 192.168.77.99 */
-	UNDERLAY = 0xc0a84d01,   /* 192.168.77.1 */
-	GATEWAY = 0xac120001,    /* 172.18.0.1, tasks follow */
-	VIP = 0x0a090101,        /* 10.9.1.1 */
+	CLIENT = 0xc0a84d63,   /* 192.168.77.99 */
+	UNDERLAY = 0xc0a84d01, /* 192.168.77.1 */
+	GATEWAY = 0xac120001,  /* 172.18.0.1, tasks follow */
+	VIP = 0x0a090101,      /* 10.9.1.1 */
 };
 
 static void run(const char *format, ...)
@@ -64,9 +64,8 @@ static void run(const char *format, ...)
 
 static struct sockaddr_in at(uint32_t address, uint16_t port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET,
-				    .sin_addr.s_addr = htonl(address),
-				    .sin_port = htons(port)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(address), .sin_port = htons(port)};
 }
 
 /* ---- the other processes ---- */
@@ -160,7 +159,8 @@ static void serve_at(const struct helper *h, uint32_t address, uint16_t port)
 static void connect_on(int in, int out)
 {
 	struct pollfd p = {.fd = in, .events = POLLIN};
-	struct timeval patience = {.tv_usec = 900000}; /* less than until a lost SYN is sent again */
+	struct timeval patience = {.tv_usec =
+					   900000}; /* less than until a lost SYN is sent again */
 	struct sockaddr_in a;
 	struct seen s = {0};
 
@@ -397,7 +397,8 @@ static void make_gate(struct world *w)
 	run("nsenter -t %d -n sh -c 'ip address add 192.168.77.99/24 dev eth0 && "
 	    "ip link set eth0 up && ip route add 198.18.0.0/15 via 192.168.77.1'",
 	    w->client.pid);
-	run("nsenter -t %d -n sh -c 'for i in 2 3 4; do ip address add 172.18.0.$i/16 dev eth0; done; "
+	run("nsenter -t %d -n sh -c 'for i in 2 3 4; do ip address add 172.18.0.$i/16 dev eth0; "
+	    "done; "
 	    "ip link set eth0 up && ip route add default via 172.18.0.1'",
 	    w->servers[0].pid);
 	serve_at(&w->servers[0], INADDR_ANY, PORT);
@@ -486,13 +487,15 @@ static void change_anything(struct world *w, struct sw_rand *rand)
 	switch (what) {
 	case 0:
 	case 1:
-		put_service(w, WEB + which, "s", 0, PUBLISHED + (uint32_t)which + (uint32_t)what * 10);
+		put_service(w, WEB + which, "s", 0,
+			    PUBLISHED + (uint32_t)which + (uint32_t)what * 10);
 		break;
 	case 2:
 		drop_service(w, WEB + which);
 		break;
 	case 3:
-		put_node(w, SELF + 1 + which, SELF + 1 + (uint32_t)which, UNDERLAY + 1 + (uint32_t)which);
+		put_node(w, SELF + 1 + which, SELF + 1 + (uint32_t)which,
+			 UNDERLAY + 1 + (uint32_t)which);
 		break;
 	case 4:
 		drop_node(w, SELF + 1 + which);

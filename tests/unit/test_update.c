@@ -303,8 +303,8 @@ static void tasks_move_to_a_node_that_returns(void **state)
 		(void)state;
 		set_availability(w, 3, PB__AVAILABILITY__DRAIN);
 		new_service(w, PB__SERVICE_MODE__REPLICATED, 6, 0);
-		edit(w, &tx)->spec->rebalance = wanted ? PB__REBALANCE__REBALANCE_ON_JOIN
-						       : PB__REBALANCE__REBALANCE_NEVER;
+		edit(w, &tx)->spec->rebalance =
+			wanted ? PB__REBALANCE__REBALANCE_ON_JOIN : PB__REBALANCE__REBALANCE_NEVER;
 		assert_int_equal(commit(w, tx), 0);
 		run(w, 2000);
 		assert_int_equal(running(w, 1) + running(w, 2), 6);
@@ -347,8 +347,8 @@ static void a_node_without_room_draws_no_task(void **state)
 	assert_int_equal(commit(w, tx), 0);
 	new_service(w, PB__SERVICE_MODE__REPLICATED, 4, 0);
 	tx = store_tx_new(w->store, wall(w));
-	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, the_service(w)))->spec->rebalance =
-		PB__REBALANCE__REBALANCE_ON_JOIN;
+	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, the_service(w)))
+		->spec->rebalance = PB__REBALANCE__REBALANCE_ON_JOIN;
 	r = store_tx_edit(tx, PB__KIND__KIND_REVISION, service(w)->revision_id);
 	r->task->reservations = sw_new(Pb__Resources);
 	pb__resources__init(r->task->reservations);
