@@ -149,12 +149,29 @@ static void mark_ports(struct alloc *a, uint64_t service, Pb__PortConfig *const 
 	}
 }
 
+/* A port that it has and still asks for, if only for any. */
+static bool still_asks(const Pb__Service *s, const Pb__PortConfig *has)
+{
+	for (size_t i = 0; i < s->spec->n_ports; i++) {
+		const Pb__PortConfig *p = s->spec->ports[i];
+
+		if (p->protocol == has->protocol && p->mode == has->mode &&
+		    (p->published == has->published ||
+		     (p->published == 0 && p->target == has->target)))
+			return true;
+	}
+	return false;
+}
+
 static void mark(struct alloc *a, const Pb__Service *s, bool yes)
 {
 	if (s == NULL)
 		return;
-	/* What it has, and what it asks for and the next pass will give. */
-	mark_ports(a, s->id, s->ports, s->n_ports, yes);
+	/* What it has, and what it asks for and the next pass will give. What it has but asks for no more
+	 * may be another's already, that the same write gave it. */
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (!yes || still_asks(s, s->ports[i]))
+			mark_ports(a, s->id, &s->ports[i], 1, yes);
 	mark_ports(a, s->id, s->spec->ports, s->spec->n_ports, yes);
 	mark_vips(a, s, yes);
 	mark_claims(a, s, 0, yes);
@@ -309,16 +326,16 @@ static bool is_same_port(const Pb__PortConfig *a, const Pb__PortConfig *b)
 }
 
 /* The other one may be on one node only: the port would be its there, and ours elsewhere. */
-static int check_host_ports(const struct alloc *a, uint64_t self, const Pb__PortConfig *p,
-			    struct sw_error *err)
+static int check_host_ports(const struct alloc *a, const struct store_tx *tx, uint64_t self,
+			    const Pb__PortConfig *p, struct sw_error *err)
 {
 	struct store_iter it = {0};
 
 	for (const struct store_head *o;
 	     (o = store_next(a->store, PB__KIND__KIND_SERVICE, &it)) != NULL;) {
-		const Pb__Service *s = (const Pb__Service *)o;
+		const Pb__Service *s = store_tx_get(tx, PB__KIND__KIND_SERVICE, o->id);
 
-		for (size_t i = 0; s->id != self && i < s->spec->n_ports; i++)
+		for (size_t i = 0; s != NULL && s->id != self && i < s->spec->n_ports; i++)
 			if (!is_ingress(s->spec->ports[i]) && is_same_port(s->spec->ports[i], p))
 				return sw_fail(err, SW_EPRECOND,
 					       "port %u is already published in mode host by "
@@ -328,22 +345,38 @@ static int check_host_ports(const struct alloc *a, uint64_t self, const Pb__Port
 	return 0;
 }
 
-int alloc_check_ports(const struct alloc *a, uint64_t self, Pb__PortConfig *const *ports, size_t n,
-		      struct sw_error *err)
+static bool publishes(const Pb__Service *s, const Pb__PortConfig *p)
+{
+	for (size_t i = 0; i < s->spec->n_ports; i++)
+		if (is_ingress(s->spec->ports[i]) && is_same_port(s->spec->ports[i], p))
+			return true;
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (is_ingress(s->ports[i]) && is_same_port(s->ports[i], p) &&
+		    still_asks(s, s->ports[i]))
+			return true;
+	return false;
+}
+
+int alloc_check_ports(const struct alloc *a, const struct store_tx *tx, uint64_t self,
+		      Pb__PortConfig *const *ports, size_t n, struct sw_error *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t owner = (uint64_t)(uintptr_t)omap_get(
 			&a->ports, alloc_key(port_key(ports[i]->protocol, ports[i]->published)));
-		const Pb__Service *s = owner != 0 ? store_service(a->store, owner) : NULL;
+		const Pb__Service *s =
+			owner != 0 ? store_tx_get(tx, PB__KIND__KIND_SERVICE, owner) : NULL;
 		int rc;
 
 		if (ports[i]->published == 0)
 			continue;
-		if (s != NULL && owner != self)
-			return sw_fail(err, SW_EPRECOND,
-				       "port %u is already published by service %s",
-				       ports[i]->published, s->spec->name);
-		if (is_ingress(ports[i]) && (rc = check_host_ports(a, self, ports[i], err)) != 0)
+		if (s != NULL && owner != self && publishes(s, ports[i]))
+			return sw_fail(
+				err, SW_EPRECOND, "port %u is already published by service %s%s",
+				ports[i]->published, s->spec->name,
+				s->removing ? ", which is being removed: try again when it is gone"
+					    : "");
+		if (is_ingress(ports[i]) &&
+		    (rc = check_host_ports(a, tx, self, ports[i], err)) != 0)
 			return rc;
 	}
 	return 0;

@@ -69,8 +69,11 @@ void ctl_watch_change(struct control *c, const struct store_change *ch, uint64_t
 void ctl_watch_reset(struct control *c);
 
 /* validate.c */
-int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
+int ctl_check_service(const struct control *c, const Pb__ServiceSpec *spec,
 		      struct sw_error *err) SW_MUST_CHECK;
+/** `self`: the service's id, 0 = new. What `tx` takes from others is free. */
+int ctl_check_ports_free(const struct control *c, const struct store_tx *tx, uint64_t self,
+			 const Pb__ServiceSpec *s, struct sw_error *err) SW_MUST_CHECK;
 int ctl_check_name(const char *what, const char *name, struct sw_error *err) SW_MUST_CHECK;
 
 /* objects.c */

@@ -90,7 +90,7 @@ static int one_off_of_service(struct control *c, const Pb__ServiceRunRequest *r,
 	*ret_stack = of->stack_id;
 	*ret = one_off_of(of->spec, r, ctl_new_id(c));
 	make_one_off(*ret);
-	return ctl_check_service(c, 0, *ret, err);
+	return ctl_check_service(c, *ret, err);
 }
 
 static int one_off_of_spec(struct control *c, struct store_tx *tx, const Pb__ServiceSpec *asked,

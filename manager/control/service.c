@@ -344,8 +344,10 @@ int ctl_checked_copy(struct control *c, struct store_tx *tx, uint64_t self,
 {
 	Pb__ServiceSpec *copy;
 	int rc = spec == NULL ? sw_fail(err, SW_EINVAL, "the request has no spec")
-			      : ctl_check_service(c, self, spec, err);
+			      : ctl_check_service(c, spec, err);
 
+	if (rc == 0)
+		rc = ctl_check_ports_free(c, tx, self, spec, err);
 	if (rc != 0)
 		return rc;
 	copy = msg_clone_of(Pb__ServiceSpec, spec);
@@ -450,7 +452,7 @@ CTL_BUILD(service_scale)
 		return 0;
 	spec = msg_clone_of(Pb__ServiceSpec, old->spec);
 	spec->replicas = r->replicas;
-	rc = ctl_check_service(c, old->id, spec, err);
+	rc = ctl_check_service(c, spec, err);
 	if (rc != 0) {
 		msg_free(&spec->base);
 		return rc;

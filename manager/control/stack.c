@@ -141,7 +141,7 @@ static int apply_service(struct apply *a, const Pb__ServiceSpec *spec, struct sw
 			return sw_fail(err, SW_EUNAVAIL, "service %s is still being removed",
 				       spec->name);
 	}
-	rc = ctl_check_service(a->c, old != NULL ? old->id : 0, spec, err);
+	rc = ctl_check_service(a->c, spec, err);
 	if (rc != 0)
 		return rc;
 	if (old != NULL && (rc = ctl_check_same_mode(old, spec, err)) != 0)
@@ -161,6 +161,16 @@ static int apply_service(struct apply *a, const Pb__ServiceSpec *spec, struct sw
 	else if (changed == 2)
 		say(&a->reply->updated, &a->reply->n_updated, "service", spec->name);
 	return 0;
+}
+
+/** When all are as they will be: one may have what another one had. */
+static int check_ports_free(struct apply *a, const Pb__ServiceSpec *spec, struct sw_error *err)
+{
+	uint64_t id;
+
+	if (ctl_find_named(a->tx, PB__KIND__KIND_SERVICE, spec->name, &id) != 0)
+		return sw_fail(err, SW_EINTERNAL, "service %s was not made", spec->name);
+	return ctl_check_ports_free(a->c, a->tx, id, spec, err);
 }
 
 static int check_externals(struct apply *a, struct sw_error *err)
@@ -328,6 +338,8 @@ static int apply_parts(struct apply *a, struct sw_error *err)
 		rc = apply_volume(a, s->volumes[i]);
 	for (size_t i = 0; rc == 0 && i < s->n_services; i++)
 		rc = apply_service(a, s->services[i], err);
+	for (size_t i = 0; rc == 0 && i < s->n_services; i++)
+		rc = check_ports_free(a, s->services[i], err);
 	/* Services of other stacks may use them too. */
 	for (size_t i = 0; rc == 0 && i < a->n_replaced; i++)
 		ctl_roll_users(a->c, a->tx, a->replaced[i].kind, a->replaced[i].id);

@@ -77,8 +77,7 @@ static int check_placement(const char *svc, const Pb__Placement *p, struct sw_er
 	return 0;
 }
 
-static int check_ports(const struct control *c, uint64_t self, const Pb__ServiceSpec *s,
-		       struct sw_error *err)
+static int check_ports(const Pb__ServiceSpec *s, struct sw_error *err)
 {
 	struct in6_addr in;
 
@@ -110,8 +109,6 @@ static int check_ports(const struct control *c, uint64_t self, const Pb__Service
 				return sw_fail(err, SW_EINVAL, "service %s publishes port %u twice",
 					       s->name, p->published);
 	}
-	if (alloc_check_ports(leader_alloc(c->env.leader), self, s->ports, s->n_ports, err) != 0)
-		return sw_wrap(err, "service %s", s->name);
 	return 0;
 }
 
@@ -233,8 +230,16 @@ static int check_placeholders(const Pb__ServiceSpec *s, struct sw_error *err)
 	return rc != 0 ? sw_wrap(err, "service %s", s->name) : 0;
 }
 
-int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceSpec *spec,
-		      struct sw_error *err)
+int ctl_check_ports_free(const struct control *c, const struct store_tx *tx, uint64_t self,
+			 const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	if (alloc_check_ports(leader_alloc(c->env.leader), tx, self, s->ports, s->n_ports, err) !=
+	    0)
+		return sw_wrap(err, "service %s", s->name);
+	return 0;
+}
+
+int ctl_check_service(const struct control *c, const Pb__ServiceSpec *spec, struct sw_error *err)
 {
 	int rc = check_service_name(spec->name, err);
 
@@ -257,5 +262,5 @@ int ctl_check_service(const struct control *c, uint64_t self, const Pb__ServiceS
 	    (rc = check_refs(spec->name, "config", spec->task->container->configs,
 			     spec->task->container->n_configs, err)) != 0)
 		return rc;
-	return check_ports(c, self, spec, err);
+	return check_ports(spec, err);
 }

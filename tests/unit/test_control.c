@@ -567,6 +567,54 @@ static void two_services_of_a_stack_want_the_same(void **state)
 	world_free(w);
 }
 
+static void deploy_ports(struct world *w, uint32_t web, uint32_t db, int wanted)
+{
+	Pb__StackApplyReply *r = sw_new(Pb__StackApplyReply);
+	Pb__StackSpec *s = new_stack("web:1", "one");
+
+	pb__stack_apply_reply__init(r);
+	if (web != 0)
+		publish(s->services[0], web, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	if (db != 0)
+		publish(s->services[1], db, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_int_equal(apply_with(w, s, false, false, r), wanted);
+	msg_free(&s->base);
+	msg_free(&r->base);
+}
+
+static void refused_for(struct world *w, uint32_t port, const char *owner)
+{
+	Pb__ServiceCreateRequest q = PB__SERVICE_CREATE_REQUEST__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+	sw_autofree char *why = sw_asprintf(
+		"service other: port %u is already published by service %s", port, owner);
+
+	q.spec = new_service("other", "a:1");
+	publish(q.spec, port, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_int_equal(call(w, ctl_build_service_create, &q, &reply), SW_EPRECOND);
+	assert_string_equal(w->err.msg, why);
+	msg_free(&q.spec->base);
+}
+
+/* Someone puts a proxy before what had the port: one deploy, in whichever order the file has them. */
+static void a_port_moves_within_a_deploy(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	deploy_ports(w, 8080, 0, 0);
+	deploy_ports(w, 0, 8080, 0);
+	refused_for(w, 8080, "shop_db");
+	deploy_ports(w, 8080, 8081, 0);
+	refused_for(w, 8080, "shop_web");
+	deploy_ports(w, 8081, 8080, 0);
+	refused_for(w, 8080, "shop_db");
+	refused_for(w, 8081, "shop_web");
+	deploy_ports(w, 0, 8081, 0);
+	refused_for(w, 8081, "shop_db");
+	world_free(w);
+}
+
 /* Two such writes at once have each seen the other's port free. */
 static void what_only_one_can_have_goes_alone(void **state)
 {
@@ -882,6 +930,7 @@ int main(void)
 		cmocka_unit_test(old_content_that_nobody_used_goes),
 		cmocka_unit_test(what_takes_a_name_away_goes_alone),
 		cmocka_unit_test(two_services_of_a_stack_want_the_same),
+		cmocka_unit_test(a_port_moves_within_a_deploy),
 		cmocka_unit_test(what_only_one_can_have_goes_alone),
 		cmocka_unit_test(networks_are_what_nodes_can_make),
 		cmocka_unit_test(sizes_and_drivers_are_checked),
