@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "overlay/net_internal.h"
+#include "overlay/rules.h"
 
 #include <stdio.h>
 
@@ -370,6 +371,7 @@ static void net_on_tick(struct sw_timer *t)
 	struct omap_iter it = omap_begin(&n->boxes);
 	uint64_t now = sw_mono_ms(), late = 0;
 	bool full = ++n->ticks % FULL_TICKS == 0;
+	uint32_t rules = rules_generation(), before = n->rules;
 	struct box *b;
 
 	while ((b = omap_next(&it)) != NULL)
@@ -391,7 +393,8 @@ static void net_on_tick(struct sw_timer *t)
 	}
 	if (full)
 		balance_forget(n);
-	if (full || n->unbalanced)
+	n->rules = rules;
+	if (full || n->unbalanced || rules != before)
 		net_kick(n);
 	sw_timer_set(&n->tick, TICK_MS);
 }

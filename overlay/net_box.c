@@ -237,6 +237,7 @@ void box_plan(const struct net *n, const struct box *b, struct sync *s)
 	*o = (struct sync_box){.plan.task_id = b->task_id,
 			       .path = sw_strdup(b->path),
 			       .probe = b->state == BOX_MAKING,
+			       .rules = b->rules,
 			       .want_dns = b->resolver == NULL};
 	o->plan.ifs = sw_new_n(struct plan_if, b->n_networks + 1);
 	for (size_t i = 0; i < b->n_networks; i++) {
@@ -300,6 +301,8 @@ void box_result(struct net *n, struct sync_box *r)
 			done(arg, NULL, &r->err);
 		return;
 	}
+	if (r->stray)
+		balance_anew(n, b);
 	if (b->state != BOX_READY)
 		gate_task_changed(n, b->task_id);
 	b->state = BOX_READY;

@@ -132,6 +132,7 @@ void gate_order(struct net *n, struct sync *s)
 		gate_save(n);
 		n->gate_saved = gate_layout(n->gate);
 	}
+	s->gate.rules = n->gate_rules;
 	s->gate.version = w != NULL ? w->view->version : 0;
 	s->gate.state = gate_state(n->gate);
 	if (s->gate.state == n->gate_shown)
@@ -149,8 +150,15 @@ void gate_result(struct net *n, const struct sync *s)
 
 	if (s->gate.version == 0)
 		return;
-	if (s->gate.text != NULL)
+	if (s->gate.text != NULL) {
 		n->gate_shown = s->gate.err.code == 0 ? s->gate.state : 0;
+		n->gate_rules = s->gate.err.code == 0 ? s->gate.rules : 0;
+	}
+	if (s->gate.stray) {
+		sw_info("rules in the gate were changed by others");
+		n->gate_shown = n->gate_rules = 0;
+		net_kick(n);
+	}
 	if (s->gate.err.code != 0)
 		n->unbalanced = true; /* tried again with the next tick */
 	if (n->closing || (err == NULL && n->gate_told == s->gate.version))

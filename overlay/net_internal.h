@@ -28,6 +28,7 @@ struct box {
 	bool dirty, egress;
 	Pb__TaskNetwork *networks; /* plain values */
 	uint64_t *balanced;        /* of each network: the lb_state that its namespace shows */
+	uint32_t rules;            /* generation of the rules there; 0 = none were loaded */
 	size_t n_networks;
 	struct net_port *ports;
 	size_t n_ports;
@@ -62,6 +63,7 @@ struct net {
 	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
 	uint64_t gate_saved;            /* layout that was stored */
 	uint64_t gate_shown, gate_told; /* state that the gate shows; version that was told */
+	uint32_t gate_rules, rules; /* generations of the rules: the gate's as loaded, the host's */
 	uint32_t last_offset;
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
 			   const struct sw_error *err);
@@ -124,6 +126,8 @@ void box_balance(const struct net *n, const struct box *b, struct sync *s);
 void balance_results(struct net *n, struct sync *s);
 /** The kernel shows the network's balancing nowhere worse than this: what is older can go. */
 void balance_forget(struct net *n);
+/** What the sandbox shows is not known any more: it is given all of it. */
+void balance_anew(struct net *n, struct box *b);
 
 /* net_find.c: what is there at start */
 int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err) SW_MUST_CHECK;

@@ -61,6 +61,7 @@ void balance_results(struct net *n, struct sync *s)
 		/* Removed meanwhile: nobody connects from there any more. */
 		if (b == NULL || !sw_streq(b->path, r->path))
 			continue;
+		b->rules = r->err.code == 0 ? r->rules : 0;
 		for (size_t k = 0; k < b->n_networks; k++) {
 			b->balanced[k] = r->err.code == 0 ? r->states[k] : 0;
 			if (r->err.code != 0)
@@ -71,6 +72,15 @@ void balance_results(struct net *n, struct sync *s)
 		n->unbalanced = true;
 		sw_warn("sandbox not balanced", SW_ERR(&r->err));
 	}
+}
+
+void balance_anew(struct net *n, struct box *b)
+{
+	sw_info("rules in a sandbox were changed by others", SW_ID("task", b->task_id));
+	for (size_t i = 0; i < b->n_networks; i++)
+		b->balanced[i] = 0;
+	b->rules = 0;
+	net_kick(n);
 }
 
 void balance_forget(struct net *n)

@@ -7,6 +7,7 @@
 #include "overlay/flows.h"
 #include "overlay/nlx.h"
 #include "overlay/ns.h"
+#include "overlay/rules.h"
 #include "overlay/sync_internal.h"
 
 #include <arpa/inet.h>
@@ -331,6 +332,17 @@ static int do_interfaces(struct worker *w, const struct sync *s, const struct pl
 	return r;
 }
 
+bool shows_rules(struct worker *w, int ns, uint32_t generation)
+{
+	uint32_t now;
+
+	if (generation == 0 || ns_enter(ns, NULL) < 0)
+		return true;
+	now = rules_generation();
+	ns_return(w->home);
+	return now == 0 || now == generation;
+}
+
 static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, struct sw_error *err)
 {
 	struct place box = {.fd = -1};
@@ -343,6 +355,8 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 		r = place_open(w, &box, b->path, b->plan.six ? PLACE_MAKE_SIX : PLACE_MAKE, err);
 	if (r == 0)
 		r = do_interfaces(w, s, &b->plan, &box, err);
+	if (r == 0)
+		b->stray = !shows_rules(w, box.fd, b->rules);
 	if (r == 0 && b->want_dns)
 		r = open_dns(w, box.fd, &b->udp, err);
 	place_fini(&box);
@@ -385,8 +399,7 @@ int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *er
 	return r;
 }
 
-static int do_balance(struct worker *w, struct sync *s, const struct sync_lb *b,
-		      struct sw_error *err)
+static int do_balance(struct worker *w, struct sync *s, struct sync_lb *b, struct sw_error *err)
 {
 	sw_autoclose int fd = -1;
 	struct sw_error why;
@@ -398,6 +411,7 @@ static int do_balance(struct worker *w, struct sync *s, const struct sync_lb *b,
 	if (r < 0)
 		return r;
 	r = nft_here(&s->spent, b->text, err);
+	b->rules = rules_generation();
 	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(b->flows, b->n_flows, err);

@@ -25,10 +25,12 @@ struct sync_net {
 
 struct sync_box {
 	struct plan_box plan;
-	char *path;    /* of its mount; owned */
-	bool probe;    /* new: its ports must be free */
-	bool want_dns; /* open the socket of its resolver */
-	int udp;       /* result, or -1 */
+	char *path;     /* of its mount; owned */
+	bool probe;     /* new: its ports must be free */
+	bool want_dns;  /* open the socket of its resolver */
+	int udp;        /* result, or -1 */
+	uint32_t rules; /* rules_generation of what was loaded last; 0 = nothing was */
+	bool stray;     /* result: its rules are others now */
 	struct sw_error err;
 };
 
@@ -38,6 +40,7 @@ struct sync_lb { /* a sandbox's balancing, brought up to date */
 	struct lb_flow *flows; /* owned: to be ended after that */
 	size_t n_flows, cap_flows;
 	uint64_t *states; /* owned, of each of its networks: what it shows if this succeeds */
+	uint32_t rules;   /* result, as in sync_box */
 	struct sw_error err;
 };
 
@@ -53,6 +56,8 @@ struct sync_gate {  /* published ports in the gate, brought up to date */
 	struct lb_flow *flows;
 	size_t n_flows, cap_flows;
 	uint64_t state, version; /* what it shows if this succeeds */
+	uint32_t rules;          /* as in sync_box; result after the text was loaded */
+	bool stray;              /* result, as in sync_box */
 	struct sw_error err;
 };
 

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "overlay/flows.h"
 #include "overlay/ns.h"
+#include "overlay/rules.h"
 #include "overlay/sync_internal.h"
 
 #include <net/if.h>
@@ -131,7 +132,7 @@ static int do_link(struct worker *w, const struct plan_host *h, struct sw_error 
 	return r;
 }
 
-int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
+int do_gate(struct worker *w, struct sync *s, struct sw_error *err)
 {
 	sw_autofree char *path = sync_gate_path(s->run_dir);
 	int r = 0;
@@ -150,12 +151,13 @@ int do_gate(struct worker *w, const struct sync *s, struct sw_error *err)
 		place_fini(&w->gate); /* opened, or made, afresh with the next order */
 		return r;
 	}
+	s->gate.stray = !shows_rules(w, w->gate.fd, s->gate.rules);
 	return gate_settings(w, err);
 }
 
 int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 {
-	const struct sync_gate *g = &s->gate;
+	struct sync_gate *g = &s->gate;
 	int r;
 
 	if (w->gate.fd < 0)
@@ -164,6 +166,7 @@ int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 	if (r < 0)
 		return r;
 	r = nft_here(&s->spent, g->text, err);
+	g->rules = rules_generation();
 	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(g->flows, g->n_flows, err);

@@ -13,7 +13,7 @@ struct place { /* a namespace with a bridge, or a sandbox, opened for work */
 
 /** sync_gate.c: makes the gate and its links as they should be. */
 struct worker;
-int do_gate(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+int do_gate(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** Its published ports, after the sandboxes are there. */
 int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** sync_wire.c */
@@ -33,6 +33,8 @@ int place_open(struct worker *w, struct place *p, const char *path, enum place_m
 int perform(struct worker *w, struct place *bridge, struct place *box, const struct plan *p,
 	    struct sw_error *err) SW_MUST_CHECK;
 
+/** Whether the namespace has rules of that generation; 0 = of any. */
+bool shows_rules(struct worker *w, int ns, uint32_t generation);
 /** Runs the commands on a socket of the namespace that the thread is in. */
 int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *err) SW_MUST_CHECK;
 
