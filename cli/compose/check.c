@@ -222,6 +222,10 @@ static struct yaml_node *check_named(struct check *c, const struct schema_key *k
 			empty->reset = pair->value->reset;
 			pair->value = empty;
 		}
+		if (pair->value->reset) {
+			n->pairs[kept++] = *pair;
+			continue;
+		}
 		if (pair->value->kind != YAML_MAP) {
 			wrong(c, pair->value, &at,
 			      needs_body ? "a mapping" : "a mapping or nothing");

@@ -236,6 +236,8 @@ static struct yaml_node *load_all(struct load *l)
 		if (root)
 			merged = merged ? merge_files(l->pool, merged, root) : root;
 	}
+	if (merged)
+		merge_end(merged);
 	return broken ? NULL : merged;
 }
 

@@ -22,6 +22,8 @@ int load_read(const struct load *l, const char *path, size_t max, char **ret, si
 void env_resolve(struct load *l, struct yaml_node *service, const struct compose_path *path);
 /** `over` on top of `base`, both canonical; the result shares nodes with them. */
 struct yaml_node *merge_files(struct yaml_pool *p, struct yaml_node *base, struct yaml_node *over);
+/** Takes away what !reset stands on still: no file had given it. */
+void merge_end(struct yaml_node *root);
 /** `build:` of all services, into ret->builds. */
 void load_builds(struct load *l, const char *stack, const struct yaml_node *root,
 		 struct compose_result *ret);
