@@ -253,6 +253,26 @@ static int change_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err
 	return rc != 0 ? rc : service_flags_apply(cli, s, err);
 }
 
+/* What else is said would be dropped. */
+static int check_rollback(const struct cli *cli, struct sw_error *err)
+{
+	static const char *const with[] = {"rollback", "detach",  "quiet",
+					   "timeout",  "run-dir", "context"};
+
+	for (size_t i = 0; i < cli->n_values; i++) {
+		bool goes = false;
+
+		for (size_t k = 0; k < SW_COUNT(with); k++)
+			goes = goes || sw_streq(cli->values[i].name, with[k]);
+		if (!goes)
+			return sw_fail(err, SW_EINVAL,
+				       "--rollback does not go with --%s: roll back first, then "
+				       "update",
+				       cli->values[i].name);
+	}
+	return 0;
+}
+
 static int update(struct cli *cli, bool rollback, struct sw_error *err)
 {
 	Pb__ServiceUpdateRequest q = PB__SERVICE_UPDATE_REQUEST__INIT;
@@ -286,7 +306,10 @@ static int update(struct cli *cli, bool rollback, struct sw_error *err)
 
 CMD(service_update)
 {
-	return update(cli, cli_flag(cli, "rollback"), err);
+	bool rollback = cli_flag(cli, "rollback");
+	int rc = rollback ? check_rollback(cli, err) : 0;
+
+	return rc != 0 ? rc : update(cli, rollback, err);
 }
 
 CMD(service_rollback)
