@@ -188,12 +188,17 @@ static int check_mounts(const Pb__ServiceSpec *s, struct sw_error *err)
 	const Pb__ContainerSpec *c = s->task->container;
 
 	for (size_t i = 0; i < c->n_mounts; i++) {
-		const char *target = c->mounts[i]->target;
+		const char *target = c->mounts[i]->target, *source = c->mounts[i]->source;
 
 		if (target[0] != '/')
 			return sw_fail(err, SW_EINVAL,
 				       "service %s: mount target \"%s\" is not an absolute path",
 				       s->name, target);
+		if (c->mounts[i]->type == PB__MOUNT_TYPE__MOUNT_BIND && source[0] != '/' &&
+		    source[0] != '{')
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: \"%s\", mounted at %s, is not an absolute path",
+				       s->name, source, target);
 		if (*c->mounts[i]->driver != 0 && !sw_streq(c->mounts[i]->driver, "local"))
 			return sw_fail(err, SW_EUNSUPP,
 				       "service %s: volume %s has the driver \"%s\": only local is "

@@ -761,6 +761,17 @@ static void schedule(Pb__ServiceSpec *s, const char *cron, const char *zone)
 	msg_set_str(&s->schedule->timezone, zone);
 }
 
+static void bind_folder(Pb__ServiceSpec *s, const char *source)
+{
+	Pb__Mount *m = sw_new(Pb__Mount);
+
+	pb__mount__init(m);
+	m->type = PB__MOUNT_TYPE__MOUNT_BIND;
+	msg_set_str(&m->source, source);
+	msg_set_str(&m->target, "/data");
+	msg_add(&s->task->container->mounts, &s->task->container->n_mounts, m);
+}
+
 static void what_can_not_be_is_refused(void **state)
 {
 	struct world *w = world_new();
@@ -796,6 +807,9 @@ static void what_can_not_be_is_refused(void **state)
 	s = new_stack("web:1", "k1");
 	s->services[0]->task->container->healthcheck = health("curl");
 	refused(w, s, "beginning with \"curl\"");
+	s = new_stack("web:1", "k1");
+	bind_folder(s->services[0], "data");
+	refused(w, s, "\"data\", mounted at /data, is not an absolute path");
 	s = new_stack("web:1", "{{if}}");
 	msg_set_str(&s->secrets[0]->template_driver, "golang");
 	refused(w, s, "secret shop_key: template:1:5: wanted a value");
