@@ -94,6 +94,20 @@ static void env_set(char ***env, const char *kv)
 	*env = sw_strv_add(*env, kv);
 }
 
+static void env_unset(char **env, const char *name)
+{
+	size_t n = strlen(name), kept = 0;
+
+	for (char **e = env; e != NULL && *e != NULL; e++) {
+		if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+			free(*e);
+		else
+			env[kept++] = *e;
+	}
+	if (env != NULL)
+		env[kept] = NULL;
+}
+
 static bool env_has(char *const *env, const char *name)
 {
 	for (; env != NULL && *env != NULL; env++)
@@ -120,6 +134,8 @@ static json_t *environment(const struct out *o)
 	for (size_t i = 0; i < o->c->n_env; i++) {
 		if (strchr(o->c->env[i], '=') != NULL)
 			env_set(&env, o->c->env[i]);
+		else
+			env_unset(env, o->c->env[i]); /* a bare name: not even the image's */
 	}
 	for (char *const *e = p->env; e != NULL && *e != NULL; e++)
 		env_set(&env, *e);

@@ -116,6 +116,9 @@ sed -i 's/{{.Task.Nome}}/{{.Task.Name}}/' "$work/stack.yml"
 printf 'a\nb {{if}}' >"$work/conf"
 check "a config that does not parse" says 'config s_conf: template:2:7: wanted a value' ctl n1 stack deploy -c "$work/stack.yml" s
 check "nothing was changed" is "$web" tasks s_web
+check "a bare name without a value here" env -u HOSTNAME "$lab" ctl n1 service create -q --name bare -e HOSTNAME -e B=1 busybox sleep 100000
+check "is not set, whatever the node or the image says" is "" env_of bare HOSTNAME
+check "others are" is 1 env_of bare B
 printf '{{.Service.Labels.none}}' | ctl n1 config create --template-driver golang late - >/dev/null
 check "what can't be known before" ctl n1 service create -d --name late --restart-condition none --config source=late,target=/late busybox sleep 100000
 check "is rejected on the node, with the reason" within 10 says '^rejected .*config late: template:1:18: there is no field .none' \
