@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "cli/env_flags.h"
 #include "cli/registry_share.h"
 #include "cli/service_flags.h"
 #include "proto/msg.h"
@@ -127,6 +128,22 @@ static int ask(struct run *r, const Pb__ServiceRunRequest *q, struct sw_error *e
 	return 0;
 }
 
+static int take_env(const struct cli *cli, Pb__ServiceRunRequest *q, struct sw_error *err)
+{
+	const char *v;
+	char *line;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && (v = cli_nth(cli, "env", i)) != NULL; i++) {
+		rc = env_flag(v, &line, err);
+		if (rc == 0)
+			msg_add_str(&q->env, &q->n_env, line);
+		if (rc == 0)
+			free(line);
+	}
+	return rc != 0 ? sw_wrap(err, "--env") : 0;
+}
+
 static int begin_of_service(struct run *r, struct sw_error *err)
 {
 	Pb__ServiceRunRequest q = PB__SERVICE_RUN_REQUEST__INIT;
@@ -136,9 +153,9 @@ static int begin_of_service(struct run *r, struct sw_error *err)
 	q.ref = cli->args[0];
 	q.command = cli->args + 1;
 	q.n_command = cli->n_args - 1;
-	for (const char *v; (v = cli_nth(cli, "env", q.n_env)) != NULL;)
-		msg_add_str(&q.env, &q.n_env, v);
-	rc = ask(r, &q, err);
+	rc = take_env(cli, &q, err);
+	if (rc == 0)
+		rc = ask(r, &q, err);
 	for (size_t i = 0; i < q.n_env; i++)
 		free(q.env[i]);
 	free(q.env);
@@ -156,6 +173,8 @@ static int begin_of_image(struct run *r, struct sw_error *err)
 	msg_set_str(&q.spec->task->container->image, r->cli->args[0]);
 	service_flags_command(q.spec, r->cli->args + 1, r->cli->n_args - 1);
 	rc = service_flags_apply(r->cli, q.spec, err);
+	/* A one-off task has no entrypoint to come back to: "" is none at all. */
+	q.spec->task->container->entrypoint_set = cli_get(r->cli, "entrypoint") != NULL;
 	if (rc == 0 && cli_flag(r->cli, "with-registry-auth"))
 		rc = registry_share(r->cli, &q.spec->task->container->image, 1, err);
 	if (rc == 0)

@@ -94,6 +94,7 @@ static const struct cli_option run_options[] = {
 		SERVICE_SWITCHES(SWITCH_OPTION) SERVICE_ADDITIONS(VALUE_OPTION)
 			SERVICE_LISTS(LIST_OPTION)
 	// clang-format on
+	{"env-file", 0, "FILE", "Give the variables of a file, NAME=VALUE in lines (several)"},
 	{"with-registry-auth", 0, NULL, "Give the nodes your credentials of the image's registry"},
 	{"keep", 0, NULL, "Leave the task for an hour after its end"},
 	{"rm", 0, NULL, "Taken for Docker's sake: it is taken away anyway"},
@@ -108,6 +109,7 @@ static const struct cli_option service_create_options[] = {
 	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
 		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION)
 	// clang-format on
+	{"env-file", 0, "FILE", "Give the variables of a file, NAME=VALUE in lines (several)"},
 	{"with-registry-auth", 0, NULL,
 	 "Give the nodes your credentials of the images' registries"},
 	{"no-resolve-image", 0, NULL, "Accepted for Docker's sake"},

@@ -5,7 +5,13 @@
 #include "base/str.h"
 #include "cli/compose/spec.h"
 #include "cli/compose/units.h"
+#include "cli/env_flags.h"
 #include "proto/msg.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <strings.h>
 
 #define ENSURE(field, Type, lower)                  \
 	do {                                        \
@@ -24,6 +30,17 @@ Pb__ServiceSpec *service_flags_spec(void)
 	pb__task_spec__init(s->task);
 	ENSURE(s->task->container, Pb__ContainerSpec, container_spec);
 	return s;
+}
+
+__attribute__((format(printf, 2, 3))) static void warn(const char *flag, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "swarmctl: warning: %s: ", flag);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
 }
 
 /* ---- values ---- */
@@ -154,6 +171,13 @@ SET_PART(restart_max_attempts, task->restart, Pb__RestartPolicy, restart_policy,
 	 take_u64)
 SET_PART(restart_window, task->restart, Pb__RestartPolicy, restart_policy, window_ms, take_ms)
 
+static void clear_texts(char **v, size_t *n)
+{
+	while (*n > 0)
+		free(v[--*n]);
+}
+
+/* "": the image's again. */
 SET(entrypoint)
 {
 	Pb__ContainerSpec *c = s->task->container;
@@ -161,11 +185,10 @@ SET(entrypoint)
 
 	if (words == NULL)
 		return wanted("words with their quotes closed", v, err);
-	while (c->n_entrypoint > 0)
-		free(c->entrypoint[--c->n_entrypoint]);
+	clear_texts(c->entrypoint, &c->n_entrypoint);
 	for (size_t i = 0; i < sw_strv_len(words); i++)
 		msg_add_str(&c->entrypoint, &c->n_entrypoint, words[i]);
-	c->entrypoint_set = true;
+	c->entrypoint_set = c->n_entrypoint > 0;
 	sw_strv_free(words);
 	return 0;
 }
@@ -191,6 +214,11 @@ SET(stop_grace)
 SET(log_driver)
 {
 	(void)err;
+	if (!spec_log_driver(v))
+		warn("--log-driver",
+		     "\"%s\" has no effect: lines are kept on the node, for "
+		     "\"swarmctl service logs\"",
+		     v);
 	ENSURE(s->task->log, Pb__LogDriver, log_driver);
 	msg_set_str(&s->task->log->name, v);
 	return 0;
@@ -273,25 +301,29 @@ CONFIG_FLAGS(rollback, NULL)
 
 /* ---- health ---- */
 
+/* Who says how it is checked wants it checked. */
 static Pb__Healthcheck *ensure_health(Pb__ServiceSpec *s)
 {
+	Pb__Healthcheck *h;
+
 	ENSURE(s->task->container->healthcheck, Pb__Healthcheck, healthcheck);
-	return s->task->container->healthcheck;
+	h = s->task->container->healthcheck;
+	if (h->n_test > 0 && sw_streq(h->test[0], "NONE"))
+		clear_texts(h->test, &h->n_test);
+	return h;
 }
 
-static void set_test(Pb__Healthcheck *h, const char *word, const char *command)
-{
-	while (h->n_test > 0)
-		free(h->test[--h->n_test]);
-	msg_add_str(&h->test, &h->n_test, word);
-	if (command != NULL)
-		msg_add_str(&h->test, &h->n_test, command);
-}
-
+/* "": the image's again. */
 SET(health_cmd)
 {
+	Pb__Healthcheck *h = ensure_health(s);
+
 	(void)err;
-	set_test(ensure_health(s), "CMD-SHELL", v);
+	clear_texts(h->test, &h->n_test);
+	if (*v != 0) {
+		msg_add_str(&h->test, &h->n_test, "CMD-SHELL");
+		msg_add_str(&h->test, &h->n_test, v);
+	}
 	return 0;
 }
 
@@ -383,8 +415,14 @@ static void switch_init(Pb__ServiceSpec *s, bool on)
 
 static void switch_no_healthcheck(Pb__ServiceSpec *s, bool on)
 {
-	if (on)
-		set_test(ensure_health(s), "NONE", NULL);
+	Pb__ContainerSpec *c = s->task->container;
+
+	if (!on)
+		return;
+	msg_free(c->healthcheck != NULL ? &c->healthcheck->base : NULL);
+	c->healthcheck = NULL;
+	ENSURE(c->healthcheck, Pb__Healthcheck, healthcheck);
+	msg_add_str(&c->healthcheck->test, &c->healthcheck->n_test, "NONE");
 }
 
 static void switch_read_only(Pb__ServiceSpec *s, bool on)
@@ -406,12 +444,29 @@ static bool same_text(const char *have, const char *given)
 	return sw_streq(have, given);
 }
 
-/* "A" and "A=x" are the same of "A=1"; likewise host:address. */
-static bool same_key(const char *have, const char *given)
+/* "A" and "A=x" are the same of "A=1". */
+static bool same_name(const char *have, const char *given)
 {
-	size_t n = strcspn(given, "=:");
+	size_t n = strcspn(given, "=");
 
-	return strncmp(have, given, n) == 0 && (have[n] == '=' || have[n] == ':' || have[n] == 0);
+	return strncmp(have, given, n) == 0 && (have[n] == '=' || have[n] == 0);
+}
+
+/* A name may have several addresses: alone it means all of them. */
+static bool same_host(const char *have, const char *given)
+{
+	size_t n = strlen(given);
+
+	return sw_streq(have, given) ||
+	       (strncmp(have, given, n) == 0 && have[n] == ':' && strchr(given, ':') == NULL);
+}
+
+/* NET_ADMIN and cap_net_admin are one. */
+static bool same_cap(const char *have, const char *given)
+{
+	have += strncasecmp(have, "CAP_", 4) == 0 ? 4 : 0;
+	given += strncasecmp(given, "CAP_", 4) == 0 ? 4 : 0;
+	return strcasecmp(have, given) == 0;
 }
 
 static int remove_text(char **v, size_t *n, const char *given, same_fn same, struct sw_error *err)
@@ -425,7 +480,7 @@ static int remove_text(char **v, size_t *n, const char *given, same_fn same, str
 			v[kept++] = v[i];
 	}
 	*n = kept;
-	return kept < had ? 0 : sw_fail(err, SW_EINVAL, "the service has no \"%s\"", given);
+	return kept < had ? 0 : sw_fail(err, SW_ENOTFOUND, "the service has no \"%s\"", given);
 }
 
 static void add_text(char ***v, size_t *n, const char *given, same_fn same)
@@ -442,37 +497,102 @@ static void add_text(char ***v, size_t *n, const char *given, same_fn same)
 #define ADD(name) static int add_##name(Pb__ServiceSpec *s, const char *v, struct sw_error *err)
 #define RM(name)  static int rm_##name(Pb__ServiceSpec *s, const char *v, struct sw_error *err)
 
-#define TEXTS(name, part, field, same)                                                 \
-	ADD(name)                                                                      \
-	{                                                                              \
-		(void)err;                                                             \
-		add_text(&s->part->field, &s->part->n_##field, v, same);               \
-		return 0;                                                              \
-	}                                                                              \
+#define REMOVE_TEXT(name, part, field, same)                                           \
 	RM(name)                                                                       \
 	{                                                                              \
 		return remove_text(s->part->field, &s->part->n_##field, v, same, err); \
 	}
+#define TEXTS(name, part, field, same)                                   \
+	ADD(name)                                                        \
+	{                                                                \
+		(void)err;                                               \
+		add_text(&s->part->field, &s->part->n_##field, v, same); \
+		return 0;                                                \
+	}                                                                \
+	REMOVE_TEXT(name, part, field, same)
 
-TEXTS(dns, task->container, dns, same_text)
+REMOVE_TEXT(dns, task->container, dns, same_text)
 TEXTS(dns_option, task->container, dns_options, same_text)
 TEXTS(dns_search, task->container, dns_search, same_text)
-TEXTS(env, task->container, env, same_key)
+REMOVE_TEXT(env, task->container, env, same_name)
 TEXTS(group, task->container, group_add, same_text)
-TEXTS(host, task->container, extra_hosts, same_key)
+REMOVE_TEXT(host, task->container, extra_hosts, same_host)
+
+static bool is_address(const char *s)
+{
+	unsigned char out[16];
+
+	return inet_pton(AF_INET, s, out) == 1 || inet_pton(AF_INET6, s, out) == 1;
+}
+
+ADD(dns)
+{
+	if (!is_address(v))
+		return wanted("an address", v, err);
+	add_text(&s->task->container->dns, &s->task->container->n_dns, v, same_text);
+	return 0;
+}
+
+ADD(env)
+{
+	sw_autofree char *line = NULL;
+	int rc = env_flag(v, &line, err);
+
+	if (rc == 0)
+		add_text(&s->task->container->env, &s->task->container->n_env, line, same_name);
+	return rc;
+}
+
+/* NAME:ADDRESS, NAME=ADDRESS, and an IPv6 address also in brackets. */
+ADD(host)
+{
+	size_t n = strcspn(v, ":="), k;
+	sw_autofree char *address = sw_strdup(v[n] != 0 ? v + n + 1 : "");
+	sw_autofree char *line = NULL;
+
+	k = strlen(address);
+	if (k > 2 && address[0] == '[' && address[k - 1] == ']') {
+		memmove(address, address + 1, k - 2);
+		address[k - 2] = 0;
+	}
+	if (n == 0 || (!is_address(address) && !sw_streq(address, "host-gateway")))
+		return wanted("NAME:ADDRESS", v, err);
+	line = sw_asprintf("%.*s:%s", (int)n, v, address);
+	add_text(&s->task->container->extra_hosts, &s->task->container->n_extra_hosts, line,
+		 same_text);
+	return 0;
+}
+
+/* What the other list has is taken out there and is as the node has it again; RESET is all of a
+ * list. There is no other way to take one back. */
+static int add_cap(char ***list, size_t *n, char **other, size_t *n_other, const char *v)
+{
+	struct sw_error none;
+
+	for (size_t i = 0; i < *n; i++)
+		if (same_cap((*list)[i], v))
+			return 0;
+	if (same_cap(v, "RESET"))
+		clear_texts(*list, n);
+	else if (remove_text(other, n_other, v, same_cap, &none) != 0)
+		add_text(list, n, v, same_cap);
+	return 0;
+}
 
 ADD(cap_add)
 {
+	Pb__ContainerSpec *c = s->task->container;
+
 	(void)err;
-	add_text(&s->task->container->cap_add, &s->task->container->n_cap_add, v, same_text);
-	return 0;
+	return add_cap(&c->cap_add, &c->n_cap_add, c->cap_drop, &c->n_cap_drop, v);
 }
 
 ADD(cap_drop)
 {
+	Pb__ContainerSpec *c = s->task->container;
+
 	(void)err;
-	add_text(&s->task->container->cap_drop, &s->task->container->n_cap_drop, v, same_text);
-	return 0;
+	return add_cap(&c->cap_drop, &c->n_cap_drop, c->cap_add, &c->n_cap_add, v);
 }
 
 /* A space more or less is no other constraint. */
@@ -561,7 +681,23 @@ static int remove_if(void *vec, size_t *n, bool (*is)(const ProtobufCMessage *m,
 			m[kept++] = m[i];
 	}
 	*n = kept;
-	return kept < had ? 0 : sw_fail(err, SW_EINVAL, "the service has no \"%s\"", v);
+	return kept < had ? 0 : sw_fail(err, SW_ENOTFOUND, "the service has no \"%s\"", v);
+}
+
+/* In place of the one for which `is` holds, or behind the others: what is given again is no change. */
+static void put(void *vec, size_t *n, bool (*is)(const ProtobufCMessage *m, const char *v),
+		const char *v, void *given)
+{
+	ProtobufCMessage **m = *(ProtobufCMessage ***)vec;
+
+	for (size_t i = 0; i < *n; i++) {
+		if (!is(m[i], v))
+			continue;
+		msg_free(m[i]);
+		m[i] = given;
+		return;
+	}
+	msg_add(vec, n, given);
 }
 
 static bool is_pair(const ProtobufCMessage *m, const char *v)
@@ -581,10 +717,27 @@ static bool is_pair(const ProtobufCMessage *m, const char *v)
 
 PAIRS(label, labels, n_labels)
 PAIRS(container_label, task->container->labels, task->container->n_labels)
-PAIRS(sysctl, task->container->sysctls, task->container->n_sysctls)
+
+ADD(sysctl)
+{
+	Pb__ContainerSpec *c = s->task->container;
+
+	return strchr(v, '=') != NULL ? add_pair(&c->sysctls, &c->n_sysctls, v, err)
+				      : wanted("KEY=VALUE", v, err);
+}
+
+RM(sysctl)
+{
+	return remove_if(s->task->container->sysctls, &s->task->container->n_sysctls, is_pair, v,
+			 err);
+}
 
 ADD(log_opt)
 {
+	sw_autofree char *key = sw_strndup(v, strcspn(v, "="));
+
+	if (!spec_log_option(key))
+		warn("--log-opt", "%s has no effect: known are max-size and max-file", key);
 	ENSURE(s->task->log, Pb__LogDriver, log_driver);
 	return add_pair(&s->task->log->options, &s->task->log->n_options, v, err);
 }
@@ -654,10 +807,8 @@ ADD(mount)
 	Pb__Mount *m;
 	int rc = spec_mount(v, &m, err);
 
-	if (rc == 0) {
-		(void)remove_if(c->mounts, &c->n_mounts, is_mount, m->target, NULL);
-		msg_add(&c->mounts, &c->n_mounts, m);
-	}
+	if (rc == 0)
+		put(&c->mounts, &c->n_mounts, is_mount, m->target, m);
 	return rc;
 }
 
@@ -677,10 +828,12 @@ ADD(network)
 	Pb__NetworkUse *u;
 	int rc = spec_network(v, &u, err);
 
-	if (rc == 0) {
-		(void)remove_if(s->task->networks, &s->task->n_networks, is_network, u->name, NULL);
-		msg_add(&s->task->networks, &s->task->n_networks, u);
-	}
+	if (rc == 0 && u->n_driver_opts > 0)
+		warn("--network", "driver-opt has no effect: interfaces have no options");
+	if (rc == 0 && *u->ipv6_address != 0)
+		warn("--network", "ip6 has no effect: networks have IPv4 addresses only");
+	if (rc == 0)
+		put(&s->task->networks, &s->task->n_networks, is_network, u->name, u);
 	return rc;
 }
 
@@ -693,26 +846,56 @@ RM(network)
 	return remove_if(s->task->networks, &s->task->n_networks, is_network, v, err);
 }
 
+/* One that is there already stays. */
 ADD(port)
 {
-	return spec_publish(v, &s->ports, &s->n_ports, err);
+	Pb__PortConfig **ports = NULL;
+	size_t n = 0;
+	int rc = spec_publish(v, &ports, &n, err);
+
+	for (size_t i = 0; i < n; i++) {
+		bool had = false;
+
+		for (size_t k = 0; k < s->n_ports; k++)
+			had = had || msg_equal(&s->ports[k]->base, &ports[i]->base);
+		if (had || rc != 0)
+			msg_free(&ports[i]->base);
+		else
+			msg_add(&s->ports, &s->n_ports, ports[i]);
+	}
+	free(ports);
+	return rc;
 }
 
-/* --publish-rm takes the target, with its protocol or without. */
+/* TARGET[/PROTOCOL] (tcp), or all that --publish-add takes; the rest counts where it is said. */
 static bool is_port(const ProtobufCMessage *m, const char *v)
 {
-	static const char *const protocols[] = {"tcp", "udp", "sctp"};
 	const Pb__PortConfig *p = (const Pb__PortConfig *)m;
-	sw_autofree char *whole =
-		sw_asprintf("%u/%s", p->target, protocols[(unsigned)p->protocol % 3]);
-	sw_autofree char *number = sw_asprintf("%u", p->target);
+	Pb__PortConfig **ports = NULL;
+	size_t n = 0;
+	bool found = false;
 
-	return sw_streq(v, number) || sw_streq(v, whole);
+	if (spec_publish(v, &ports, &n, NULL) != 0)
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		const Pb__PortConfig *w = ports[i];
+
+		found = found || (p->target == w->target && p->protocol == w->protocol &&
+				  (w->published == 0 || p->published == w->published) &&
+				  (strstr(v, "mode=") == NULL || p->mode == w->mode));
+		msg_free(&ports[i]->base);
+	}
+	free(ports);
+	return found;
 }
 
 RM(port)
 {
-	return remove_if(s->ports, &s->n_ports, is_port, v, err);
+	Pb__ServiceSpec *unused = service_flags_spec();
+	int rc = add_port(unused, v, err);
+
+	msg_free(&unused->base);
+	return rc != 0 ? rc : remove_if(s->ports, &s->n_ports, is_port, v, err);
 }
 
 static bool is_ulimit(const ProtobufCMessage *m, const char *v)
@@ -726,10 +909,8 @@ ADD(ulimit)
 	Pb__Ulimit *u;
 	int rc = spec_ulimit(v, &u, err);
 
-	if (rc == 0) {
-		(void)remove_if(c->ulimits, &c->n_ulimits, is_ulimit, u->name, NULL);
-		msg_add(&c->ulimits, &c->n_ulimits, u);
-	}
+	if (rc == 0)
+		put(&c->ulimits, &c->n_ulimits, is_ulimit, u->name, u);
 	return rc;
 }
 
@@ -757,9 +938,8 @@ ADD(generic)
 	pb__generic_resource__init(g);
 	g->kind = sw_strndup(v, k);
 	g->amount = amount;
-	(void)remove_if(s->task->reservations->generic, &s->task->reservations->n_generic,
-			is_generic, g->kind, NULL);
-	msg_add(&s->task->reservations->generic, &s->task->reservations->n_generic, g);
+	put(&s->task->reservations->generic, &s->task->reservations->n_generic, is_generic, g->kind,
+	    g);
 	return 0;
 }
 
@@ -805,36 +985,175 @@ static const struct flag *find_flag(const char *name)
 	return NULL;
 }
 
-/* What is taken away goes first: `--env-rm A --env-add A=1` sets A, in any order. */
-int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_error *err)
-{
-	for (int adding = 0; adding < 2; adding++) {
-		for (size_t i = 0; i < cli->n_values; i++) {
-			const struct cli_value *v = &cli->values[i];
-			const struct flag *f = find_flag(v->name);
-			int rc = 0;
+/* ---- the command line as a whole ---- */
 
-			if (f == NULL || sw_ends_with(v->name, "-rm") == (adding == 1))
-				continue;
-			if (f->turn != NULL)
-				f->turn(spec, v->value == NULL || !sw_streq(v->value, "false"));
-			else
-				rc = f->take(spec, v->value, err);
-			if (rc != 0) {
-				sw_wrap(err, "--%s", v->name);
-				return rc;
-			}
+static int check_health_flags(const struct cli *cli, struct sw_error *err)
+{
+	for (size_t i = 0; cli_flag(cli, "no-healthcheck") && i < cli->n_values; i++)
+		if (sw_after(cli->values[i].name, "health-") != NULL)
+			return sw_fail(err, SW_EINVAL, "--no-healthcheck does not go with --%s",
+				       cli->values[i].name);
+	return 0;
+}
+
+/* Where a secret, a config or a mount is to be seen; NULL: it is none. The caller frees. */
+static char *target_of(const char *flag, const char *v)
+{
+	bool config = sw_streq(flag, "config") || sw_streq(flag, "config-add");
+	bool secret = sw_streq(flag, "secret") || sw_streq(flag, "secret-add");
+	bool mount = sw_streq(flag, "mount") || sw_streq(flag, "mount-add");
+	char *target = NULL;
+	Pb__FileRef *r;
+	Pb__Mount *m;
+
+	if ((config || secret) && spec_file_ref(v, &r, NULL) == 0) {
+		target = sw_asprintf("%s%s", config && *r->target != '/' ? "/" : "", r->target);
+		msg_free(&r->base);
+	} else if (mount && spec_mount(v, &m, NULL) == 0) {
+		target = sw_strdup(m->target);
+		msg_free(&m->base);
+	}
+	return target;
+}
+
+/* One takes the place of what the service has, but two of a command line are a mistake. */
+static int check_targets(const struct cli *cli, struct sw_error *err)
+{
+	for (size_t i = 0; i < cli->n_values; i++) {
+		const struct cli_value *v = &cli->values[i];
+		sw_autofree char *target = target_of(v->name, v->value);
+
+		for (size_t k = 0; target != NULL && k < i; k++) {
+			sw_autofree char *other = sw_streq(cli->values[k].name, v->name)
+							  ? target_of(v->name, cli->values[k].value)
+							  : NULL;
+
+			if (other != NULL && sw_streq(other, target))
+				return sw_fail(err, SW_EINVAL,
+					       "--%s: \"%s\" has the target of another one: %s",
+					       v->name, v->value, target);
 		}
 	}
 	return 0;
+}
+
+static int add_variable(void *spec, const char *line, struct sw_error *err)
+{
+	return add_env(spec, line, err);
+}
+
+static int take_env_files(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_error *err)
+{
+	const char *path;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && (path = cli_nth(cli, "env-file", i)) != NULL; i++)
+		rc = env_flag_file(path, add_variable, spec, err);
+	return rc != 0 ? sw_wrap(err, "--env-file") : 0;
+}
+
+/* Said to be added and dropped at once, a capability is added. */
+static bool is_overruled(const struct cli *cli, const struct cli_value *v)
+{
+	const char *added;
+
+	for (size_t i = 0;
+	     sw_streq(v->name, "cap-drop") && (added = cli_nth(cli, "cap-add", i)) != NULL; i++)
+		if (same_cap(added, v->value) && !same_cap(added, "RESET"))
+			return true;
+	return false;
+}
+
+static int apply_one(Pb__ServiceSpec *spec, const struct flag *f, const struct cli_value *v,
+		     struct sw_error *err)
+{
+	int rc;
+
+	if (f->turn != NULL) {
+		f->turn(spec, v->value == NULL || !sw_streq(v->value, "false"));
+		return 0;
+	}
+	rc = f->take(spec, v->value, err);
+	if (rc == SW_ENOTFOUND && sw_ends_with(v->name, "-rm")) {
+		sw_autofree char *flag = sw_asprintf("--%s", v->name);
+
+		warn(flag, "%s", err->msg);
+		return 0;
+	}
+	return rc != 0 ? sw_wrap(err, "--%s", v->name) : 0;
+}
+
+/* What is taken away goes first: `--env-rm A --env-add A=1` sets A, in any order. */
+static int apply_all(const struct cli *cli, Pb__ServiceSpec *spec, bool adding,
+		     struct sw_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < cli->n_values; i++) {
+		const struct cli_value *v = &cli->values[i];
+		const struct flag *f = find_flag(v->name);
+
+		if (f != NULL && sw_ends_with(v->name, "-rm") != adding && !is_overruled(cli, v))
+			rc = apply_one(spec, f, v, err);
+	}
+	return rc;
+}
+
+/* Options are of a driver: another one, or the same named anew, begins without. */
+static void begin_log(const struct cli *cli, Pb__ServiceSpec *spec)
+{
+	Pb__LogDriver *l = spec->task->log;
+
+	while (cli_get(cli, "log-driver") != NULL && l != NULL && l->n_options > 0)
+		msg_free(&l->options[--l->n_options]->base);
+}
+
+static bool is_empty(const ProtobufCMessage *m)
+{
+	return m != NULL && protobuf_c_message_get_packed_size(m) == 0;
+}
+
+/* A part that says nothing is none: it would be another spec, and all tasks would be made anew. */
+static void drop_empty(Pb__ServiceSpec *spec)
+{
+	Pb__TaskSpec *t = spec->task;
+	void *parts[] = {&t->placement, &t->limits, &t->reservations, &t->log,
+			 &t->container->healthcheck};
+
+	for (size_t i = 0; i < SW_COUNT(parts); i++) {
+		ProtobufCMessage **part = parts[i];
+
+		if (!is_empty(*part))
+			continue;
+		msg_free(*part);
+		*part = NULL;
+	}
+}
+
+int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_error *err)
+{
+	int rc = check_health_flags(cli, err);
+
+	if (rc == 0)
+		rc = check_targets(cli, err);
+	if (rc == 0)
+		rc = apply_all(cli, spec, false, err);
+	if (rc == 0)
+		rc = take_env_files(cli, spec, err);
+	if (rc != 0)
+		return rc;
+	begin_log(cli, spec);
+	rc = apply_all(cli, spec, true, err);
+	if (rc == 0)
+		drop_empty(spec);
+	return rc;
 }
 
 void service_flags_command(Pb__ServiceSpec *spec, char *const *words, size_t n)
 {
 	Pb__ContainerSpec *c = spec->task->container;
 
-	while (c->n_command > 0)
-		free(c->command[--c->n_command]);
+	clear_texts(c->command, &c->n_command);
 	for (size_t i = 0; i < n; i++)
 		msg_add_str(&c->command, &c->n_command, words[i]);
 	c->command_set = n > 0;

@@ -27,8 +27,7 @@
 	X("reserve-cpu", "NUMBER", reserve_cpu, "CPUs that its node must have left")             \
 	X("reserve-memory", "BYTES", reserve_memory, "Memory that its node must have left")      \
 	X("stop-grace-period", "DURATION", stop_grace, "Before a container is killed (10s)")     \
-	X("stop-signal", "SIGNAL", stop_signal, "That asks a container to stop")                 \
-	X("workdir", "PATH", workdir, "Where the command runs")
+	X("stop-signal", "SIGNAL", stop_signal, "That asks a container to stop")
 
 /* Of the service: how many tasks, when, and how they change. */
 #define SERVICE_OWN_VALUES(X)                                                                      \
@@ -67,7 +66,9 @@
 #define SERVICE_VALUES(X) SERVICE_TASK_VALUES(X) SERVICE_OWN_VALUES(X)
 
 /* Those with a letter, or none. */
-#define SERVICE_LETTERS(X) X("user", 'u', "USER[:GROUP]", user, "Who runs the command")
+#define SERVICE_LETTERS(X)                                           \
+	X("user", 'u', "USER[:GROUP]", user, "Who runs the command") \
+	X("workdir", 'w', "PATH", workdir, "Where the command runs")
 
 #define SERVICE_SWITCHES(X)                                                   \
 	X("init", 0, init, "A small init reaps what the container leaves")    \
@@ -102,7 +103,7 @@
 	X("network", 0, "network", "NETWORK", "NETWORK", network, "a network")               \
 	X("placement-pref", 0, "placement-pref", "spread=KEY", "spread=KEY", preference,     \
 	  "over what tasks are spread")                                                      \
-	X("publish", 'p', "publish", "PORT", "TARGET", port, "a published port")             \
+	X("publish", 'p', "publish", "PORT", "TARGET[/PROTOCOL]", port, "a published port")  \
 	X("secret", 0, "secret", "SECRET", "SECRET", secret, "a secret")                     \
 	X("sysctl", 0, "sysctl", "KEY=VALUE", "KEY", sysctl, "a kernel setting")             \
 	X("ulimit", 0, "ulimit", "NAME=SOFT[:HARD]", "NAME", ulimit, "a limit of the processes")

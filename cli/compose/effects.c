@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/convert.h"
+#include "cli/compose/spec.h"
 
 #include <stdio.h>
 
@@ -96,6 +97,16 @@ static void check_options(struct convert *c, const struct yaml_node *map, const 
 	}
 }
 
+bool spec_log_driver(const char *s)
+{
+	return IS_ONE_OF(log_drivers, s);
+}
+
+bool spec_log_option(const char *s)
+{
+	return IS_ONE_OF(log_options, s);
+}
+
 static void check_logging(struct convert *c, const struct yaml_node *s,
 			  const struct compose_path *path)
 {
@@ -103,7 +114,7 @@ static void check_logging(struct convert *c, const struct yaml_node *s,
 	const char *driver = yaml_get_text(log, "driver");
 	struct compose_path at = {path, "logging", 0}, dp = {&at, "driver", 0};
 
-	if (driver && !IS_ONE_OF(log_drivers, driver))
+	if (driver && !spec_log_driver(driver))
 		diag_at(c->l->diag, DIAG_WARNING, yaml_get(log, "driver"), &dp,
 			"\"%.60s\" has no effect: lines are kept on the node, for \"swarmctl "
 			"service logs\"",

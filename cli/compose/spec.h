@@ -34,3 +34,6 @@ int spec_image(const char *s, char **ret, struct sw_error *err) SW_MUST_CHECK;
 
 bool spec_protocol(const char *s, Pb__Protocol *ret);
 bool spec_publish_mode(const char *s, Pb__PublishMode *ret);
+/** Whether a log driver, or an option of it, has an effect here. */
+bool spec_log_driver(const char *s);
+bool spec_log_option(const char *s);

@@ -29,6 +29,12 @@ YML
 }
 tasks() { ctl n1 service ps "$1" --no-trunc --filter desired-state=running --format '{{.ID}}' | sort; }
 completed() { ctl n1 service ls --format '{{.Name}} {{.Replicas}}' | awk -v n="$1" '$1 == n { print $2, $3, $4 }'; }
+changed_by() { # ARGS...: which tasks of shop_web are others, and that nothing went wrong
+	local before
+	before=$(tasks shop_web)
+	ctl n1 "$@" >"$work/said" 2>&1 || cat "$work/said"
+	diff <(echo "$before") <(tasks shop_web)
+}
 status_of() { # COMMAND...: its exit status
 	"$@" >"$work/said" 2>&1
 	echo $?
@@ -55,10 +61,12 @@ check "they say the new word" within 10 says goodbye ctl n1 service logs shop_we
 check "an update by flags" ctl n1 service update --env-add A=1 --label-add team=a --update-order stop-first shop_web
 check "four tasks again" within 10 runs n1 shop_web 4
 check "the service says so" says '"A=1"' ctl n1 service inspect shop_web
-check "an unknown variable can't be removed" says 'no "B"' ctl n1 service update --env-rm B shop_web
+check "a rollback does nothing beside" says 'rollback does not go with --env-add' ctl n1 service update --rollback --env-add B=1 shop_web
 check "service rollback" ctl n1 service rollback shop_web
 check "the variable is gone" not says '"A=1"' ctl n1 service inspect shop_web
 check "there is no way further back" says "no earlier version" ctl n1 service rollback shop_web
+check "what is not there is nothing to remove" says 'warning.*no "B"' ctl n1 service update --env-rm B shop_web
+check "… and nothing is made anew" is "" changed_by service update --publish-rm 9999 --constraint-rm a==b --generic-resource-rm gpu shop_web
 
 echo "== a broken image"
 web=$(tasks shop_web)
