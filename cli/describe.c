@@ -115,6 +115,20 @@ static json_t *value(const ProtobufCFieldDescriptor *f, const void *p, int depth
 	}
 }
 
+/* Of a field that tells 0 from nothing: a delay of 0s is none, nothing is the default. */
+static json_t *zero(const ProtobufCFieldDescriptor *f)
+{
+	switch (f->type) {
+	case PROTOBUF_C_TYPE_BOOL:
+		return json_false();
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_UINT32:
+		return json_integer(0);
+	default:
+		return NULL;
+	}
+}
+
 static size_t width(const ProtobufCFieldDescriptor *f)
 {
 	switch (f->type) {
@@ -170,9 +184,11 @@ static json_t *object(const ProtobufCMessage *m, int depth)
 
 			if (n > 0)
 				v = list(f, *(char *const *)p, n, depth);
-		} else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0 ||
-			   *(const uint32_t *)((const char *)m + f->quantifier_offset) == f->id) {
+		} else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0) {
 			v = value(f, p, depth);
+		} else if (*(const uint32_t *)((const char *)m + f->quantifier_offset) == f->id) {
+			v = value(f, p, depth);
+			v = v != NULL ? v : zero(f);
 		}
 		if (sw_streq(f->name, "version") && depth == 0 && v != NULL)
 			v = json_pack("{so}", "Index", v);
