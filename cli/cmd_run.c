@@ -170,9 +170,10 @@ static int begin_of_image(struct run *r, struct sw_error *err)
 
 	q.spec = service_flags_spec();
 	msg_set_str(&q.spec->name, name != NULL ? name : "");
-	msg_set_str(&q.spec->task->container->image, r->cli->args[0]);
 	service_flags_command(q.spec, r->cli->args + 1, r->cli->n_args - 1);
-	rc = service_flags_apply(r->cli, q.spec, err);
+	rc = service_flags_image(q.spec, r->cli->args[0], err);
+	if (rc == 0)
+		rc = service_flags_apply(r->cli, q.spec, err);
 	/* A one-off task has no entrypoint to come back to: "" is none at all. */
 	q.spec->task->container->entrypoint_set = cli_get(r->cli, "entrypoint") != NULL;
 	if (rc == 0 && cli_flag(r->cli, "with-registry-auth"))

@@ -154,8 +154,9 @@ static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 	int rc = take_mode(cli, s, err);
 
 	msg_set_str(&s->name, cli_get(cli, "name"));
-	msg_set_str(&s->task->container->image, cli->args[0]);
 	service_flags_command(s, cli->args + 1, cli->n_args - 1);
+	if (rc == 0)
+		rc = service_flags_image(s, cli->args[0], err);
 	return rc != 0 ? rc : service_flags_apply(cli, s, err);
 }
 
@@ -240,14 +241,11 @@ static int take_args(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 
 static int change_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
-	Pb__ContainerSpec *c = s->task->container;
 	const char *image = cli_get(cli, "image");
 	int rc = take_args(cli, s, err);
 
-	if (image != NULL) {
-		msg_set_str(&c->image, image);
-		msg_set_str(&c->image_asked, "");
-	}
+	if (rc == 0 && image != NULL)
+		rc = service_flags_image(s, image, err);
 	if (cli_flag(cli, "force"))
 		s->task->force_update++;
 	return rc != 0 ? rc : service_flags_apply(cli, s, err);

@@ -1037,6 +1037,16 @@ static int check_targets(const struct cli *cli, struct sw_error *err)
 	return 0;
 }
 
+static int check_per_node(const struct cli *cli, const Pb__ServiceSpec *s, struct sw_error *err)
+{
+	if (cli_get(cli, "replicas-max-per-node") == NULL ||
+	    (s->mode != PB__SERVICE_MODE__GLOBAL && s->mode != PB__SERVICE_MODE__GLOBAL_JOB))
+		return 0;
+	return sw_fail(err, SW_EINVAL,
+		       "--replicas-max-per-node goes with modes replicated and replicated-job "
+		       "only: a global service has one task on each node");
+}
+
 static int add_variable(void *spec, const char *line, struct sw_error *err)
 {
 	return add_env(spec, line, err);
@@ -1137,6 +1147,8 @@ int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_
 	if (rc == 0)
 		rc = check_targets(cli, err);
 	if (rc == 0)
+		rc = check_per_node(cli, spec, err);
+	if (rc == 0)
 		rc = apply_all(cli, spec, false, err);
 	if (rc == 0)
 		rc = take_env_files(cli, spec, err);
@@ -1147,6 +1159,18 @@ int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_
 	if (rc == 0)
 		drop_empty(spec);
 	return rc;
+}
+
+int service_flags_image(Pb__ServiceSpec *spec, const char *image, struct sw_error *err)
+{
+	sw_autofree char *normal = NULL;
+	int rc = spec_image(image, &normal, err);
+
+	if (rc != 0)
+		return rc;
+	msg_set_str(&spec->task->container->image, image);
+	msg_set_str(&spec->task->container->image_asked, "");
+	return 0;
 }
 
 void service_flags_command(Pb__ServiceSpec *spec, char *const *words, size_t n)

@@ -110,6 +110,9 @@
 
 /** An empty spec that the functions below can fill. */
 Pb__ServiceSpec *service_flags_spec(void);
+/** Its image; SW_EINVAL for what is no reference to one. */
+int service_flags_image(Pb__ServiceSpec *spec, const char *image,
+			struct sw_error *err) SW_MUST_CHECK;
 /** What it runs instead of the image's command; nothing: that again. */
 void service_flags_command(Pb__ServiceSpec *spec, char *const *words, size_t n);
 /** Does what the command line says to the spec, in the order in which it says it. */

@@ -146,6 +146,11 @@ static const struct {
 	{"--entrypoint a~b", "--entrypoint=", "\"Container\":{}", NULL},
 	{"-w /tmp", NULL, "\"Workdir\":\"/tmp\"", NULL},
 
+	/* 0 is not nothing */
+	{"--stop-grace-period 0s", NULL, "\"StopGraceMs\":0", NULL},
+	{"--restart-delay 0s --update-monitor 0s", NULL, "\"DelayMs\":0", NULL},
+	{"--init=false", NULL, "\"Init\":false", NULL},
+
 	/* two for one place */
 	{"--secret source=a,target=x --secret source=b,target=x", NULL,
 	 "--secret: \"source=b,target=x\" has the target of another one: x", NULL},
@@ -173,6 +178,39 @@ static void flags(void **state)
 	assert_int_equal(failed, 0);
 }
 
+/* What is wrong is refused before a manager is asked, of which there is none here. */
+static void lines(void **state)
+{
+	static const struct {
+		const char *line;
+		int status;
+	} all[] = {
+		{"service create --name s image", EXIT_UNREACHABLE},
+		{"service create --name s Bad:Image", EXIT_FAILED},
+		{"run Bad:Image", EXIT_FAILED},
+		{"service create --name s --mode global --replicas-max-per-node 2 image",
+		 EXIT_FAILED},
+		{"service create --name s --replicas-max-per-node 2 image", EXIT_UNREACHABLE},
+		{"service update --rollback s", EXIT_UNREACHABLE},
+		{"service update --rollback --env-add A=1 s", EXIT_FAILED},
+		{"service update --rollback --force s", EXIT_FAILED},
+		{"service update --rollback -d -q s", EXIT_UNREACHABLE},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SW_COUNT(all); i++) {
+		sw_autofree char *line =
+			sw_asprintf("swarmctl --run-dir /nonexistent %s", all[i].line);
+		char **words = sw_strv_split(line, ' ');
+		int status = cli_main((int)sw_strv_len(words), words);
+
+		if (status != all[i].status)
+			printf("%s: %d\n", all[i].line, status);
+		assert_int_equal(status, all[i].status);
+		sw_strv_free(words);
+	}
+}
+
 static int setup(void **state)
 {
 	FILE *f = fopen("/tmp/test_flags.env", "w");
@@ -194,7 +232,7 @@ static int teardown(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(flags)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(flags), cmocka_unit_test(lines)};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
