@@ -1037,14 +1037,31 @@ static int check_targets(const struct cli *cli, struct sw_error *err)
 	return 0;
 }
 
-static int check_per_node(const struct cli *cli, const Pb__ServiceSpec *s, struct sw_error *err)
+#define MODE(name) (1u << PB__SERVICE_MODE__##name)
+
+/* What would have no effect: flags that begin so, the modes, and why. */
+static const struct {
+	const char *begin;
+	unsigned modes;
+	const char *why;
+} not_with[] = {
+	{"replicas-max-per-node", MODE(GLOBAL) | MODE(GLOBAL_JOB),
+	 "a global service has one task on each node"},
+	{"update-", MODE(REPLICATED_JOB) | MODE(GLOBAL_JOB),
+	 "a job is not updated, its next run is of the new version"},
+	{"rollback-", MODE(REPLICATED_JOB) | MODE(GLOBAL_JOB),
+	 "a job is not updated, its next run is of the new version"},
+};
+
+static int check_mode(const struct cli *cli, const Pb__ServiceSpec *s, struct sw_error *err)
 {
-	if (cli_get(cli, "replicas-max-per-node") == NULL ||
-	    (s->mode != PB__SERVICE_MODE__GLOBAL && s->mode != PB__SERVICE_MODE__GLOBAL_JOB))
-		return 0;
-	return sw_fail(err, SW_EINVAL,
-		       "--replicas-max-per-node goes with modes replicated and replicated-job "
-		       "only: a global service has one task on each node");
+	for (size_t i = 0; i < cli->n_values; i++)
+		for (size_t k = 0; k < SW_COUNT(not_with); k++)
+			if (sw_after(cli->values[i].name, not_with[k].begin) != NULL &&
+			    (not_with[k].modes >> s->mode & 1) != 0)
+				return sw_fail(err, SW_EINVAL, "--%s would have no effect: %s",
+					       cli->values[i].name, not_with[k].why);
+	return 0;
 }
 
 static int add_variable(void *spec, const char *line, struct sw_error *err)
@@ -1147,7 +1164,7 @@ int service_flags_apply(const struct cli *cli, Pb__ServiceSpec *spec, struct sw_
 	if (rc == 0)
 		rc = check_targets(cli, err);
 	if (rc == 0)
-		rc = check_per_node(cli, spec, err);
+		rc = check_mode(cli, spec, err);
 	if (rc == 0)
 		rc = apply_all(cli, spec, false, err);
 	if (rc == 0)
