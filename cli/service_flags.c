@@ -1,6 +1,7 @@
 /* What each flag of `service create` and `service update` does to a spec. */
 #include "cli/service_flags.h"
 
+#include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/compose/spec.h"
@@ -821,7 +822,17 @@ RM(mount)
 
 static bool is_network(const ProtobufCMessage *m, const char *v)
 {
-	return sw_streq(((const Pb__NetworkUse *)m)->name, v);
+	const Pb__NetworkUse *u = (const Pb__NetworkUse *)m;
+
+	return sw_streq(u->name, v) || (u->network_id != 0 && sw_streq(sw_id(u->network_id).s, v));
+}
+
+static Pb__NetworkUse *find_network(const Pb__TaskSpec *t, const char *v)
+{
+	for (size_t i = 0; i < t->n_networks; i++)
+		if (is_network(&t->networks[i]->base, v))
+			return t->networks[i];
+	return NULL;
 }
 
 ADD(network)
@@ -833,7 +844,12 @@ ADD(network)
 		warn("--network", "driver-opt has no effect: interfaces have no options");
 	if (rc == 0 && *u->ipv6_address != 0)
 		warn("--network", "ip6 has no effect: networks have IPv4 addresses only");
-	if (rc == 0)
+	if (rc != 0)
+		return rc;
+	/* A name alone says nothing of the aliases and the address that the service has there. */
+	if (strchr(v, '=') == NULL && find_network(s->task, v) != NULL)
+		msg_free(&u->base);
+	else
 		put(&s->task->networks, &s->task->n_networks, is_network, u->name, u);
 	return rc;
 }

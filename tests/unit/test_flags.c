@@ -89,6 +89,10 @@ static const struct {
 	 "--mount-add type=volume,target=/a",
 	 "{\"Target\":\"/a\",\"Type\":\"mount_volume\"},{\"Target\":\"/b\"", NULL},
 	{"--network a --network b", "--network-add a", "[{\"Name\":\"a\"},{\"Name\":\"b\"}]", NULL},
+	{"--network name=a,alias=x", "--network-add a", "[{\"Aliases\":[\"x\"],\"Name\":\"a\"}]",
+	 NULL},
+	{"--network name=a,alias=x", "--network-add name=a,alias=y",
+	 "[{\"Aliases\":[\"y\"],\"Name\":\"a\"}]", NULL},
 	{"--ulimit nproc=1 --ulimit nofile=1", "--ulimit-add nproc=2",
 	 "{\"Hard\":2,\"Name\":\"nproc\",\"Soft\":2},{\"Hard\":1,\"Name\":\"nofile\"", NULL},
 
