@@ -41,15 +41,41 @@ static bool is_mode(const char *name)
 	return sw_streq(name, "host") || sw_streq(name, "none");
 }
 
-static void take_network_mode(Pb__TaskSpec *t)
+static int take_network_mode(const char *svc, Pb__TaskSpec *t, struct sw_error *err)
 {
 	for (size_t i = 0; i < t->n_networks; i++) {
 		if (!is_mode(t->networks[i]->name))
 			continue;
+		if (*t->network_mode != 0 && !sw_streq(t->network_mode, t->networks[i]->name))
+			return sw_fail(err, SW_EINVAL,
+				       "service %s: network %s does not go with %s: take one away",
+				       svc, t->networks[i]->name, t->network_mode);
 		msg_set_str(&t->network_mode, t->networks[i]->name);
 		msg_free(&t->networks[i]->base);
 		t->networks[i--] = t->networks[--t->n_networks];
 	}
+	if (*t->network_mode != 0 && t->n_networks > 0)
+		return sw_fail(err, SW_EINVAL,
+			       "service %s: network %s does not go with %s: take one away", svc,
+			       t->network_mode, t->networks[0]->name);
+	return 0;
+}
+
+/* By name, or by id, which becomes the name. */
+static int resolve_network(const struct store_tx *tx, Pb__NetworkUse *u)
+{
+	const Pb__Network *n = NULL;
+	uint64_t id;
+
+	if (ctl_find_named(tx, PB__KIND__KIND_NETWORK, u->name, &u->network_id) == 0)
+		return 0;
+	if (sw_id_parse(u->name, &id))
+		n = store_tx_get(tx, PB__KIND__KIND_NETWORK, id);
+	if (n == NULL)
+		return SW_ENOTFOUND;
+	u->network_id = id;
+	msg_set_str(&u->name, n->spec->name);
+	return 0;
 }
 
 /* A volume that was declared by itself (volume create) is what it was declared as. */
@@ -76,13 +102,13 @@ int ctl_resolve(const struct store_tx *tx, Pb__ServiceSpec *spec, struct sw_erro
 {
 	Pb__TaskSpec *t = spec->task;
 	Pb__ContainerSpec *c = t->container;
-	int rc;
+	int rc = take_network_mode(spec->name, t, err);
 
-	take_network_mode(t);
+	if (rc != 0)
+		return rc;
 	resolve_volumes(tx, c);
 	for (size_t i = 0; i < t->n_networks; i++)
-		if (ctl_find_named(tx, PB__KIND__KIND_NETWORK, t->networks[i]->name,
-				   &t->networks[i]->network_id) != 0)
+		if (resolve_network(tx, t->networks[i]) != 0)
 			return sw_fail(err, SW_ENOTFOUND, "service %s: no such network: %s",
 				       spec->name, t->networks[i]->name);
 	rc = resolve_files(tx, spec->name, PB__KIND__KIND_SECRET, c->secrets, c->n_secrets, err);

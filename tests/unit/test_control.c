@@ -761,6 +761,15 @@ static void schedule(Pb__ServiceSpec *s, const char *cron, const char *zone)
 	msg_set_str(&s->schedule->timezone, zone);
 }
 
+static void use_network(Pb__ServiceSpec *s, const char *name)
+{
+	Pb__NetworkUse *u = sw_new(Pb__NetworkUse);
+
+	pb__network_use__init(u);
+	msg_set_str(&u->name, name);
+	msg_add(&s->task->networks, &s->task->n_networks, u);
+}
+
 static void bind_folder(Pb__ServiceSpec *s, const char *source)
 {
 	Pb__Mount *m = sw_new(Pb__Mount);
@@ -807,6 +816,14 @@ static void what_can_not_be_is_refused(void **state)
 	s = new_stack("web:1", "k1");
 	s->services[0]->task->container->healthcheck = health("curl");
 	refused(w, s, "beginning with \"curl\"");
+	s = new_stack("web:1", "k1");
+	use_network(s->services[0], "host");
+	use_network(s->services[0], "none");
+	refused(w, s, "service shop_web: network none does not go with host: take one away");
+	s = new_stack("web:1", "k1");
+	use_network(s->services[0], "host");
+	use_network(s->services[0], "net");
+	refused(w, s, "service shop_web: network host does not go with net: take one away");
 	s = new_stack("web:1", "k1");
 	bind_folder(s->services[0], "data");
 	refused(w, s, "\"data\", mounted at /data, is not an absolute path");
