@@ -71,9 +71,9 @@ static const struct {
 	{"-e SWNONE", NULL, "\"Env\":[\"SWNONE\"]", NULL},
 	{"-e =1", NULL, "--env: wanted NAME=VALUE, not \"=1\"", NULL},
 	{"", "--env-rm A --env-add A=1", "\"Env\":[\"A=1\"]", NULL},
-	{"--env-file /tmp/test_flags.env -e B=3", NULL,
-	 "\"Env\":[\"A=1\",\"B=3\",\"SWFLAG=from here\"]", NULL},
-	{"--env-file /tmp/test_flags.none", NULL, "--env-file", NULL},
+	{"--env-file test_flags.env -e B=3", NULL, "\"Env\":[\"A=1\",\"B=3\",\"SWFLAG=from here\"]",
+	 NULL},
+	{"--env-file test_flags.none", NULL, "--env-file", NULL},
 
 	/* what is not there is not taken away, which is no fault */
 	{"--label a=1", "--label-rm b --mount-rm /x --dns-rm 1.1.1.1 --constraint-rm a==b",
@@ -222,7 +222,7 @@ static void lines(void **state)
 
 static int setup(void **state)
 {
-	FILE *f = fopen("/tmp/test_flags.env", "w");
+	FILE *f = fopen("test_flags.env", "w");
 
 	(void)state;
 	assert_non_null(f);
@@ -236,7 +236,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	return remove("/tmp/test_flags.env");
+	return remove("test_flags.env");
 }
 
 int main(void)
