@@ -89,10 +89,12 @@ static const struct cli_option node_update_options[] = {
 
 static const struct cli_option run_options[] = {
 	{"name", 0, "NAME", "Name of the task; without one it is given one"},
-	// clang-format off: each macro is rows
-	SERVICE_TASK_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION)
-		SERVICE_SWITCHES(SWITCH_OPTION) SERVICE_ADDITIONS(VALUE_OPTION)
-			SERVICE_LISTS(LIST_OPTION)
+	// clang-format off
+	SERVICE_TASK_VALUES(VALUE_OPTION)
+	SERVICE_LETTERS(LETTER_OPTION)
+	SERVICE_SWITCHES(SWITCH_OPTION)
+	SERVICE_ADDITIONS(VALUE_OPTION)
+	SERVICE_LISTS(LIST_OPTION)
 	// clang-format on
 	{"env-file", 0, "FILE", "Give the variables of a file, NAME=VALUE in lines (several)"},
 	{"with-registry-auth", 0, NULL, "Give the nodes your credentials of the image's registry"},
@@ -105,9 +107,12 @@ static const struct cli_option run_options[] = {
 static const struct cli_option service_create_options[] = {
 	{"name", 0, "NAME", "Name of the service"},
 	{"mode", 0, "MODE", "replicated, global, replicated-job or global-job"},
-	// clang-format off: each macro is rows
-	SERVICE_VALUES(VALUE_OPTION) SERVICE_LETTERS(LETTER_OPTION) SERVICE_SWITCHES(SWITCH_OPTION)
-		SERVICE_ADDITIONS(VALUE_OPTION) SERVICE_LISTS(LIST_OPTION)
+	// clang-format off
+	SERVICE_VALUES(VALUE_OPTION)
+	SERVICE_LETTERS(LETTER_OPTION)
+	SERVICE_SWITCHES(SWITCH_OPTION)
+	SERVICE_ADDITIONS(VALUE_OPTION)
+	SERVICE_LISTS(LIST_OPTION)
 	// clang-format on
 	{"env-file", 0, "FILE", "Give the variables of a file, NAME=VALUE in lines (several)"},
 	{"with-registry-auth", 0, NULL,
