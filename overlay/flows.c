@@ -9,10 +9,14 @@
 #include <libnetfilter_conntrack/libnetfilter_conntrack.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct search {
+	bool (*is_wanted)(const struct search *s, const struct nf_conntrack *ct);
 	const struct lb_flow *flows;
 	size_t n;
+	bool (*is_over)(const void *arg, const struct flow_datagrams *f);
+	const void *arg;
 	struct nf_conntrack **found;
 	size_t n_found, cap_found;
 };
@@ -38,7 +42,7 @@ static bool matches(const struct lb_flow *f, const struct nf_conntrack *ct)
 	       (f->port == 0 || ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)) == f->port);
 }
 
-static bool is_wanted(const struct search *s, const struct nf_conntrack *ct)
+static bool is_described(const struct search *s, const struct nf_conntrack *ct)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (matches(&s->flows[i], ct))
@@ -46,12 +50,37 @@ static bool is_wanted(const struct search *s, const struct nf_conntrack *ct)
 	return false;
 }
 
+static struct in6_addr mapped(const struct nf_conntrack *ct, enum nf_conntrack_attr four,
+			      enum nf_conntrack_attr six)
+{
+	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+	uint32_t in_four;
+
+	if (nfct_attr_is_set(ct, six) > 0)
+		return *(const struct in6_addr *)nfct_get_attr(ct, six);
+	in_four = nfct_get_attr_u32(ct, four);
+	memcpy(a.s6_addr + 12, &in_four, sizeof in_four);
+	return a;
+}
+
+static bool is_over(const struct search *s, const struct nf_conntrack *ct)
+{
+	struct flow_datagrams f;
+
+	if (nfct_get_attr_u8(ct, ATTR_L4PROTO) != IPPROTO_UDP)
+		return false;
+	f.asked = mapped(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST);
+	f.answers = mapped(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC);
+	f.port = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST));
+	return s->is_over(s->arg, &f);
+}
+
 static int on_entry(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
 {
 	struct search *s = data;
 
 	(void)type;
-	if (is_wanted(s, ct)) {
+	if (s->is_wanted(s, ct)) {
 		sw_grow(s->found, s->cap_found, s->n_found + 1);
 		s->found[s->n_found++] = nfct_clone(ct);
 	}
@@ -79,27 +108,41 @@ static int end_found(struct nfct_handle *h, const struct search *s, struct sw_er
 	return 0;
 }
 
-int flows_end(const struct lb_flow *flows, size_t n, struct sw_error *err)
+static int end_wanted(struct search *s, struct sw_error *err)
 {
-	struct search s = {.flows = flows, .n = n};
 	uint32_t both_families = AF_UNSPEC;
 	struct nfct_handle *h;
 	int r;
 
-	if (n == 0 || !has_entries())
+	if (!has_entries())
 		return 0;
 	h = nfct_open(CONNTRACK, 0);
 	if (h == NULL)
 		return sw_fail_sys(err, errno, "open the connection tracker");
-	nfct_callback_register(h, NFCT_T_ALL, on_entry, &s);
+	nfct_callback_register(h, NFCT_T_ALL, on_entry, s);
 	if (nfct_query(h, NFCT_Q_DUMP, &both_families) < 0)
 		r = sw_fail_sys(err, errno, "list tracked connections");
 	else
-		r = end_found(h, &s, err);
+		r = end_found(h, s, err);
 	nfct_callback_unregister(h);
-	for (size_t i = 0; i < s.n_found; i++)
-		nfct_destroy(s.found[i]);
-	free(s.found);
+	for (size_t i = 0; i < s->n_found; i++)
+		nfct_destroy(s->found[i]);
+	free(s->found);
 	nfct_close(h);
 	return r;
+}
+
+int flows_end(const struct lb_flow *flows, size_t n, struct sw_error *err)
+{
+	struct search s = {.is_wanted = is_described, .flows = flows, .n = n};
+
+	return n == 0 ? 0 : end_wanted(&s, err);
+}
+
+int flows_end_datagrams(bool (*over)(const void *arg, const struct flow_datagrams *f),
+			const void *arg, struct sw_error *err)
+{
+	struct search s = {.is_wanted = is_over, .is_over = over, .arg = arg};
+
+	return end_wanted(&s, err);
 }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "overlay/flows.h"
+#include "overlay/nat_flows.h"
 #include "overlay/nlx.h"
 #include "overlay/ns.h"
 #include "overlay/rules.h"
@@ -184,6 +185,32 @@ static int remove_table(struct worker *w, const struct sync *s, enum addr_family
 	return r;
 }
 
+static bool has_datagrams(const struct sync *s)
+{
+	bool has = false;
+
+	for (size_t i = 0; i < s->n_ports; i++)
+		has = has || s->ports[i].protocol == PB__PROTOCOL__UDP;
+	for (size_t i = 0; i < s->n_entries; i++)
+		has = has || s->entries[i].protocol == PB__PROTOCOL__UDP;
+	return has;
+}
+
+/** After the rules have changed. */
+static int end_host_flows(struct worker *w, const struct sync *s, struct sw_error *err)
+{
+	struct nat_ways ways = {.host = &s->host,
+				.ports = s->ports,
+				.entries = s->entries,
+				.n = s->n_ports,
+				.n_entries = s->n_entries};
+	bool has = has_datagrams(s);
+	int r = has || !w->no_datagrams ? nat_end_flows(&ways, err) : 0;
+
+	w->no_datagrams = r == 0 && !has;
+	return r;
+}
+
 static int load_nat(struct worker *w, const struct sync *s, const struct sw_buf *base,
 		    const struct sw_buf *ports, struct sw_error *err)
 {
@@ -201,6 +228,8 @@ static int load_nat(struct worker *w, const struct sync *s, const struct sw_buf 
 	r = nat_run(w->nft, text, NULL, err);
 	if (r == 0)
 		r = nat_list(w->nft, s->prefix, s->host.six, &w->shown, err);
+	if (r == 0)
+		r = end_host_flows(w, s, err);
 	if (r == 0) {
 		w->base = sw_strdup(sw_buf_str(base));
 		w->ports = sw_strdup(sw_buf_str(ports));

@@ -48,6 +48,7 @@ struct worker {
 	uint64_t wired; /* digest of the encrypted way's settings; 0 = none yet */
 	/* The host's tables as we wrote them, and as nftables then printed them; NULL = not known. */
 	char *base, *ports, *shown;
+	bool no_datagrams; /* no port of UDP was published with the last of them */
 };
 
 int worker_init(struct worker *w, struct sw_error *err) SW_MUST_CHECK;

@@ -1,7 +1,8 @@
 // links: overlay
-/* The host's rules as text: families, and where ports are bound. */
-#include "overlay/nat.h"
+/* The host's rules as text: families, and where ports are bound; and which datagrams they leave behind. */
+#include "overlay/nat_flows.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,6 +105,76 @@ static void an_interface_and_an_address_must_both_match(void **state)
 	sw_buf_fini(&b);
 }
 
+/* ---- datagrams ---- */
+
+static struct in6_addr number(enum addr_family f, const char *text)
+{
+	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+
+	assert_int_equal(inet_pton(f == ADDR_SIX ? AF_INET6 : AF_INET, text,
+				   a.s6_addr + (f == ADDR_SIX ? 0 : 12)),
+			 1);
+	return a;
+}
+
+static void datagrams_that_go_elsewhere_are_over(void **state)
+{
+	static const struct {
+		const char *asked, *answers;
+		uint16_t port;
+		bool over;
+	} cases[] = {
+		/* the host's own: from before the port was published */
+		{"10.0.0.1", "10.0.0.1", 53, true},
+		{"10.0.0.1", "10.0.0.1", 514, true},
+		{"fd77::1", "fd77::1", 514, true},
+		{"127.0.0.1", "127.0.0.1", 53, true},
+		{"10.0.0.1", "10.0.0.1", 54, false},
+		/* TCP of that number is none of it */
+		{"10.0.0.1", "10.0.0.1", 8080, false},
+		/* to others: containers' own, and the host's */
+		{"9.9.9.9", "9.9.9.9", 53, false},
+		{"2001:db8::9", "2001:db8::9", 53, false},
+		/* to a task */
+		{"10.0.0.1", "172.18.0.5", 53, false},
+		{"fd77::1", "fd6e:86b3:4c05::ac12:5", 53, false},
+		{"10.0.0.1", "172.18.0.6", 53, true},
+		{"fd77::1", "fd6e:86b3:4c05::ac12:6", 53, true},
+		{"10.0.0.1", "172.18.0.5", 54, true},
+		/* to the gate */
+		{"10.0.0.1", "198.18.0.3", 514, false},
+		{"fd77::1", "fd6e:86b3:4c05::c612:3", 514, false},
+		{"10.0.0.1", "198.18.0.3", 515, true},
+		{"10.0.0.1", "198.18.0.4", 514, true},
+		/* of somebody else's making */
+		{"10.0.0.1", "192.168.5.5", 53, false},
+	};
+	const struct nat_port port = {
+		.protocol = PB__PROTOCOL__UDP, .published = 53, .address = TASK};
+	const struct gate_port entries[] = {{.protocol = PB__PROTOCOL__UDP, .published = 514},
+					    {.protocol = PB__PROTOCOL__TCP, .published = 8080}};
+	const struct in6_addr local[] = {number(ADDR_FOUR, "10.0.0.1"),
+					 number(ADDR_SIX, "fd77::1")};
+	const struct nat_ways ways = {.host = &host,
+				      .ports = &port,
+				      .n = 1,
+				      .entries = entries,
+				      .n_entries = 2,
+				      .local = local,
+				      .n_local = 2};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct flow_datagrams f = {.port = cases[i].port};
+
+		f.asked = number(strchr(cases[i].asked, ':') != NULL, cases[i].asked);
+		f.answers = number(strchr(cases[i].answers, ':') != NULL, cases[i].answers);
+		if (nat_is_over(&ways, &f) != cases[i].over)
+			fail_msg("%s %u, answered by %s", cases[i].asked, cases[i].port,
+				 cases[i].answers);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -111,6 +182,7 @@ int main(void)
 		cmocka_unit_test(both_families_say_the_same),
 		cmocka_unit_test(an_address_is_of_one_family),
 		cmocka_unit_test(an_interface_and_an_address_must_both_match),
+		cmocka_unit_test(datagrams_that_go_elsewhere_are_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
