@@ -290,10 +290,10 @@ static struct gate_service *service_now(const struct gate *g, const struct view 
 	return s;
 }
 
-static bool publishes(const struct gate_service *s, const struct gate_way *p)
+bool gate_publishes(const struct gate_service *s, Pb__Protocol protocol, uint16_t published)
 {
 	for (size_t i = 0; i < s->n_ports; i++)
-		if (s->ports[i].protocol == p->protocol && s->ports[i].published == p->published)
+		if (s->ports[i].protocol == protocol && s->ports[i].published == published)
 			return true;
 	return false;
 }
@@ -302,9 +302,8 @@ static void log_ports(struct gate *g, const struct gate_service *old,
 		      const struct gate_service *new)
 {
 	for (size_t i = 0; i < old->n_ports; i++)
-		if (!publishes(new, &old->ports[i]))
-			log_gone(g, (struct gate_gone){.service = old->id,
-						       .protocol = old->ports[i].protocol,
+		if (!gate_publishes(new, old->ports[i].protocol, old->ports[i].published))
+			log_gone(g, (struct gate_gone){.protocol = old->ports[i].protocol,
 						       .published = old->ports[i].published});
 }
 
@@ -323,7 +322,6 @@ static enum outcome refresh_one(struct gate *g, const struct view *v, uint64_t i
 			return SAME;
 		log_removed(g, old, &none);
 		log_ports(g, old, &none);
-		log_gone(g, (struct gate_gone){.service = id});
 		omap_remove(&g->services, (struct omap_key){id, 0});
 		service_free(old);
 		return LAYOUT;

@@ -26,10 +26,9 @@ struct gate_left {
 	struct lb_flow flow;
 };
 
-/* What the rules had before `state`: a service, one of its ports (published), or a node (service
- * 0). */
+/* What the rules had before `state`: a node, or (node 0) a port of some service. */
 struct gate_gone {
-	uint64_t state, service;
+	uint64_t state;
 	uint32_t node;
 	Pb__Protocol protocol;
 	uint16_t published;
@@ -52,3 +51,4 @@ struct gate {
 };
 
 uint32_t gate_number_at(const struct plan_peer *p);
+bool gate_publishes(const struct gate_service *s, Pb__Protocol protocol, uint16_t published);

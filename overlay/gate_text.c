@@ -7,7 +7,6 @@
  * choice by a map of its own (of numbers in turn) is followed by a rule without one.
  * tests/unit/test_swap.c.
  */
-#include "base/id.h"
 #include "base/mem.h"
 #include "overlay/gate_internal.h"
 
@@ -20,24 +19,24 @@ static const char *name_of(Pb__Protocol p)
 	return protocol_names[(size_t)p < SW_COUNT(protocol_names) ? p : 0];
 }
 
-static void add_choice(const struct gate_service *s, struct sw_buf *out)
+static void add_choice(const struct gate_service *s, const struct gate_way *p, struct sw_buf *out)
 {
-	sw_buf_addf(out, "flush chain inet gate c_%s\n", sw_id(s->id).s);
+	char rule[64];
+
+	snprintf(rule, sizeof rule, "add rule inet gate c_%s_%u ct mark", name_of(p->protocol),
+		 p->published);
+	sw_buf_addf(out, "flush chain inet gate c_%s_%u\n", name_of(p->protocol), p->published);
 	if (s->n_slots == 0)
 		return; /* no mark: refused by the last rules of the forward chain */
-	sw_buf_addf(out, "add rule inet gate c_%s ct mark set ", sw_id(s->id).s);
 	if (s->n_slots == 1) {
-		sw_buf_addf(out, "0x%x\n", s->slots[0]);
+		sw_buf_addf(out, "%s set 0x%x\n", rule, s->slots[0]);
 		return;
 	}
-	sw_buf_addf(out, "numgen inc mod %zu map { ", s->n_slots);
+	sw_buf_addf(out, "%s set numgen inc mod %zu map { ", rule, s->n_slots);
 	for (size_t i = 0; i < s->n_slots; i++)
 		sw_buf_addf(out, "%s%zu : 0x%x", i > 0 ? ", " : "", (i + s->rotate) % s->n_slots,
 			    s->slots[i]);
-	sw_buf_addf(out,
-		    " }\n"
-		    "add rule inet gate c_%s ct mark 0 ct mark set 0x%x\n",
-		    sw_id(s->id).s, s->slots[s->n_slots - 1]);
+	sw_buf_addf(out, " }\n%s 0 ct mark set 0x%x\n", rule, s->slots[s->n_slots - 1]);
 }
 
 static void add_local_rule(const struct gate_service *s, const struct gate_way *p,
@@ -71,9 +70,10 @@ static void add_local(const struct gate_service *s, const struct gate_way *p, st
 
 static void add_service(const struct gate_service *s, struct sw_buf *out)
 {
-	add_choice(s, out);
-	for (size_t i = 0; i < s->n_ports; i++)
+	for (size_t i = 0; i < s->n_ports; i++) {
+		add_choice(s, &s->ports[i], out);
 		add_local(s, &s->ports[i], out);
+	}
 }
 
 /* ct state new also holds for every packet of a flow that was not answered: the choice is made
@@ -132,46 +132,55 @@ static void add_node(uint32_t number, const char *verb, struct sw_buf *out)
 		    m[0], m[1], m[2], m[3], m[4], m[5]);
 }
 
-/** Each is good whether the gate has it already or not. */
-static void add_port(uint64_t service, Pb__Protocol protocol, unsigned published,
-		     struct sw_buf *out)
+/** Each is good whether the gate has it already or not. No name is a service's: a port that goes to
+ * another one keeps its elements and its chains. */
+static void add_port(Pb__Protocol protocol, unsigned published, struct sw_buf *out)
 {
 	const char *proto = name_of(protocol);
-	struct sw_id_text id = sw_id(service);
 
 	sw_buf_addf(out,
 		    "add chain inet gate l_%s_%u\n"
-		    "add chain inet gate c_%s\n"
+		    "add chain inet gate c_%s_%u\n"
 		    "add element inet gate loc { %s . %u : jump l_%s_%u }\n"
-		    "add element inet gate svc { %s . %u : jump c_%s }\n",
-		    proto, published, id.s, proto, published, proto, published, proto, published,
-		    id.s);
+		    "add element inet gate svc { %s . %u : jump c_%s_%u }\n",
+		    proto, published, proto, published, proto, published, proto, published, proto,
+		    published, proto, published);
+}
+
+static void remove_port(Pb__Protocol protocol, unsigned published, struct sw_buf *out)
+{
+	const char *proto = name_of(protocol);
+
+	sw_buf_addf(out,
+		    "delete element inet gate svc { %s . %u }\n"
+		    "delete element inet gate loc { %s . %u }\n"
+		    "flush chain inet gate l_%s_%u\n"
+		    "delete chain inet gate l_%s_%u\n"
+		    "flush chain inet gate c_%s_%u\n"
+		    "delete chain inet gate c_%s_%u\n",
+		    proto, published, proto, published, proto, published, proto, published, proto,
+		    published, proto, published);
+}
+
+static bool is_published(const struct gate *g, Pb__Protocol protocol, uint16_t published)
+{
+	struct omap_iter it = omap_begin(&g->services);
+
+	for (const struct gate_service *s; (s = omap_next(&it)) != NULL;)
+		if (gate_publishes(s, protocol, published))
+			return true;
+	return false;
 }
 
 /* Added first: then it is no error when it is not there. */
-static void remove_gone(const struct gate_gone *e, struct sw_buf *out)
+static void remove_gone(const struct gate *g, const struct gate_gone *e, struct sw_buf *out)
 {
-	const char *proto = name_of(e->protocol);
-	struct sw_id_text id = sw_id(e->service);
-
-	if (e->service == 0) {
+	if (e->node != 0) {
 		add_node(e->node, "add", out);
 		add_node(e->node, "delete", out);
-	} else if (e->published == 0) {
-		sw_buf_addf(out,
-			    "add chain inet gate c_%s\n"
-			    "flush chain inet gate c_%s\n"
-			    "delete chain inet gate c_%s\n",
-			    id.s, id.s, id.s);
-	} else {
-		add_port(e->service, e->protocol, e->published, out);
-		sw_buf_addf(out,
-			    "delete element inet gate svc { %s . %u }\n"
-			    "delete element inet gate loc { %s . %u }\n"
-			    "flush chain inet gate l_%s_%u\n"
-			    "delete chain inet gate l_%s_%u\n",
-			    proto, e->published, proto, e->published, proto, e->published, proto,
-			    e->published);
+	} else if (!is_published(g, e->protocol, e->published)) {
+		add_port(e->protocol, e->published, out);
+		remove_port(e->protocol, e->published, out);
 	}
 }
 
@@ -212,14 +221,12 @@ void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out)
 	}
 	for (size_t i = 0; i < g->n_gone && since > 0; i++)
 		if (g->gone[i].state > since)
-			remove_gone(&g->gone[i], out);
+			remove_gone(g, &g->gone[i], out);
 	for (size_t i = 0; i < g->n_peers && g->met > since; i++)
 		add_node(gate_number_at(&g->peers[i]), "add", out);
 	for (const struct gate_service *s; (s = omap_next(&it)) != NULL;) {
 		for (size_t i = 0; i < s->n_ports && s->laid > since; i++)
-			add_port(s->id, s->ports[i].protocol, s->ports[i].published, out);
-		if (s->laid > since && s->n_ports == 0)
-			sw_buf_addf(out, "add chain inet gate c_%s\n", sw_id(s->id).s);
+			add_port(s->ports[i].protocol, s->ports[i].published, out);
 		if (s->state > since)
 			add_service(s, out);
 	}
