@@ -38,6 +38,9 @@ uint64_t gate_layout(const struct gate *g);
 /** Appends the commands from state `since` (0 = whatever may be there) to the present one. What stays
  * is not touched: whoever connects meanwhile is neither refused nor lost. */
 void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out);
+/** The same for a gate that an earlier run made, whatever it has in its maps. The first command fails, and
+ * so do all, when it was made otherwise: then it is to be made anew (since 0). */
+void gate_text_over(const struct gate *g, struct sw_buf *out);
 /** Connections that must not go on after that; then what is kept for older states is forgotten. */
 void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n, size_t *cap);
 

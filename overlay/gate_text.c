@@ -8,9 +8,13 @@
  * tests/unit/test_swap.c.
  */
 #include "base/mem.h"
+#include "base/str.h"
 #include "overlay/gate_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+enum { TABLES_MAX = 1 << 16 };
 
 static const char *const protocol_names[] = {"tcp", "udp", "sctp"};
 
@@ -184,8 +188,11 @@ static void remove_gone(const struct gate *g, const struct gate_gone *e, struct 
 	}
 }
 
-static void add_tables(const struct gate *g, struct sw_buf *out)
+/** Of what does not change in place; the same for each run that writes the same. */
+static uint64_t add_tables(const struct gate *g, struct sw_buf *out)
 {
+	size_t from = out->len;
+
 	sw_buf_adds(out, "table inet gate\ndelete table inet gate\n"
 			 "table netdev gate\ndelete table netdev gate\n"
 			 "table inet gate {\n"
@@ -207,21 +214,17 @@ static void add_tables(const struct gate *g, struct sw_buf *out)
 		    "add element inet gate identity6 { %s }\n",
 		    addr_text(ADDR_FOUR, plan_identity(g->number)).s,
 		    addr_text(ADDR_SIX, plan_identity(g->number)).s);
+	return sw_hash_str(sw_buf_str(out) + from);
 }
 
-void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out)
+/* An empty chain that says by its name what the tables were made from. */
+static const char stamp[] = "%s chain inet gate as_%016" PRIx64 "\n";
+
+/** What stands in the maps and chains after state `since`. */
+static void add_contents(const struct gate *g, uint64_t since, struct sw_buf *out)
 {
 	struct omap_iter it = omap_begin(&g->services);
 
-	if (g->number == 0)
-		return;
-	if (since < g->whole) {
-		since = 0;
-		add_tables(g, out);
-	}
-	for (size_t i = 0; i < g->n_gone && since > 0; i++)
-		if (g->gone[i].state > since)
-			remove_gone(g, &g->gone[i], out);
 	for (size_t i = 0; i < g->n_peers && g->met > since; i++)
 		add_node(gate_number_at(&g->peers[i]), "add", out);
 	for (const struct gate_service *s; (s = omap_next(&it)) != NULL;) {
@@ -230,4 +233,40 @@ void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out)
 		if (s->state > since)
 			add_service(s, out);
 	}
+}
+
+static void remove_all_gone(const struct gate *g, uint64_t since, struct sw_buf *out)
+{
+	for (size_t i = 0; i < g->n_gone; i++)
+		if (g->gone[i].state > since)
+			remove_gone(g, &g->gone[i], out);
+}
+
+void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out)
+{
+	if (g->number == 0)
+		return;
+	if (since < g->whole) {
+		uint64_t made = add_tables(g, out);
+
+		since = 0;
+		sw_buf_addf(out, stamp, "add", made);
+	}
+	if (since > 0)
+		remove_all_gone(g, since, out);
+	add_contents(g, since, out);
+}
+
+void gate_text_over(const struct gate *g, struct sw_buf *out)
+{
+	struct sw_buf made = SW_BUF_INIT(TABLES_MAX);
+
+	if (g->number == 0)
+		return;
+	sw_buf_addf(out, stamp, "flush", add_tables(g, &made));
+	sw_buf_fini(&made);
+	sw_buf_adds(out, "flush map inet gate entry\nflush map netdev gate nodes\n"
+			 "flush map inet gate svc\nflush map inet gate loc\n");
+	remove_all_gone(g, 0, out);
+	add_contents(g, 0, out);
 }

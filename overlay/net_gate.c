@@ -118,7 +118,7 @@ void gate_unsave(const struct net *n)
 void gate_order(struct net *n, struct sync *s)
 {
 	const struct network *w = ingress(n);
-	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
+	struct sw_buf text = SW_BUF_INIT(TEXT_MAX), over = SW_BUF_INIT(TEXT_MAX);
 	const struct plan_peer *peers;
 
 	if (n->host.number == 0)
@@ -138,6 +138,10 @@ void gate_order(struct net *n, struct sync *s)
 	if (s->gate.state == n->gate_shown)
 		return;
 	gate_text(n->gate, n->gate_shown, &text);
+	if (!n->gate_taken_over) {
+		gate_text_over(n->gate, &over);
+		s->gate.over = sw_buf_take(&over);
+	}
 	gate_flows(n->gate, n->gate_shown, &s->gate.flows, &s->gate.n_flows, &s->gate.cap_flows);
 	s->gate.text = text.len > 0 ? sw_buf_take(&text) : sw_strdup("");
 }
@@ -150,6 +154,7 @@ void gate_result(struct net *n, const struct sync *s)
 
 	if (s->gate.version == 0)
 		return;
+	n->gate_taken_over = n->gate_taken_over || s->gate.over != NULL;
 	if (s->gate.text != NULL) {
 		n->gate_shown = s->gate.err.code == 0 ? s->gate.state : 0;
 		n->gate_rules = s->gate.err.code == 0 ? s->gate.rules : 0;

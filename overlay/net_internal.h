@@ -60,6 +60,7 @@ struct net {
 	struct wire_key key;
 	char *wire_error; /* why this host can't encrypt */
 	struct gate *gate;
+	bool gate_taken_over;           /* what an earlier run left there is no matter any more */
 	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
 	uint64_t gate_saved;            /* layout that was stored */
 	uint64_t gate_shown, gate_told; /* state that the gate shows; version that was told */

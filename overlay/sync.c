@@ -54,6 +54,7 @@ void sync_free(struct sync *s)
 	free(s->spent.fds);
 	free(s->host.peers);
 	free(s->gate.text);
+	free(s->gate.over);
 	if (s->wire.text != NULL)
 		explicit_bzero(s->wire.text, strlen(s->wire.text));
 	free(s->wire.text);

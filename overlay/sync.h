@@ -53,6 +53,7 @@ struct sync_wire { /* the encrypted way, when some network needs it */
 
 struct sync_gate {  /* published ports in the gate, brought up to date */
 	char *text; /* owned; NULL = nothing to do */
+	char *over; /* owned; not NULL: tried first, for what an earlier run left */
 	struct lb_flow *flows;
 	size_t n_flows, cap_flows;
 	uint64_t state, version; /* what it shows if this succeeds */

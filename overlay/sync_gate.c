@@ -165,7 +165,8 @@ int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 	r = ns_enter(w->gate.fd, err);
 	if (r < 0)
 		return r;
-	r = nft_here(&s->spent, g->text, err);
+	if (g->over == NULL || nft_here(&s->spent, g->over, NULL) < 0)
+		r = nft_here(&s->spent, g->text, err);
 	g->rules = rules_generation();
 	ns_forget_ended();
 	if (r == 0)

@@ -62,10 +62,19 @@ static void run(const char *format, ...)
 		fail_msg("%s", command);
 }
 
-static struct sockaddr_in at(uint32_t address, uint16_t port)
+static struct sockaddr_in6 at(struct in6_addr address, uint16_t port)
 {
-	return (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(address), .sin_port = htons(port)};
+	return (struct sockaddr_in6){
+		.sin6_family = AF_INET6, .sin6_addr = address, .sin6_port = htons(port)};
+}
+
+static struct in6_addr four(uint32_t address)
+{
+	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+	uint32_t low = htonl(address);
+
+	memcpy(a.s6_addr + 12, &low, sizeof low);
+	return a;
 }
 
 /* ---- the other processes ---- */
@@ -132,8 +141,8 @@ static void forget(int fd)
 /** Accepts at an address that it is told of (so that one that was not translated is refused). */
 static void serve(int in, int out)
 {
-	struct sockaddr_in a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1, c;
+	struct sockaddr_in6 a;
+	int fd = socket(AF_INET6, SOCK_STREAM, 0), on = 1, c;
 	char end;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -146,9 +155,9 @@ static void serve(int in, int out)
 	}
 }
 
-static void serve_at(const struct helper *h, uint32_t address, uint16_t port)
+static void serve_at(const struct helper *h, struct in6_addr address, uint16_t port)
 {
-	struct sockaddr_in a = at(address, port);
+	struct sockaddr_in6 a = at(address, port);
 	char word;
 
 	helper_tell(h, &a, sizeof a);
@@ -161,13 +170,15 @@ static void connect_on(int in, int out)
 	struct pollfd p = {.fd = in, .events = POLLIN};
 	struct timeval patience = {.tv_usec =
 					   900000}; /* less than until a lost SYN is sent again */
-	struct sockaddr_in a;
-	struct seen s = {0};
+	struct sockaddr_in6 a;
+	struct seen s;
+	char word;
 
 	if (read(in, &a, sizeof a) != sizeof a)
 		return;
+	s = (struct seen){0};
 	while (poll(&p, 1, 0) == 0) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		int fd = socket(AF_INET6, SOCK_STREAM, 0);
 
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 		s.tries++;
@@ -177,8 +188,8 @@ static void connect_on(int in, int out)
 		}
 		forget(fd);
 	}
-	if (write(out, &s, sizeof s) != sizeof s)
-		return;
+	if (read(in, &word, 1) == 1 && write(out, &s, sizeof s) == sizeof s)
+		connect_on(in, out);
 }
 
 /* ---- a world ---- */
@@ -199,13 +210,14 @@ static void apply(struct world *w, Pb__NetworkView *m)
 	assert_true(view_merge(w->v, m));
 }
 
-static void put_task(struct world *w, uint64_t id, uint32_t address, bool draining)
+static void put_task(struct world *w, uint64_t service, uint64_t id, uint32_t address,
+		     bool draining)
 {
 	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
 	Pb__Endpoint e = PB__ENDPOINT__INIT, *one = &e;
 
 	e.task_id = id;
-	e.service_id = WEB;
+	e.service_id = service;
 	e.service = "web";
 	e.address = address;
 	e.node_address = UNDERLAY;
@@ -312,10 +324,10 @@ static int teardown(void **state)
 }
 
 /** Changes until the time is over, and nobody was refused. */
-static void nobody_is_refused(struct world *w, uint32_t address, uint16_t port,
+static void nobody_is_refused(struct world *w, struct in6_addr address, uint16_t port,
 			      void (*change)(struct world *w, void *arg, unsigned round), void *arg)
 {
-	struct sockaddr_in a = at(address, port);
+	struct sockaddr_in6 a = at(address, port);
 	struct timespec start, now;
 	struct seen s;
 	unsigned round = 0;
@@ -348,7 +360,7 @@ static void change_backends(struct world *w, void *arg, unsigned round)
 	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
 	struct lb_world *l = arg;
 
-	put_task(w, 3, VIP + 3, round % 2 == 0);
+	put_task(w, WEB, 3, VIP + 3, round % 2 == 0);
 	lb_refresh(l->lb, w->v, round);
 	lb_text(l->lb, l->shown, &text);
 	load(w, &text);
@@ -367,12 +379,12 @@ static void a_virtual_address(void **state)
 	for (uint32_t i = 1; i <= 3; i++) {
 		run("ip address add 10.9.1.%u/32 dev lo", i + 1);
 		w->servers[w->n_servers++] = helper_start(false, serve);
-		serve_at(&w->servers[i - 1], VIP + i, PORT);
-		put_task(w, i, VIP + i, false);
+		serve_at(&w->servers[i - 1], four(VIP + i), PORT);
+		put_task(w, WEB, i, VIP + i, false);
 	}
 	w->client = helper_start(false, connect_on);
 	change_backends(w, &l, 1);
-	nobody_is_refused(w, VIP, PORT, change_backends, &l);
+	nobody_is_refused(w, four(VIP), PORT, change_backends, &l);
 	lb_free(l.lb);
 }
 
@@ -391,21 +403,29 @@ static void make_gate(struct world *w)
 	run("ip link add vx up type bridge");
 	run("ip link add up0 up type veth peer name eth0 netns %d", w->client.pid);
 	run("ip link add gw0 up type veth peer name eth0 netns %d", w->servers[0].pid);
-	run("ip address add 192.168.77.1/24 dev up0");
-	run("ip address add 172.18.0.1/16 dev gw0");
-	run("sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0");
+	run("sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 "
+	    "net.ipv6.conf.all.forwarding=1");
+	run("ip address add 192.168.77.1/24 dev up0 && ip address add fd77::1/64 dev up0 nodad && "
+	    "ip address add 172.18.0.1/16 dev gw0 && ip address add %s/112 dev gw0 nodad",
+	    addr_text(ADDR_SIX, GATEWAY).s);
 	run("nsenter -t %d -n sh -c 'ip address add 192.168.77.99/24 dev eth0 && "
-	    "ip link set eth0 up && ip route add 198.18.0.0/15 via 192.168.77.1'",
-	    w->client.pid);
-	run("nsenter -t %d -n sh -c 'for i in 2 3 4; do ip address add 172.18.0.$i/16 dev eth0; "
-	    "done; "
-	    "ip link set eth0 up && ip route add default via 172.18.0.1'",
-	    w->servers[0].pid);
-	serve_at(&w->servers[0], INADDR_ANY, PORT);
+	    "ip address add fd77::99/64 dev eth0 nodad && ip link set eth0 up && "
+	    "ip route add 198.18.0.0/15 via 192.168.77.1 && "
+	    "ip route add %s/111 via fd77::1'",
+	    w->client.pid, addr_text(ADDR_SIX, plan_identity(0)).s);
+	for (uint32_t i = 1; i <= 6; i++)
+		run("nsenter -t %d -n sh -c 'ip address add %s/16 dev eth0 && "
+		    "ip address add %s/112 dev eth0 nodad'",
+		    w->servers[0].pid, addr_text(ADDR_FOUR, GATEWAY + i).s,
+		    addr_text(ADDR_SIX, GATEWAY + i).s);
+	run("nsenter -t %d -n sh -c 'ip link set eth0 up && ip route add default via 172.18.0.1 && "
+	    "ip route add default via %s'",
+	    w->servers[0].pid, addr_text(ADDR_SIX, GATEWAY).s);
+	serve_at(&w->servers[0], in6addr_any, PORT);
 	put_node(w, SELF, SELF, UNDERLAY);
 	put_service(w, WEB, "web", 0, PUBLISHED);
 	for (uint64_t i = 1; i <= 3; i++)
-		put_task(w, i, 0, false);
+		put_task(w, WEB, i, 0, false);
 }
 
 struct gate_world {
@@ -430,7 +450,7 @@ static void load_gate(struct world *w, struct gate_world *g, unsigned round)
 
 static void change_tasks(struct world *w, void *arg, unsigned round)
 {
-	put_task(w, 3, 0, round % 2 == 0);
+	put_task(w, WEB, 3, 0, round % 2 == 0);
 	load_gate(w, arg, round);
 }
 
@@ -452,6 +472,65 @@ static void change_nodes(struct world *w, void *arg, unsigned round)
 	load_gate(w, arg, round);
 }
 
+static void put_owner(struct world *w, uint64_t owner)
+{
+	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	Pb__ServiceView s[2] = {PB__SERVICE_VIEW__INIT, PB__SERVICE_VIEW__INIT};
+	Pb__ServiceView *both[] = {&s[0], &s[1]};
+	Pb__PortConfig p = PB__PORT_CONFIG__INIT, *port = &p;
+
+	p.published = PUBLISHED;
+	p.target = PORT;
+	p.mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
+	for (size_t i = 0; i < 2; i++) {
+		s[i].service_id = WEB + i;
+		s[i].name = "s";
+		s[i].ports = &port;
+		s[i].n_ports = s[i].service_id == owner;
+	}
+	m.services = both;
+	m.n_services = 2;
+	apply(w, &m);
+}
+
+/** From one service to another, in one update. */
+static void move_port(struct world *w, void *arg, unsigned round)
+{
+	put_owner(w, WEB + round % 2);
+	put_task(w, OTHER, 4, 0, false);
+	load_gate(w, arg, round);
+}
+
+/** From one service to one that comes as the other goes. */
+static void hand_port_on(struct world *w, void *arg, unsigned round)
+{
+	put_owner(w, WEB + round % 2);
+	drop_service(w, WEB + (round + 1) % 2);
+	for (uint64_t i = 1; i <= 4; i++)
+		put_task(w, WEB + round % 2, i, 0, false);
+	load_gate(w, arg, round);
+}
+
+static void load_over(struct world *w, struct gate_world *g)
+{
+	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
+
+	gate_text_over(g->gate, &text);
+	load(w, &text);
+	g->shown = gate_state(g->gate);
+	sw_buf_fini(&text);
+}
+
+/** As an agent does that starts. */
+static void take_over(struct world *w, void *arg, unsigned round)
+{
+	struct gate_world *g = arg;
+
+	put_task(w, WEB, 3, 0, round % 2 == 0);
+	gate_refresh(g->gate, w->v, UNDERLAY, round);
+	load_over(w, g);
+}
+
 static void at_the_gate(void **state, void (*change)(struct world *w, void *arg, unsigned round))
 {
 	struct world *w = *state;
@@ -459,7 +538,8 @@ static void at_the_gate(void **state, void (*change)(struct world *w, void *arg,
 
 	make_gate(w);
 	load_gate(w, &g, 0);
-	nobody_is_refused(w, plan_identity(SELF), PUBLISHED, change, &g);
+	nobody_is_refused(w, four(plan_identity(SELF)), PUBLISHED, change, &g);
+	nobody_is_refused(w, addr_six(plan_identity(SELF)), PUBLISHED, change, &g);
 	gate_free(g.gate);
 }
 
@@ -478,30 +558,149 @@ static void a_port_while_nodes_come_and_go(void **state)
 	at_the_gate(state, change_nodes);
 }
 
+static void a_port_that_moves(void **state)
+{
+	at_the_gate(state, move_port);
+}
+
+static void a_port_that_is_handed_on(void **state)
+{
+	at_the_gate(state, hand_port_on);
+}
+
+static void a_gate_that_is_taken_over(void **state)
+{
+	at_the_gate(state, take_over);
+}
+
 /* ---- from any state to any ---- */
 
-static void change_anything(struct world *w, struct sw_rand *rand)
-{
-	uint64_t what = sw_rand_u64(rand) % 6, which = sw_rand_u64(rand) % 3;
+/* Who has which of the ports; like the managers, which give a port of a protocol to one service. */
+enum { SERVICES = 3, NODES = 3, PORTS = 4, NOBODY = SERVICES };
 
-	switch (what) {
+struct desk {
+	struct sw_rand rand;
+	unsigned owner[2 * PORTS]; /* of ports 0.. of TCP, then of UDP */
+	uint32_t target[2 * PORTS];
+	uint32_t self; /* this node's number */
+};
+
+static size_t any(struct desk *d, size_t below)
+{
+	return (size_t)(sw_rand_u64(&d->rand) % below);
+}
+
+/** All services in one message, so that a port moves between them in one update. */
+static void publish(struct world *w, const struct desk *d)
+{
+	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	Pb__ServiceView s[SERVICES], *services[SERVICES];
+	Pb__PortConfig p[2 * PORTS], *ports[SERVICES][2 * PORTS];
+
+	for (size_t i = 0; i < SERVICES; i++) {
+		s[i] = (Pb__ServiceView)PB__SERVICE_VIEW__INIT;
+		s[i].service_id = WEB + i;
+		s[i].name = "s";
+		s[i].ports = ports[i];
+		services[i] = &s[i];
+	}
+	for (size_t i = 0; i < SW_COUNT(p); i++) {
+		Pb__ServiceView *of = d->owner[i] != NOBODY ? &s[d->owner[i]] : NULL;
+
+		p[i] = (Pb__PortConfig)PB__PORT_CONFIG__INIT;
+		p[i].protocol = i < PORTS ? PB__PROTOCOL__TCP : PB__PROTOCOL__UDP;
+		p[i].published = PUBLISHED + (uint32_t)i % PORTS;
+		p[i].target = d->target[i];
+		p[i].mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
+		if (of != NULL)
+			of->ports[of->n_ports++] = &p[i];
+	}
+	m.services = services;
+	m.n_services = SERVICES;
+	apply(w, &m);
+}
+
+static void hand_over(struct world *w, struct desk *d)
+{
+	for (size_t n = 1 + any(d, 3); n > 0; n--) {
+		size_t port = any(d, SW_COUNT(d->owner));
+
+		d->owner[port] = (unsigned)any(d, SERVICES + 1);
+		d->target[port] = PORT + (uint32_t)any(d, 2);
+	}
+	publish(w, d);
+}
+
+static void end_service(struct world *w, struct desk *d)
+{
+	unsigned which = (unsigned)any(d, SERVICES);
+
+	for (size_t i = 0; i < SW_COUNT(d->owner); i++)
+		if (d->owner[i] == which)
+			d->owner[i] = NOBODY;
+	drop_service(w, WEB + which);
+}
+
+static void put_task_of(struct world *w, struct desk *d)
+{
+	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	Pb__Endpoint e = PB__ENDPOINT__INIT, *one = &e;
+	uint32_t node = (uint32_t)any(d, NODES + 1);
+
+	e.task_id = 1 + any(d, 6);
+	e.service_id = WEB + e.task_id % SERVICES;
+	e.service = "s";
+	e.node_id = SELF + node;
+	e.node_address = UNDERLAY + node;
+	e.slot = (uint32_t)e.task_id;
+	e.ready = any(d, 4) != 0;
+	e.draining = any(d, 3) == 0;
+	m.endpoints = &one;
+	m.n_endpoints = 1;
+	apply(w, &m);
+}
+
+static void drop_task(struct world *w, struct desk *d)
+{
+	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	uint64_t id = 1 + any(d, 6);
+
+	m.removed = &id;
+	m.n_removed = 1;
+	apply(w, &m);
+}
+
+static void change_anything(struct world *w, struct desk *d)
+{
+	uint32_t node = 1 + (uint32_t)any(d, NODES);
+
+	switch (any(d, 16)) {
 	case 0:
 	case 1:
-		put_service(w, WEB + which, "s", 0,
-			    PUBLISHED + (uint32_t)which + (uint32_t)what * 10);
-		break;
 	case 2:
-		drop_service(w, WEB + which);
-		break;
 	case 3:
-		put_node(w, SELF + 1 + which, SELF + 1 + (uint32_t)which,
-			 UNDERLAY + 1 + (uint32_t)which);
-		break;
 	case 4:
-		drop_node(w, SELF + 1 + which);
+		hand_over(w, d);
+		break;
+	case 5:
+		end_service(w, d);
+		break;
+	case 6: /* of another number than before, at times */
+	case 7:
+		put_node(w, SELF + node, SELF + node + 10 * (uint32_t)any(d, 2), UNDERLAY + node);
+		break;
+	case 8:
+		drop_node(w, SELF + node);
+		break;
+	case 9:
+		d->self = any(d, 4) == 0 ? SELF + 100 + (uint32_t)any(d, 2) : d->self;
+		put_node(w, SELF, d->self, UNDERLAY);
+		break;
+	case 10:
+		drop_task(w, d);
 		break;
 	default:
-		put_task(w, 1 + which, 0, sw_rand_u64(rand) % 2 == 0);
+		put_task_of(w, d);
 	}
 }
 
@@ -534,21 +733,30 @@ static void in_place_as_afresh(void **state)
 {
 	struct world *w = *state;
 	struct gate_world g = {.gate = gate_new(address_of_task, NULL)};
-	struct sw_rand rand;
+	struct desk d = {.self = SELF};
+	uint32_t number = SELF;
 
-	sw_rand_init(&rand, 7);
+	sw_rand_init(&d.rand, 7);
+	for (size_t i = 0; i < SW_COUNT(d.owner); i++)
+		d.owner[i] = NOBODY;
 	run("ip link add vx up type bridge");
 	put_node(w, SELF, SELF, UNDERLAY);
 	load_gate(w, &g, 0);
 	for (unsigned round = 0; round < 300; round++) {
 		sw_autofree char *changed = NULL, *made = NULL;
 
-		for (uint64_t n = sw_rand_u64(&rand) % 5; n > 0; n--) {
-			change_anything(w, &rand);
-			if (sw_rand_u64(&rand) % 2 == 0) /* seen, but not shown */
+		for (size_t n = any(&d, 6); n > 0; n--) {
+			change_anything(w, &d);
+			if (any(&d, 2) == 0) /* seen, but not shown */
 				gate_refresh(g.gate, w->v, UNDERLAY, 0);
 		}
+		if (any(&d, 4) == 0) { /* an agent that starts has nothing but the maps' names */
+			gate_refresh(g.gate, w->v, UNDERLAY, 0);
+			if (gate_number(g.gate) == number)
+				load_over(w, &g);
+		}
 		load_gate(w, &g, 0);
+		number = gate_number(g.gate);
 		changed = listed(w);
 		g.shown = 0;
 		load_gate(w, &g, 0);
@@ -583,6 +791,12 @@ static void change_entries(struct world *w, void *arg, unsigned round)
 	sw_buf_fini(&text);
 }
 
+static void host_afresh(struct world *w, void *arg, unsigned round)
+{
+	(void)arg;
+	change_entries(w, NULL, round);
+}
+
 static void a_port_of_the_host(void **state)
 {
 	struct world *w = *state;
@@ -590,10 +804,11 @@ static void a_port_of_the_host(void **state)
 	run("ip address add 10.9.1.1/32 dev lo");
 	run("ip address add 198.18.0.%d/32 dev lo", SELF);
 	w->servers[w->n_servers++] = helper_start(false, serve);
-	serve_at(&w->servers[0], plan_identity(SELF), PUBLISHED);
+	serve_at(&w->servers[0], four(plan_identity(SELF)), PUBLISHED);
 	w->client = helper_start(false, connect_on);
 	change_entries(w, NULL, 0);
-	nobody_is_refused(w, VIP, PUBLISHED, change_entries, w);
+	nobody_is_refused(w, four(VIP), PUBLISHED, change_entries, w);
+	nobody_is_refused(w, four(VIP), PUBLISHED, host_afresh, w);
 }
 
 int main(void)
@@ -603,6 +818,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_port_whose_tasks_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_port_beside_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_port_while_nodes_come_and_go, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_port_that_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_port_that_is_handed_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_gate_that_is_taken_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_place_as_afresh, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_port_of_the_host, setup, teardown),
 	};
