@@ -380,7 +380,8 @@ void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate
 		g->met = g->state;
 }
 
-void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n, size_t *cap)
+void gate_flows(const struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n,
+		size_t *cap)
 {
 	for (size_t i = 0; i < g->n_log; i++) {
 		if (g->log[i].state <= since)
@@ -388,8 +389,20 @@ void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *
 		sw_grow(*flows, *cap, *n + 1);
 		(*flows)[(*n)++] = g->log[i].flow;
 	}
-	g->n_log = 0;
-	g->n_gone = 0;
+}
+
+void gate_forget(struct gate *g, uint64_t state)
+{
+	size_t flows = 0, gone = 0;
+
+	for (size_t i = 0; i < g->n_log; i++)
+		if (g->log[i].state > state)
+			g->log[flows++] = g->log[i];
+	for (size_t i = 0; i < g->n_gone; i++)
+		if (g->gone[i].state > state)
+			g->gone[gone++] = g->gone[i];
+	g->n_log = flows;
+	g->n_gone = gone;
 }
 
 /* ---- the host's part ---- */

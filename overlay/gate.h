@@ -41,8 +41,11 @@ void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out);
 /** The same for a gate that an earlier run made, whatever it has in its maps. The first command fails, and
  * so do all, when it was made otherwise: then it is to be made anew (since 0). */
 void gate_text_over(const struct gate *g, struct sw_buf *out);
-/** Connections that must not go on after that; then what is kept for older states is forgotten. */
-void gate_flows(struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n, size_t *cap);
+/** Connections that must not go on after that. */
+void gate_flows(const struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n,
+		size_t *cap);
+/** The gate shows this state, and what was to end has ended: what is kept for those before may go. */
+void gate_forget(struct gate *g, uint64_t state);
 
 /** A port that this node takes. */
 struct gate_port {

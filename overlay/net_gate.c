@@ -158,6 +158,7 @@ void gate_result(struct net *n, const struct sync *s)
 	if (s->gate.text != NULL) {
 		n->gate_shown = s->gate.err.code == 0 ? s->gate.state : 0;
 		n->gate_rules = s->gate.err.code == 0 ? s->gate.rules : 0;
+		gate_forget(n->gate, n->gate_shown);
 	}
 	if (s->gate.stray) {
 		sw_info("rules in the gate were changed by others");

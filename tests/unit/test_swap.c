@@ -445,6 +445,7 @@ static void load_gate(struct world *w, struct gate_world *g, unsigned round)
 	free(flows);
 	load(w, &text);
 	g->shown = gate_state(g->gate);
+	gate_forget(g->gate, g->shown);
 	sw_buf_fini(&text);
 }
 
@@ -766,6 +767,38 @@ static void in_place_as_afresh(void **state)
 	gate_free(g.gate);
 }
 
+/** An order that failed is followed by one that makes all anew: that ends what the first was to end. */
+static void what_was_to_end_is_told_until_it_has(void **state)
+{
+	struct world *w = *state;
+	struct gate *g = gate_new(address_of_task, NULL);
+	struct lb_flow *flows = NULL;
+	size_t n = 0, cap = 0;
+	uint64_t shown;
+
+	put_node(w, SELF, SELF, UNDERLAY);
+	put_owner(w, WEB);
+	put_task(w, WEB, 1, 0, false);
+	gate_refresh(g, w->v, UNDERLAY, 0);
+	shown = gate_state(g);
+	gate_forget(g, shown);
+	put_task(w, WEB, 1, 0, true);
+	put_task(w, WEB, 2, 0, false);
+	gate_refresh(g, w->v, UNDERLAY, 0);
+	gate_flows(g, shown, &flows, &n, &cap);
+	assert_int_equal(n, 1);
+	assert_int_equal(flows[0].backend, GATEWAY + 1);
+	n = 0; /* that order failed */
+	gate_flows(g, 0, &flows, &n, &cap);
+	assert_int_equal(n, 1);
+	gate_forget(g, gate_state(g));
+	n = 0;
+	gate_flows(g, 0, &flows, &n, &cap);
+	assert_int_equal(n, 0);
+	free(flows);
+	gate_free(g);
+}
+
 /* ---- published ports: the host ---- */
 
 static void change_entries(struct world *w, void *arg, unsigned round)
@@ -822,6 +855,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_port_that_is_handed_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_gate_that_is_taken_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_place_as_afresh, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_to_end_is_told_until_it_has, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_port_of_the_host, setup, teardown),
 	};
 
