@@ -207,6 +207,27 @@ check "UDP is refused at once" bash -c "ask udp 192.168.77.1 9500 | grep -q Refu
 check "and over IPv6" bash -c "ask tcp fd77::1 9500 | grep -q Refused && ask udp fd77::1 9500 | grep -q Refused"
 check "a closed port of a task is refused through the mesh" bash -c "ctl n1 service create -d --name closed -p 9600:9777 --constraint node.hostname==n2 busybox sleep 100000 && within 10 bash -c \"ask tcp 192.168.77.1 9600 | grep -q Refused\" && ask udp 192.168.77.1 9600 >/dev/null; ask tcp 192.168.77.1 9600 | grep -q Refused && ask tcp fd77::1 9600 | grep -q Refused"
 
+echo "== datagrams of a client that goes on sending from one port"
+for a in 192.168.77.3 fd77::3; do
+	for p in 9800 9801; do ask udp $a $p 42000; done
+done >/dev/null 2>&1
+late="--detach --constraint node.hostname==n3 --stop-grace-period 1s"
+# shellcheck disable=SC2086
+check "two services that publish what it asked for already" bash -c "ctl n1 service create --name late1 $late --publish published=9800,target=9000,protocol=udp,mode=host busybox sleep 100000 && ctl n1 service create --name late2 $late --publish published=9801,target=9000,protocol=udp busybox sleep 100000"
+within 10 runs n1 late1 1 && within 10 runs n1 late2 1
+hears() { # WHAT NAME PORT
+	check "$1" within 5 bash -c "ask udp 192.168.77.3 $3 42000 | grep -q '^$2 $me 42000 ' && ask udp fd77::3 $3 42000 | grep -q '^$2 $me6 42000 '"
+}
+serve n3 late1 first 9000
+serve n3 late2 first 9000
+hears "it hears the task, mode host" first 9800
+hears "it hears the task, by every node" first 9801
+for s in late1 late2; do ctl n1 service update -q --env-add A=1 $s >/dev/null; done
+serve n3 late1 second 9000
+serve n3 late2 second 9000
+hears "it hears the next task, mode host" second 9800
+hears "it hears the next task, by every node" second 9801
+
 echo "== conflicts"
 check "a second service on a port is refused with its owner" bash -c "ctl n1 service create --name two -p 9000:80 busybox 2>&1 | grep -q 't_remote'"
 

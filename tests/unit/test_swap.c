@@ -369,6 +369,33 @@ static void change_backends(struct world *w, void *arg, unsigned round)
 	sw_buf_fini(&text);
 }
 
+/** Another service comes, with none to three tasks, and goes. */
+static void change_others(struct world *w, void *arg, unsigned round)
+{
+	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
+	struct lb_world *l = arg;
+
+	if (round % 8 == 7)
+		drop_service(w, OTHER);
+	else
+		put_service(w, OTHER, "other", VIP + 100, 0);
+	for (uint32_t i = 0; i < 3; i++)
+		put_task(w, OTHER, 10 + i, VIP + 10 + i, round % 4 <= i);
+	lb_refresh(l->lb, w->v, round);
+	lb_text(l->lb, l->shown, &text);
+	load(w, &text);
+	l->shown = lb_state(l->lb);
+	lb_forget(l->lb, l->shown);
+	sw_buf_fini(&text);
+}
+
+/** From three tasks to one and back. */
+static void change_two(struct world *w, void *arg, unsigned round)
+{
+	put_task(w, WEB, 2, VIP + 2, round % 4 >= 2);
+	change_backends(w, arg, round);
+}
+
 static void a_virtual_address(void **state)
 {
 	struct world *w = *state;
@@ -385,6 +412,8 @@ static void a_virtual_address(void **state)
 	w->client = helper_start(false, connect_on);
 	change_backends(w, &l, 1);
 	nobody_is_refused(w, four(VIP), PORT, change_backends, &l);
+	nobody_is_refused(w, four(VIP), PORT, change_two, &l);
+	nobody_is_refused(w, four(VIP), PORT, change_others, &l);
 	lb_free(l.lb);
 }
 
