@@ -434,6 +434,10 @@ static void make_gate(struct world *w)
 {
 	w->client = helper_start(true, connect_on);
 	w->servers[w->n_servers++] = helper_start(true, serve);
+	/* Without the second in which nobody is told where an address is. */
+	run("sysctl -qw net.ipv6.conf.default.accept_dad=0");
+	run("nsenter -t %d -n sysctl -qw net.ipv6.conf.default.accept_dad=0", w->client.pid);
+	run("nsenter -t %d -n sysctl -qw net.ipv6.conf.default.accept_dad=0", w->servers[0].pid);
 	run("ip link add vx up type bridge");
 	run("ip link add up0 up type veth peer name eth0 netns %d", w->client.pid);
 	run("ip link add gw0 up type veth peer name eth0 netns %d", w->servers[0].pid);
