@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/str.h"
 #include "cli/compose/units.h"
 #include "cli/human.h"
@@ -149,11 +150,27 @@ static int take_mode(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 	return 0;
 }
 
+/* Of its image, and a few characters that no other has. The caller frees. */
+static char *made_name(const char *image)
+{
+	const char *slash = strrchr(image, '/'), *last = slash != NULL ? slash + 1 : image;
+	size_t n = strcspn(last, ":@");
+	char *name =
+		sw_asprintf("%.*s_%.6s", n < 40 ? (int)n : 40, last, sw_id(sw_rand_seed()).s + 7);
+
+	for (char *c = name; *c != 0; c++)
+		if (*c == '.')
+			*c = '-';
+	return name;
+}
+
 static int fill_spec(struct cli *cli, Pb__ServiceSpec *s, struct sw_error *err)
 {
+	const char *given = cli_get(cli, "name");
+	sw_autofree char *made = given == NULL ? made_name(cli->args[0]) : NULL;
 	int rc = take_mode(cli, s, err);
 
-	msg_set_str(&s->name, cli_get(cli, "name"));
+	msg_set_str(&s->name, given != NULL ? given : made);
 	service_flags_command(s, cli->args + 1, cli->n_args - 1);
 	if (rc == 0)
 		rc = service_flags_image(s, cli->args[0], err);
@@ -167,12 +184,8 @@ CMD(service_create)
 	Pb__IdReply *r = NULL;
 	struct client *c;
 	uint64_t id = 0;
-	int rc;
+	int rc = fill_spec(cli, spec, err);
 
-	if (cli_get(cli, "name") == NULL)
-		rc = sw_fail(err, SW_EINVAL, "a name is needed: --name NAME");
-	else
-		rc = fill_spec(cli, spec, err);
 	if (rc == 0)
 		rc = cli_client(cli, &c, err);
 	q.spec = spec;

@@ -105,7 +105,7 @@ static const struct cli_option run_options[] = {
 };
 
 static const struct cli_option service_create_options[] = {
-	{"name", 0, "NAME", "Name of the service"},
+	{"name", 0, "NAME", "Name of the service; without one it is called after its image"},
 	{"mode", 0, "MODE", "replicated, global, replicated-job or global-job"},
 	// clang-format off
 	SERVICE_VALUES(VALUE_OPTION)

@@ -68,6 +68,12 @@ check "there is no way further back" says "no earlier version" ctl n1 service ro
 check "what is not there is nothing to remove" says 'warning.*no "B"' ctl n1 service update --env-rm B shop_web
 check "… and nothing is made anew" is "" changed_by service update --publish-rm 9999 --constraint-rm a==b --generic-resource-rm gpu shop_web
 
+echo "== without a name"
+check "a service is made" ctl n1 service create -q -d busybox sleep 100000
+name=$(ctl n1 service ls --format '{{.Name}}' | grep '^busybox_')
+check "and called after its image" grep -qE '^busybox_[0-9a-z]{6}$' <<<"$name"
+ctl n1 service rm "$name" >/dev/null
+
 echo "== a broken image"
 web=$(tasks shop_web)
 file nosuchimage one hello
