@@ -37,7 +37,7 @@
 
 enum {
 	TEXT_MAX = 1 << 20,
-	STRESS_MS = 1500,
+	STRESS_MS = 1000,
 	NET = 77,
 	WEB = 5,
 	OTHER = 6,
