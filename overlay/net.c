@@ -371,7 +371,7 @@ static void net_on_tick(struct sw_timer *t)
 	struct omap_iter it = omap_begin(&n->boxes);
 	uint64_t now = sw_mono_ms(), late = 0;
 	bool full = ++n->ticks % FULL_TICKS == 0;
-	uint32_t rules = rules_generation(), before = n->rules;
+	uint32_t rules = rules_generation(n->rules_fd), before = n->rules;
 	struct box *b;
 
 	while ((b = omap_next(&it)) != NULL)
@@ -494,6 +494,7 @@ static void net_free(struct net *n)
 	free(n->wire_error);
 	free(n->run_dir);
 	free(n->prefix);
+	sw_close_p(&n->rules_fd);
 	free(n);
 }
 
@@ -541,6 +542,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	n->arg = o->arg;
 	sw_rand_init(&n->rand, sw_rand_seed());
 	n->gate = gate_new(gate_local, n);
+	n->rules_fd = rules_open();
 	r = net_setup(n, o, err);
 	if (r < 0) {
 		free_all(n);

@@ -64,6 +64,7 @@ struct net {
 	bool gate_stored;               /* no view came yet: what is known is from an earlier run */
 	uint64_t gate_saved;            /* layout that was stored */
 	uint64_t gate_shown, gate_told; /* state that the gate shows; version that was told */
+	int rules_fd;                   /* for the next */
 	uint32_t gate_rules, rules; /* generations of the rules: the gate's as loaded, the host's */
 	uint32_t last_offset;
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,

@@ -5,40 +5,36 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
-#include <netlink/netlink.h>
-#include <netlink/socket.h>
+#include <sys/socket.h>
 
-static int on_answer(struct nl_msg *m, void *arg)
+enum { ANSWER = 4096 };
+
+int rules_open(void)
 {
-	struct nlattr *a = nlmsg_find_attr(nlmsg_hdr(m), sizeof(struct nfgenmsg), NFTA_GEN_ID);
-	uint32_t *ret = arg;
-
-	if (a != NULL)
-		*ret = ntohl(nla_get_u32(a));
-	return NL_STOP;
+	return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 }
 
-static void ask(struct nl_sock *sk, uint32_t *ret)
+uint32_t rules_generation(int fd)
 {
-	struct nfgenmsg head = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
+	struct {
+		struct nlmsghdr head;
+		struct nfgenmsg body;
+	} ask = {.head = {.nlmsg_len = sizeof ask,
+			  .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+			  .nlmsg_flags = NLM_F_REQUEST},
+		 .body = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0}};
+	char answer[ANSWER] __attribute__((aligned(8)));
+	struct nlmsghdr *h = (struct nlmsghdr *)answer;
+	struct nlattr *a;
+	ssize_t n;
 
-	nl_socket_disable_auto_ack(sk);
-	nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_answer, ret);
-	if (nl_connect(sk, NETLINK_NETFILTER) == 0 &&
-	    nl_send_simple(sk, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, &head, sizeof head) >=
-		    0 &&
-	    nl_recvmsgs_default(sk) < 0)
-		*ret = 0;
-}
-
-uint32_t rules_generation(void)
-{
-	struct nl_sock *sk = nl_socket_alloc();
-	uint32_t generation = 0;
-
-	if (sk == NULL)
+	/* The kernel answers before it returns. */
+	if (fd < 0 || send(fd, &ask, sizeof ask, 0) < 0)
 		return 0;
-	ask(sk, &generation);
-	nl_socket_free(sk);
-	return generation;
+	n = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+	if (n < 0 || !nlmsg_ok(h, (int)n) ||
+	    h->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN))
+		return 0;
+	a = nlmsg_find_attr(h, sizeof(struct nfgenmsg), NFTA_GEN_ID);
+	return a != NULL ? ntohl(nla_get_u32(a)) : 0;
 }

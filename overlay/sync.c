@@ -362,13 +362,31 @@ static int do_interfaces(struct worker *w, const struct sync *s, const struct pl
 	return r;
 }
 
-bool shows_rules(struct worker *w, int ns, uint32_t generation)
+static void spend(struct sync_spent *spent, int fd)
+{
+	sw_grow(spent->fds, spent->cap, spent->n + 1);
+	spent->fds[spent->n++] = fd;
+}
+
+uint32_t rules_here(struct sync_spent *spent)
+{
+	int fd = rules_open();
+	uint32_t generation = rules_generation(fd);
+
+	if (fd >= 0 && spent != NULL)
+		spend(spent, fd);
+	else
+		sw_close_p(&fd);
+	return generation;
+}
+
+bool shows_rules(struct worker *w, struct sync_spent *spent, int ns, uint32_t generation)
 {
 	uint32_t now;
 
 	if (generation == 0 || ns_enter(ns, NULL) < 0)
 		return true;
-	now = rules_generation();
+	now = rules_here(spent);
 	ns_return(w->home);
 	return now == 0 || now == generation;
 }
@@ -386,7 +404,7 @@ static int do_box(struct worker *w, const struct sync *s, struct sync_box *b, st
 	if (r == 0)
 		r = do_interfaces(w, s, &b->plan, &box, err);
 	if (r == 0)
-		b->stray = !shows_rules(w, box.fd, b->rules);
+		b->stray = !shows_rules(w, NULL, box.fd, b->rules);
 	if (r == 0 && b->want_dns)
 		r = open_dns(w, box.fd, &b->udp, err);
 	place_fini(&box);
@@ -422,10 +440,8 @@ int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *er
 	r = nat_run(ctx, commands, NULL, err);
 	kept = lowest >= 0 && is_nft_socket(lowest) ? fcntl(lowest, F_DUPFD_CLOEXEC, 0) : -1;
 	nft_ctx_free(ctx);
-	if (kept < 0)
-		return r;
-	sw_grow(spent->fds, spent->cap, spent->n + 1);
-	spent->fds[spent->n++] = kept;
+	if (kept >= 0)
+		spend(spent, kept);
 	return r;
 }
 
@@ -441,7 +457,7 @@ static int do_balance(struct worker *w, struct sync *s, struct sync_lb *b, struc
 	if (r < 0)
 		return r;
 	r = nft_here(&s->spent, b->text, err);
-	b->rules = rules_generation();
+	b->rules = rules_here(&s->spent);
 	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(b->flows, b->n_flows, err);

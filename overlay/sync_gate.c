@@ -151,7 +151,7 @@ int do_gate(struct worker *w, struct sync *s, struct sw_error *err)
 		place_fini(&w->gate); /* opened, or made, afresh with the next order */
 		return r;
 	}
-	s->gate.stray = !shows_rules(w, w->gate.fd, s->gate.rules);
+	s->gate.stray = !shows_rules(w, &s->spent, w->gate.fd, s->gate.rules);
 	return gate_settings(w, err);
 }
 
@@ -167,7 +167,7 @@ int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err)
 		return r;
 	if (g->over == NULL || nft_here(&s->spent, g->over, NULL) < 0)
 		r = nft_here(&s->spent, g->text, err);
-	g->rules = rules_generation();
+	g->rules = rules_here(&s->spent);
 	ns_forget_ended();
 	if (r == 0)
 		r = flows_end(g->flows, g->n_flows, err);

@@ -34,7 +34,9 @@ int perform(struct worker *w, struct place *bridge, struct place *box, const str
 	    struct sw_error *err) SW_MUST_CHECK;
 
 /** Whether the namespace has rules of that generation; 0 = of any. */
-bool shows_rules(struct worker *w, int ns, uint32_t generation);
+bool shows_rules(struct worker *w, struct sync_spent *spent, int ns, uint32_t generation);
+/** Of the namespace that the thread is in. `spent` NULL: nothing was deleted there just now. */
+uint32_t rules_here(struct sync_spent *spent);
 /** Runs the commands on a socket of the namespace that the thread is in. */
 int nft_here(struct sync_spent *spent, const char *commands, struct sw_error *err) SW_MUST_CHECK;
 
