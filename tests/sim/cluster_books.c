@@ -18,8 +18,8 @@ static bool same_keys(const struct omap *a, const struct omap *b)
 	return true;
 }
 
-/* Counts, held in place of pointers. */
-static bool same_counts(const struct omap *a, const struct omap *b)
+/* Numbers, held in place of pointers: counts, or who has it. */
+static bool same_numbers(const struct omap *a, const struct omap *b)
 {
 	struct omap_iter x = omap_begin(a), y = omap_begin(b);
 
@@ -53,8 +53,8 @@ static bool same_nodes(const struct sched *a, const struct sched *b)
 		const struct node_info *m = node_info_get(b, n->id);
 
 		if (m == NULL || m->node != n->node || m->tasks != n->tasks || m->cpus != n->cpus ||
-		    m->memory != n->memory || !same_counts(&m->ports, &n->ports) ||
-		    !same_counts(&m->generic, &n->generic))
+		    m->memory != n->memory || !same_numbers(&m->ports, &n->ports) ||
+		    !same_numbers(&m->generic, &n->generic))
 			return false;
 	}
 	return omap_count(&a->nodes) == omap_count(&b->nodes);
@@ -67,7 +67,6 @@ static const char *alloc_differs(const struct alloc *a, const struct alloc *b)
 		const struct omap *a, *b;
 	} sets[] = {
 		{"vnis", &a->vnis, &b->vnis},
-		{"ports", &a->ports, &b->ports},
 		{"waiting", &a->waiting, &b->waiting},
 		{"networks", &a->networks, &b->networks},
 		{"services", &a->services, &b->services},
@@ -79,6 +78,8 @@ static const char *alloc_differs(const struct alloc *a, const struct alloc *b)
 	for (size_t i = 0; i < SW_COUNT(sets); i++)
 		if (!same_keys(sets[i].a, sets[i].b))
 			return sets[i].what;
+	if (!same_numbers(&a->ports, &b->ports))
+		return "who has which port";
 	return same_pools(a, b) ? NULL : "addresses";
 }
 
@@ -86,9 +87,9 @@ static const char *sched_differs(const struct sched *a, const struct sched *b)
 {
 	if (!same_nodes(a, b))
 		return "rooms";
-	if (!same_counts(&a->of_service, &b->of_service))
+	if (!same_numbers(&a->of_service, &b->of_service))
 		return "tasks of services";
-	if (!same_counts(&a->of_family, &b->of_family))
+	if (!same_numbers(&a->of_family, &b->of_family))
 		return "tasks of families";
 	return same_keys(&a->pending, &b->pending) ? NULL : "pending tasks";
 }

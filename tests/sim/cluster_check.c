@@ -1,4 +1,4 @@
-/* What must hold with every entry: a task's state only grows; no address or VNI twice; one task
+/* What must hold with every entry: a task's state only grows; no address, VNI or port twice; one task
  * wanted in a slot outside an update; no stop order for a task that some node still sends new
  * connections to; no node drops a task that is wanted. At the end, faults over: no acknowledged
  * write is lost, and what runs is what is wanted. */
@@ -101,9 +101,18 @@ bool is_updating(const Pb__Service *s)
 		s->update->state != PB__UPDATE_STATE__ROLLBACK_COMPLETED);
 }
 
+/* Also while an update moves it from one service to another. */
+static void check_ports(struct manager *m, const Pb__Service *s, struct omap *ports)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (omap_set(ports, one(s->ports[i]->published), m) != NULL)
+			world_fail(m->w, "a port is published twice", s->id,
+				   s->ports[i]->published);
+}
+
 void check_store(struct manager *m)
 {
-	struct omap addresses = {0}, slots = {0}, vnis = {0}, numbers = {0};
+	struct omap ports = {0}, addresses = {0}, slots = {0}, vnis = {0}, numbers = {0};
 	struct store_iter it = {0};
 
 	for (const struct store_head *o;
@@ -130,6 +139,7 @@ void check_store(struct manager *m)
 
 		if (bad != NULL)
 			world_fail(m->w, bad, s->id, 0);
+		check_ports(m, s, &ports);
 		for (size_t i = 0; i < s->n_vips; i++)
 			if (omap_set(&addresses,
 				     (struct omap_key){s->vips[i]->network_id, s->vips[i]->address},
@@ -154,6 +164,7 @@ void check_store(struct manager *m)
 			world_fail(m->w, "a VNI twice", n->id, n->vni);
 	}
 	stacks_check_store(m);
+	omap_fini(&ports);
 	omap_fini(&addresses);
 	omap_fini(&slots);
 	omap_fini(&vnis);

@@ -1,7 +1,8 @@
 /*
- * A stack: deployed, rolled back, removed and made again while hosts fail. It has two services and
- * a secret; what a deploy says is two small numbers, the version of the image and that of the
- * secret's content, so that deploys of the same come by as well.
+ * A stack: deployed, rolled back, removed and made again while hosts fail. It has two services, a
+ * secret, and a published port that the image's version gives to one of them; what a deploy says is
+ * two small numbers, the version of the image and that of the secret's content, so that deploys of
+ * the same come by as well.
  *
  * Checked: a generation never changes, and finds the contents that it names as long as it is kept;
  * ten are kept; right after a deploy or a rollback that was acknowledged the services are what it
@@ -20,7 +21,7 @@
 #define STACK  "stack"
 #define SECRET "stack_key"
 
-enum { SERVICES = 2, VERSIONS = 4, REPLICAS = 2, KEPT = 10 };
+enum { SERVICES = 2, VERSIONS = 4, REPLICAS = 2, KEPT = 10, PORT = 8080 };
 
 struct deploy { /* or rollback, on its way */
 	struct manager *m;
@@ -167,6 +168,16 @@ bool stacks_name(const struct store *st, uint64_t id)
 
 /* ---- operators ---- */
 
+static void publish(Pb__ServiceSpec *s)
+{
+	Pb__PortConfig *p = sw_new(Pb__PortConfig);
+
+	pb__port_config__init(p);
+	p->target = p->published = PORT;
+	p->mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
+	msg_add(&s->ports, &s->n_ports, p);
+}
+
 static Pb__ServiceSpec *new_service(int i, uint64_t image)
 {
 	Pb__ServiceSpec *s = sw_new(Pb__ServiceSpec);
@@ -189,6 +200,8 @@ static Pb__ServiceSpec *new_service(int i, uint64_t image)
 	msg_set_str(&r->name, SECRET);
 	msg_set_str(&r->target, "key");
 	msg_add(&c->secrets, &c->n_secrets, r);
+	if (image % SERVICES == (uint64_t)i)
+		publish(s);
 	return s;
 }
 
