@@ -42,6 +42,23 @@ struct addr_text addr_text(enum addr_family f, uint32_t address)
 	return t;
 }
 
+struct in6_addr addr_mapped(uint32_t address)
+{
+	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+	uint32_t low = htonl(address);
+
+	memcpy(a.s6_addr + 12, &low, sizeof low);
+	return a;
+}
+
+uint32_t addr_number(const struct in6_addr *a)
+{
+	uint32_t low;
+
+	memcpy(&low, a->s6_addr + 12, sizeof low);
+	return IN6_IS_ADDR_V4MAPPED(a) ? ntohl(low) : addr_of_six(a);
+}
+
 /* ---- where a port is published ---- */
 
 bool addr_bind_parse(const char *text, const char *interface, struct addr_bind *ret)
@@ -57,8 +74,7 @@ bool addr_bind_parse(const char *text, const char *interface, struct addr_bind *
 		return true;
 	if (inet_pton(AF_INET, text, &four) != 1)
 		return inet_pton(AF_INET6, text, &ret->at) == 1;
-	ret->at.s6_addr[10] = ret->at.s6_addr[11] = 0xff;
-	memcpy(ret->at.s6_addr + 12, &four, sizeof four);
+	ret->at = addr_mapped(ntohl(four.s_addr));
 	return true;
 }
 

@@ -25,6 +25,10 @@ struct addr_text addr_text(enum addr_family f, uint32_t address);
 struct in6_addr addr_six(uint32_t address);
 /** The number of which this one is made, 0 when it is none of ours. */
 uint32_t addr_of_six(const void *address16);
+/** An address of IPv4 where both families go: ::ffff:a.b.c.d. */
+struct in6_addr addr_mapped(uint32_t address);
+/** Of one that is mapped or of ours, else 0. */
+uint32_t addr_number(const struct in6_addr *a);
 
 /** Where a port is published. */
 struct addr_bind {

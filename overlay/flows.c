@@ -21,23 +21,32 @@ struct search {
 	size_t n_found, cap_found;
 };
 
-/* Of whichever family; 0 when it is none of ours: it matches no flow that names one. */
-static uint32_t address_of(const struct nf_conntrack *ct, enum nf_conntrack_attr four,
-			   enum nf_conntrack_attr six)
+/* Of whichever family. */
+static struct in6_addr address_of(const struct nf_conntrack *ct, enum nf_conntrack_attr four,
+				  enum nf_conntrack_attr six)
 {
-	const void *a = nfct_attr_is_set(ct, six) > 0 ? nfct_get_attr(ct, six) : NULL;
+	if (nfct_attr_is_set(ct, six) > 0)
+		return *(const struct in6_addr *)nfct_get_attr(ct, six);
+	return addr_mapped(ntohl(nfct_get_attr_u32(ct, four)));
+}
 
-	return a != NULL ? addr_of_six(a) : ntohl(nfct_get_attr_u32(ct, four));
+static struct in6_addr asked(const struct nf_conntrack *ct)
+{
+	return address_of(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST);
+}
+
+static struct in6_addr answers(const struct nf_conntrack *ct)
+{
+	return address_of(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC);
 }
 
 static bool matches(const struct lb_flow *f, const struct nf_conntrack *ct)
 {
 	bool datagram = nfct_get_attr_u8(ct, ATTR_L4PROTO) == IPPROTO_UDP;
+	struct in6_addr vip = asked(ct), backend = answers(ct);
 
-	return (datagram || f->all) &&
-	       (f->vip == 0 || address_of(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST) == f->vip) &&
-	       (f->backend == 0 ||
-		address_of(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC) == f->backend) &&
+	return (datagram || f->all) && (f->vip == 0 || addr_number(&vip) == f->vip) &&
+	       (f->backend == 0 || addr_number(&backend) == f->backend) &&
 	       (nfct_get_attr_u32(ct, ATTR_MARK) & f->mask) == f->mark &&
 	       (f->port == 0 || ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)) == f->port);
 }
@@ -50,27 +59,14 @@ static bool is_described(const struct search *s, const struct nf_conntrack *ct)
 	return false;
 }
 
-static struct in6_addr mapped(const struct nf_conntrack *ct, enum nf_conntrack_attr four,
-			      enum nf_conntrack_attr six)
-{
-	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
-	uint32_t in_four;
-
-	if (nfct_attr_is_set(ct, six) > 0)
-		return *(const struct in6_addr *)nfct_get_attr(ct, six);
-	in_four = nfct_get_attr_u32(ct, four);
-	memcpy(a.s6_addr + 12, &in_four, sizeof in_four);
-	return a;
-}
-
 static bool is_over(const struct search *s, const struct nf_conntrack *ct)
 {
 	struct flow_datagrams f;
 
 	if (nfct_get_attr_u8(ct, ATTR_L4PROTO) != IPPROTO_UDP)
 		return false;
-	f.asked = mapped(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST);
-	f.answers = mapped(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC);
+	f.asked = asked(ct);
+	f.answers = answers(ct);
 	f.port = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST));
 	return s->is_over(s->arg, &f);
 }

@@ -2,6 +2,7 @@
 
 #include "base/id.h"
 #include "base/mem.h"
+#include "overlay/addr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,16 +208,9 @@ void lb_forget(struct lb *b, uint64_t state)
 
 /* ---- text ---- */
 
-struct ip_text {
-	char s[16];
-};
-
-static struct ip_text ip(uint32_t a)
+static struct addr_text ip(uint32_t a)
 {
-	struct ip_text t;
-
-	snprintf(t.s, sizeof t.s, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
-	return t;
+	return addr_text(ADDR_FOUR, a);
 }
 
 static void add_backends(const struct lb *b, const struct service *s, struct sw_buf *out)

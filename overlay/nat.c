@@ -158,8 +158,9 @@ static void add_guards(const struct plan_host *h, enum addr_family f, struct sw_
 		    "chain raw { type filter hook prerouting priority raw;\n"
 		    "iifname != { \"lo\", \"%s\", \"%s\" } %s daddr %s/%u drop\n"
 		    "iifname \"%s\" %s daddr %s/%u drop\n",
-		    h->up, h->wire, families[f].name, addr_text(f, plan_identity(0)).s, 15 + more,
-		    h->up, families[f].name, addr_text(f, plan_mesh_own(0)).s, 16 + more);
+		    h->up, h->wire, families[f].name, addr_text(f, plan_identity(0)).s,
+		    PLAN_IDENTITIES + more, h->up, families[f].name,
+		    addr_text(f, plan_mesh_own(0)).s, 16 + more);
 	if (f == ADDR_FOUR)
 		/* Loopback is routable from the gate (for answers to the host's own connections
 		 * through a published port), so what comes in with such an address is dropped

@@ -9,22 +9,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { IDENTITIES = 15 }; /* bits of the prefix that all nodes' identities have */
-
 static bool same(const struct in6_addr *a, const struct in6_addr *b)
 {
 	return memcmp(a, b, sizeof *a) == 0;
-}
-
-/** Of whichever family; 0 when it is IPv6 and none of ours. */
-static uint32_t number_of(const struct in6_addr *a)
-{
-	uint32_t four;
-
-	if (!IN6_IS_ADDR_V4MAPPED(a))
-		return addr_of_six(a);
-	memcpy(&four, a->s6_addr + 12, sizeof four);
-	return ntohl(four);
 }
 
 static bool is_in(uint32_t address, uint32_t net, unsigned prefix)
@@ -60,11 +47,11 @@ static bool is_port(const struct nat_ways *w, uint16_t port, uint32_t address)
 
 bool nat_is_over(const struct nat_ways *w, const struct flow_datagrams *f)
 {
-	uint32_t to = number_of(&f->answers);
+	uint32_t to = addr_number(&f->answers);
 
 	if (same(&f->asked, &f->answers))
 		return (is_entry(w, f->port) || is_port(w, f->port, 0)) && is_local(w, &f->asked);
-	if (is_in(to, plan_identity(0), IDENTITIES))
+	if (is_in(to, plan_identity(0), PLAN_IDENTITIES))
 		return to != plan_identity(w->host->number) || !is_entry(w, f->port);
 	return is_in(to, w->host->address, w->host->prefix) && !is_port(w, f->port, to);
 }
@@ -82,14 +69,12 @@ static size_t take_addresses(const struct ifaddrs *all, struct in6_addr *to)
 		if (a->ifa_addr == NULL ||
 		    (a->ifa_addr->sa_family != AF_INET && a->ifa_addr->sa_family != AF_INET6))
 			continue;
-		if (to != NULL && a->ifa_addr->sa_family == AF_INET6) {
+		if (to != NULL && a->ifa_addr->sa_family == AF_INET6)
 			to[n] = ((const struct sockaddr_in6 *)(const void *)a->ifa_addr)->sin6_addr;
-		} else if (to != NULL) {
-			to[n] = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
-			memcpy(to[n].s6_addr + 12,
-			       &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr,
-			       sizeof(struct in_addr));
-		}
+		else if (to != NULL)
+			to[n] = addr_mapped(
+				ntohl(((const struct sockaddr_in *)(const void *)a->ifa_addr)
+					      ->sin_addr.s_addr));
 		n++;
 	}
 	return n;

@@ -24,6 +24,7 @@ enum {
 	PLAN_MESH_INDEX = 1000000,
 	PLAN_ETH_INDEX = 2,
 	PLAN_GATE_TABLE = 100, /* routes of what goes to another node's gate */
+	PLAN_IDENTITIES = 15,  /* prefix of what nodes are known by and what their gates have */
 };
 
 /* ---- what is ---- */

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "overlay/flows.h"
-#include "overlay/nat_flows.h"
 #include "overlay/nlx.h"
 #include "overlay/ns.h"
 #include "overlay/rules.h"
@@ -20,8 +19,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { NAT_TEXT_MAX = 8 << 20 };
 
 struct sync *sync_new(const char *run_dir, const char *prefix)
 {
@@ -139,123 +136,12 @@ int perform(struct worker *w, struct place *bridge, struct place *box, const str
 	return r;
 }
 
-/* ---- the host's part ---- */
-
-static bool box_failed(const struct sync *s, uint64_t task_id)
+bool box_failed(const struct sync *s, uint64_t task_id)
 {
 	for (size_t i = 0; i < s->n_boxes; i++)
 		if (s->boxes[i].plan.task_id == task_id)
 			return s->boxes[i].err.code != 0;
 	return false;
-}
-
-static void worker_forget_nat(struct worker *w)
-{
-	free(w->base);
-	free(w->ports);
-	free(w->shown);
-	w->base = w->ports = w->shown = NULL;
-}
-
-/** Made when it is first needed: one of the two doers never does. */
-static int want_nft(struct worker *w, struct sw_error *err)
-{
-	if (w->nft == NULL)
-		w->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	return w->nft != NULL ? 0 : sw_fail(err, SW_EIO, "libnftables does not start");
-}
-
-/** The host's tables are what was loaded last: nobody else has changed them. */
-static bool is_as_shown(struct worker *w, const struct sync *s)
-{
-	sw_autofree char *now = NULL;
-
-	return w->shown != NULL && nat_list(w->nft, s->prefix, s->host.six, &now, NULL) == 0 &&
-	       sw_streq(now, w->shown);
-}
-
-static int remove_table(struct worker *w, const struct sync *s, enum addr_family f,
-			struct sw_error *err)
-{
-	struct sw_buf text = SW_BUF_INIT(NAT_TEXT_MAX);
-	int r;
-
-	nat_none_text(s->prefix, f, &text);
-	r = nat_run(w->nft, sw_buf_str(&text), NULL, err);
-	sw_buf_fini(&text);
-	return r;
-}
-
-static bool has_datagrams(const struct sync *s)
-{
-	bool has = false;
-
-	for (size_t i = 0; i < s->n_ports; i++)
-		has = has || s->ports[i].protocol == PB__PROTOCOL__UDP;
-	for (size_t i = 0; i < s->n_entries; i++)
-		has = has || s->entries[i].protocol == PB__PROTOCOL__UDP;
-	return has;
-}
-
-/** After the rules have changed. */
-static int end_host_flows(struct worker *w, const struct sync *s, struct sw_error *err)
-{
-	struct nat_ways ways = {.host = &s->host,
-				.ports = s->ports,
-				.entries = s->entries,
-				.n = s->n_ports,
-				.n_entries = s->n_entries};
-	bool has = has_datagrams(s);
-	int r = has || !w->no_datagrams ? nat_end_flows(&ways, err) : 0;
-
-	w->no_datagrams = r == 0 && !has;
-	return r;
-}
-
-static int load_nat(struct worker *w, const struct sync *s, const struct sw_buf *base,
-		    const struct sw_buf *ports, struct sw_error *err)
-{
-	bool whole = w->base == NULL || !sw_streq(w->base, sw_buf_str(base));
-	sw_autofree char *text = NULL;
-	int r;
-
-	if (!whole && sw_streq(w->ports, sw_buf_str(ports)) && is_as_shown(w, s))
-		return 0;
-	whole = whole || !is_as_shown(w, s);
-	if (whole && !s->host.six)
-		remove_table(w, s, ADDR_SIX, NULL); /* of a time when there was IPv6 */
-	text = sw_asprintf("%s%s", whole ? sw_buf_str(base) : "", sw_buf_str(ports));
-	worker_forget_nat(w);
-	r = nat_run(w->nft, text, NULL, err);
-	if (r == 0)
-		r = nat_list(w->nft, s->prefix, s->host.six, &w->shown, err);
-	if (r == 0)
-		r = end_host_flows(w, s, err);
-	if (r == 0) {
-		w->base = sw_strdup(sw_buf_str(base));
-		w->ports = sw_strdup(sw_buf_str(ports));
-	}
-	return r;
-}
-
-/** Loads the tables when they should be others or are not what was loaded last. */
-static int do_nat(struct worker *w, struct sync *s, struct sw_error *err)
-{
-	struct sw_buf base = SW_BUF_INIT(NAT_TEXT_MAX), ports = SW_BUF_INIT(NAT_TEXT_MAX);
-	int r = want_nft(w, err);
-	size_t n = 0;
-
-	for (size_t i = 0; i < s->n_ports; i++)
-		if (!box_failed(s, s->ports[i].task_id))
-			s->ports[n++] = s->ports[i];
-	s->n_ports = n;
-	nat_base_text(s->prefix, &s->host, &base);
-	nat_ports_text(s->prefix, &s->host, s->ports, s->n_ports, s->entries, s->n_entries, &ports);
-	if (r == 0)
-		r = load_nat(w, s, &base, &ports, err);
-	sw_buf_fini(&base);
-	sw_buf_fini(&ports);
-	return r;
 }
 
 /* ---- networks ---- */
@@ -495,10 +381,7 @@ static int do_drop(struct worker *w, const struct sync_drop *d, struct sw_error 
 static void do_all_away(struct worker *w, const struct sync *s, struct sw_error *err)
 {
 	do_wire_away(w, &s->host);
-	if (do_gate_away(w, s, err) < 0 || want_nft(w, err) < 0)
-		return;
-	remove_table(w, s, ADDR_SIX, NULL); /* a kernel without IPv6 may refuse */
-	if (remove_table(w, s, ADDR_FOUR, err) == 0)
+	if (do_gate_away(w, s, err) == 0 && do_nat_away(w, s, err) == 0)
 		err->code = 0;
 }
 
@@ -574,8 +457,6 @@ void worker_fini(struct worker *w)
 	place_fini(&w->host);
 	place_fini(&w->gate);
 	free(w->places);
-	worker_forget_nat(w);
-	if (w->nft != NULL)
-		nft_ctx_free(w->nft);
+	nat_fini(w);
 	sw_close_p(&w->home);
 }

@@ -16,6 +16,10 @@ struct worker;
 int do_gate(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 /** Its published ports, after the sandboxes are there. */
 int do_gate_ports(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+/** sync_nat.c: loads the host's tables when they should be others, or are not what was loaded. */
+int do_nat(struct worker *w, struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+int do_nat_away(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
+void nat_fini(struct worker *w);
 /** sync_wire.c */
 int do_wire(struct worker *w, const struct plan_host *h, const struct sync_wire *wire,
 	    struct sw_error *err) SW_MUST_CHECK;
@@ -23,6 +27,7 @@ void do_wire_away(struct worker *w, const struct plan_host *h);
 int do_gate_away(struct worker *w, const struct sync *s, struct sw_error *err) SW_MUST_CHECK;
 
 /* sync.c */
+bool box_failed(const struct sync *s, uint64_t task_id);
 void place_fini(struct place *p);
 int place_load(struct place *p, struct sw_error *err) SW_MUST_CHECK;
 /** Whether what is missing is made, and then with IPv6 or without. */

@@ -107,16 +107,6 @@ static void an_interface_and_an_address_must_both_match(void **state)
 
 /* ---- datagrams ---- */
 
-static struct in6_addr number(enum addr_family f, const char *text)
-{
-	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
-
-	assert_int_equal(inet_pton(f == ADDR_SIX ? AF_INET6 : AF_INET, text,
-				   a.s6_addr + (f == ADDR_SIX ? 0 : 12)),
-			 1);
-	return a;
-}
-
 static void datagrams_that_go_elsewhere_are_over(void **state)
 {
 	static const struct {
@@ -153,8 +143,7 @@ static void datagrams_that_go_elsewhere_are_over(void **state)
 		.protocol = PB__PROTOCOL__UDP, .published = 53, .address = TASK};
 	const struct gate_port entries[] = {{.protocol = PB__PROTOCOL__UDP, .published = 514},
 					    {.protocol = PB__PROTOCOL__TCP, .published = 8080}};
-	const struct in6_addr local[] = {number(ADDR_FOUR, "10.0.0.1"),
-					 number(ADDR_SIX, "fd77::1")};
+	const struct in6_addr local[] = {bound("10.0.0.1", "").at, bound("fd77::1", "").at};
 	const struct nat_ways ways = {.host = &host,
 				      .ports = &port,
 				      .n = 1,
@@ -167,8 +156,8 @@ static void datagrams_that_go_elsewhere_are_over(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct flow_datagrams f = {.port = cases[i].port};
 
-		f.asked = number(strchr(cases[i].asked, ':') != NULL, cases[i].asked);
-		f.answers = number(strchr(cases[i].answers, ':') != NULL, cases[i].answers);
+		f.asked = bound(cases[i].asked, "").at;
+		f.answers = bound(cases[i].answers, "").at;
 		if (nat_is_over(&ways, &f) != cases[i].over)
 			fail_msg("%s %u, answered by %s", cases[i].asked, cases[i].port,
 				 cases[i].answers);

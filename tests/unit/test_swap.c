@@ -68,15 +68,6 @@ static struct sockaddr_in6 at(struct in6_addr address, uint16_t port)
 		.sin6_family = AF_INET6, .sin6_addr = address, .sin6_port = htons(port)};
 }
 
-static struct in6_addr four(uint32_t address)
-{
-	struct in6_addr a = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
-	uint32_t low = htonl(address);
-
-	memcpy(a.s6_addr + 12, &low, sizeof low);
-	return a;
-}
-
 /* ---- the other processes ---- */
 
 struct helper {
@@ -411,14 +402,14 @@ static void a_virtual_address(void **state)
 	for (uint32_t i = 1; i <= 3; i++) {
 		run("ip address add 10.9.1.%u/32 dev lo", i + 1);
 		w->servers[w->n_servers++] = helper_start(false, serve);
-		serve_at(&w->servers[i - 1], four(VIP + i), PORT);
+		serve_at(&w->servers[i - 1], addr_mapped(VIP + i), PORT);
 		put_task(w, WEB, i, VIP + i, false);
 	}
 	w->client = helper_start(false, connect_on);
 	change_backends(w, &l, 1);
-	nobody_is_refused(w, four(VIP), PORT, change_backends, &l);
-	nobody_is_refused(w, four(VIP), PORT, change_two, &l);
-	nobody_is_refused(w, four(VIP), PORT, change_others, &l);
+	nobody_is_refused(w, addr_mapped(VIP), PORT, change_backends, &l);
+	nobody_is_refused(w, addr_mapped(VIP), PORT, change_two, &l);
+	nobody_is_refused(w, addr_mapped(VIP), PORT, change_others, &l);
 	lb_free(l.lb);
 }
 
@@ -577,7 +568,7 @@ static void at_the_gate(void **state, void (*change)(struct world *w, void *arg,
 
 	make_gate(w);
 	load_gate(w, &g, 0);
-	nobody_is_refused(w, four(plan_identity(SELF)), PUBLISHED, change, &g);
+	nobody_is_refused(w, addr_mapped(plan_identity(SELF)), PUBLISHED, change, &g);
 	nobody_is_refused(w, addr_six(plan_identity(SELF)), PUBLISHED, change, &g);
 	gate_free(g.gate);
 }
@@ -875,11 +866,11 @@ static void a_port_of_the_host(void **state)
 	run("ip address add 10.9.1.1/32 dev lo");
 	run("ip address add 198.18.0.%d/32 dev lo", SELF);
 	w->servers[w->n_servers++] = helper_start(false, serve);
-	serve_at(&w->servers[0], four(plan_identity(SELF)), PUBLISHED);
+	serve_at(&w->servers[0], addr_mapped(plan_identity(SELF)), PUBLISHED);
 	w->client = helper_start(false, connect_on);
 	change_entries(w, NULL, 0);
-	nobody_is_refused(w, four(VIP), PUBLISHED, change_entries, w);
-	nobody_is_refused(w, four(VIP), PUBLISHED, host_afresh, w);
+	nobody_is_refused(w, addr_mapped(VIP), PUBLISHED, change_entries, w);
+	nobody_is_refused(w, addr_mapped(VIP), PUBLISHED, host_afresh, w);
 }
 
 int main(void)
