@@ -5,6 +5,7 @@
 #include "overlay/lb.h"
 #include "overlay/view.h"
 #include "proto/msg.h"
+#include "tests/unit/seen_view.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,25 +19,20 @@
 enum { NET = 77, WEB = 5, DB = 6, VIP = 0x0a000005 };
 
 struct fixture {
-	struct view *v;
+	struct seen_view seen;
 	struct lb *lb;
 	struct sw_rand rand;
-	uint64_t version;
 };
 
-static void apply(struct fixture *f, Pb__NetworkView *m)
+static void refresh(struct fixture *f)
 {
-	m->network_id = NET;
-	m->version = ++f->version;
-	assert_true(view_merge(f->v, m));
-	lb_refresh(f->lb, f->v, 0);
+	lb_refresh(f->lb, f->seen.v, 0);
 }
 
 static void put_task(struct fixture *f, uint64_t id, uint64_t service, const char *name,
 		     uint32_t address, bool ready)
 {
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__Endpoint e = PB__ENDPOINT__INIT, *one = &e;
+	Pb__Endpoint e = PB__ENDPOINT__INIT;
 
 	e.task_id = id;
 	e.service_id = service;
@@ -44,29 +40,23 @@ static void put_task(struct fixture *f, uint64_t id, uint64_t service, const cha
 	e.address = address;
 	e.slot = (uint32_t)id;
 	e.ready = ready;
-	m.endpoints = &one;
-	m.n_endpoints = 1;
-	apply(f, &m);
+	see_endpoint(&f->seen, &e);
+	refresh(f);
 }
 
 static void drop_task(struct fixture *f, uint64_t id)
 {
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-
-	m.removed = &id;
-	m.n_removed = 1;
-	apply(f, &m);
+	see_no_task(&f->seen, id);
+	refresh(f);
 }
 
 static int setup(void **state)
 {
 	struct fixture *f = sw_new(struct fixture);
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__Network n = PB__NETWORK__INIT;
 	Pb__ServiceView s = PB__SERVICE_VIEW__INIT, *one = &s;
 	char *alias = "front";
 
-	f->v = view_new(NET);
+	see_network(&f->seen, NET);
 	f->lb = lb_new(NET);
 	sw_rand_init(&f->rand, 1);
 	s.service_id = WEB;
@@ -74,11 +64,7 @@ static int setup(void **state)
 	s.vip = VIP;
 	s.aliases = &alias;
 	s.n_aliases = 1;
-	m.network = &n;
-	m.snapshot = true;
-	m.services = &one;
-	m.n_services = 1;
-	apply(f, &m);
+	see_services(&f->seen, &one, 1);
 	put_task(f, 1, WEB, "shop_web", 0x0a00000a, true);
 	put_task(f, 2, WEB, "shop_web", 0x0a00000b, true);
 	put_task(f, 3, DB, "shop_db", 0x0a00000c, true);
@@ -90,7 +76,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	view_free(f->v);
+	view_free(f->seen.v);
 	lb_free(f->lb);
 	free(f);
 	return 0;
@@ -102,7 +88,7 @@ static struct zone_result ask(struct fixture *f, const char *name, uint16_t type
 			      enum zone_verdict want)
 {
 	struct dns_query q = {.class = DNS_IN, .type = type};
-	const struct view *v = f->v;
+	const struct view *v = f->seen.v;
 	struct zone_result r;
 
 	snprintf(q.name, sizeof q.name, "%s", name);
@@ -228,13 +214,11 @@ static void a_draining_backend_loses_udp_and_a_dead_one_all(void **state)
 static void a_service_that_left_takes_its_chain_along(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t before = lb_state(f->lb), id = WEB;
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
+	uint64_t before = lb_state(f->lb);
 	sw_autofree char *t = NULL, *all = NULL;
 
-	m.removed_services = &id;
-	m.n_removed_services = 1;
-	apply(f, &m);
+	see_no_service(&f->seen, WEB);
+	refresh(f);
 	t = text(f, before);
 	assert_non_null(strstr(t, "delete chain"));
 	all = text(f, 0);
@@ -248,27 +232,21 @@ static void a_service_that_left_takes_its_chain_along(void **state)
 static void overlays_are_as_wide_as_the_narrowest_node(void **state)
 {
 	struct fixture *f = *state;
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
 	Pb__NodePeer wide = PB__NODE_PEER__INIT, narrow = PB__NODE_PEER__INIT,
 		     silent = PB__NODE_PEER__INIT;
-	Pb__NodePeer *peers[] = {&wide, &narrow, &silent};
-	uint64_t gone = 2;
 
 	wide.node_id = 1;
 	wide.mtu = 9000;
-	narrow.node_id = gone;
+	narrow.node_id = 2;
 	narrow.mtu = 1400;
 	silent.node_id = 3; /* of before nodes told it */
-	m.peers = peers;
-	m.n_peers = 3;
-	apply(f, &m);
-	assert_int_equal(view_narrowest(f->v, 1500), 1400);
-	assert_int_equal(view_narrowest(f->v, 1280), 1280);
-	m = (Pb__NetworkView)PB__NETWORK_VIEW__INIT;
-	m.removed_peers = &gone;
-	m.n_removed_peers = 1;
-	apply(f, &m);
-	assert_int_equal(view_narrowest(f->v, 1500), 1500);
+	see_peer(&f->seen, &wide);
+	see_peer(&f->seen, &narrow);
+	see_peer(&f->seen, &silent);
+	assert_int_equal(view_narrowest(f->seen.v, 1500), 1400);
+	assert_int_equal(view_narrowest(f->seen.v, 1280), 1280);
+	see_no_node(&f->seen, 2);
+	assert_int_equal(view_narrowest(f->seen.v, 1500), 1500);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -4,63 +4,20 @@
  * its way through the old rules may look an element up as the new ones become valid, and finds it in
  * neither; so what is chosen by an element has a choice without one, and maps are not made anew.
  */
-#include "base/buf.h"
-#include "base/mem.h"
-#include "base/rand.h"
-#include "overlay/gate.h"
 #include "overlay/lb.h"
-#include "overlay/nat.h"
-#include "overlay/ns.h"
-#include "overlay/plan.h"
-#include "overlay/view.h"
+#include "tests/unit/gate_world.h"
+#include "tests/unit/rules_world.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <nftables/libnftables.h>
 #include <poll.h>
-#include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-enum {
-	TEXT_MAX = 1 << 20,
-	STRESS_MS = 1000,
-	NET = 77,
-	WEB = 5,
-	OTHER = 6,
-	SELF = 7,
-	PORT = 80,
-	PUBLISHED = 8080,
-	CLIENT = 0xc0a84d63,   /* 192.168.77.99 */
-	UNDERLAY = 0xc0a84d01, /* 192.168.77.1 */
-	GATEWAY = 0xac120001,  /* 172.18.0.1, tasks follow */
-	VIP = 0x0a090101,      /* 10.9.1.1 */
-};
-
-static void run(const char *format, ...)
-{
-	char command[512];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(command, sizeof command, format, ap);
-	va_end(ap);
-	if (system(command) != 0)
-		fail_msg("%s", command);
-}
+enum { STRESS_MS = 1000, NET = 78, VIP = 0x0a090101 /* 10.9.1.1 */ };
 
 static struct sockaddr_in6 at(struct in6_addr address, uint16_t port)
 {
@@ -186,114 +143,18 @@ static void connect_on(int in, int out)
 /* ---- a world ---- */
 
 struct world {
-	int home;
+	struct rules_world rules;
 	struct helper client, servers[3];
 	size_t n_servers;
-	struct nft_ctx *nft;
-	struct view *v;
-	uint64_t version;
+	void *row; /* of the test's table */
 };
-
-static void apply(struct world *w, Pb__NetworkView *m)
-{
-	m->network_id = NET;
-	m->version = ++w->version;
-	assert_true(view_merge(w->v, m));
-}
-
-static void put_task(struct world *w, uint64_t service, uint64_t id, uint32_t address,
-		     bool draining)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__Endpoint e = PB__ENDPOINT__INIT, *one = &e;
-
-	e.task_id = id;
-	e.service_id = service;
-	e.service = "web";
-	e.address = address;
-	e.node_address = UNDERLAY;
-	e.slot = (uint32_t)id;
-	e.ready = true;
-	e.draining = draining;
-	m.endpoints = &one;
-	m.n_endpoints = 1;
-	apply(w, &m);
-}
-
-static void put_service(struct world *w, uint64_t id, char *name, uint32_t vip, uint32_t published)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__ServiceView s = PB__SERVICE_VIEW__INIT, *one = &s;
-	Pb__PortConfig p = PB__PORT_CONFIG__INIT, *port = &p;
-
-	p.published = published;
-	p.target = PORT;
-	p.mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
-	s.service_id = id;
-	s.name = name;
-	s.vip = vip;
-	s.ports = &port;
-	s.n_ports = published != 0;
-	m.services = &one;
-	m.n_services = 1;
-	apply(w, &m);
-}
-
-static void drop_service(struct world *w, uint64_t id)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-
-	m.removed_services = &id;
-	m.n_removed_services = 1;
-	apply(w, &m);
-}
-
-static void put_node(struct world *w, uint64_t id, uint32_t number, uint32_t address)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__NodePeer p = PB__NODE_PEER__INIT, *one = &p;
-
-	p.node_id = id;
-	p.number = number;
-	p.address = address;
-	m.peers = &one;
-	m.n_peers = 1;
-	apply(w, &m);
-}
-
-static void drop_node(struct world *w, uint64_t id)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-
-	m.removed_peers = &id;
-	m.n_removed_peers = 1;
-	apply(w, &m);
-}
-
-static void load(struct world *w, struct sw_buf *text)
-{
-	struct sw_error err;
-
-	if (nat_run(w->nft, sw_buf_str(text), NULL, &err) != 0)
-		fail_msg("%s\n%s", err.msg, sw_buf_str(text));
-	sw_buf_reset(text);
-}
 
 static int setup(void **state)
 {
 	struct world *w = sw_new(struct world);
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__Network n = PB__NETWORK__INIT;
 
-	w->home = ns_self();
-	if (w->home < 0 || unshare(CLONE_NEWNET) < 0)
-		return -1;
-	run("ip link set lo up");
-	w->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	w->v = view_new(NET);
-	m.network = &n;
-	m.snapshot = true;
-	apply(w, &m);
+	w->row = *state;
+	rules_enter(&w->rules);
 	*state = w;
 	return 0;
 }
@@ -306,10 +167,7 @@ static int teardown(void **state)
 		helper_end(&w->client);
 	for (size_t i = 0; i < w->n_servers; i++)
 		helper_end(&w->servers[i]);
-	nft_ctx_free(w->nft);
-	view_free(w->v);
-	ns_return(w->home);
-	close(w->home);
+	rules_leave(&w->rules);
 	free(w);
 	return 0;
 }
@@ -347,49 +205,52 @@ static void nobody_is_refused(struct world *w, struct in6_addr address, uint16_t
 /* ---- virtual addresses ---- */
 
 struct lb_world {
+	struct seen_view seen;
 	struct lb *lb;
 	uint64_t shown;
 };
 
-static void change_backends(struct world *w, void *arg, unsigned round)
+static void show_backends(struct world *w, struct lb_world *l, unsigned round)
 {
 	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
-	struct lb_world *l = arg;
 
-	put_task(w, WEB, 3, VIP + 3, round % 2 == 0);
-	lb_refresh(l->lb, w->v, round);
+	lb_refresh(l->lb, l->seen.v, round);
 	lb_text(l->lb, l->shown, &text);
-	load(w, &text);
+	rules_load(&w->rules, &text);
 	l->shown = lb_state(l->lb);
 	lb_forget(l->lb, l->shown);
 	sw_buf_fini(&text);
 }
 
-/** Another service comes, with none to three tasks, and goes. */
-static void change_others(struct world *w, void *arg, unsigned round)
+static void change_backends(struct world *w, void *arg, unsigned round)
 {
-	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
 	struct lb_world *l = arg;
 
-	if (round % 8 == 7)
-		drop_service(w, OTHER);
-	else
-		put_service(w, OTHER, "other", VIP + 100, 0);
-	for (uint32_t i = 0; i < 3; i++)
-		put_task(w, OTHER, 10 + i, VIP + 10 + i, round % 4 <= i);
-	lb_refresh(l->lb, w->v, round);
-	lb_text(l->lb, l->shown, &text);
-	load(w, &text);
-	l->shown = lb_state(l->lb);
-	lb_forget(l->lb, l->shown);
-	sw_buf_fini(&text);
+	put_task(&l->seen, WEB, 3, VIP + 3, round % 2 == 0);
+	show_backends(w, l, round);
 }
 
 /** From three tasks to one and back. */
 static void change_two(struct world *w, void *arg, unsigned round)
 {
-	put_task(w, WEB, 2, VIP + 2, round % 4 >= 2);
-	change_backends(w, arg, round);
+	struct lb_world *l = arg;
+
+	put_task(&l->seen, WEB, 2, VIP + 2, round % 4 >= 2);
+	change_backends(w, l, round);
+}
+
+/** Another service comes, with none to three tasks, and goes. */
+static void change_others(struct world *w, void *arg, unsigned round)
+{
+	struct lb_world *l = arg;
+
+	if (round % 8 == 7)
+		see_no_service(&l->seen, OTHER);
+	else
+		put_service(&l->seen, OTHER, VIP + 100, 0);
+	for (uint32_t i = 0; i < 3; i++)
+		put_task(&l->seen, OTHER, 10 + i, VIP + 10 + i, round % 4 <= i);
+	show_backends(w, l, round);
 }
 
 static void a_virtual_address(void **state)
@@ -397,29 +258,25 @@ static void a_virtual_address(void **state)
 	struct world *w = *state;
 	struct lb_world l = {.lb = lb_new(NET)};
 
+	see_network(&l.seen, NET);
 	run("ip address add 10.9.1.1/32 dev lo");
-	put_service(w, WEB, "web", VIP, 0);
+	put_service(&l.seen, WEB, VIP, 0);
 	for (uint32_t i = 1; i <= 3; i++) {
 		run("ip address add 10.9.1.%u/32 dev lo", i + 1);
 		w->servers[w->n_servers++] = helper_start(false, serve);
 		serve_at(&w->servers[i - 1], addr_mapped(VIP + i), PORT);
-		put_task(w, WEB, i, VIP + i, false);
+		put_task(&l.seen, WEB, i, VIP + i, false);
 	}
 	w->client = helper_start(false, connect_on);
-	change_backends(w, &l, 1);
+	show_backends(w, &l, 1);
 	nobody_is_refused(w, addr_mapped(VIP), PORT, change_backends, &l);
 	nobody_is_refused(w, addr_mapped(VIP), PORT, change_two, &l);
 	nobody_is_refused(w, addr_mapped(VIP), PORT, change_others, &l);
 	lb_free(l.lb);
+	view_free(l.seen.v);
 }
 
 /* ---- published ports: the gate ---- */
-
-static uint32_t address_of_task(void *arg, uint64_t task_id)
-{
-	(void)arg;
-	return GATEWAY + (uint32_t)task_id;
-}
 
 static void make_gate(struct world *w)
 {
@@ -451,381 +308,107 @@ static void make_gate(struct world *w)
 	    "ip route add default via %s'",
 	    w->servers[0].pid, addr_text(ADDR_SIX, GATEWAY).s);
 	serve_at(&w->servers[0], in6addr_any, PORT);
-	put_node(w, SELF, SELF, UNDERLAY);
-	put_service(w, WEB, "web", 0, PUBLISHED);
-	for (uint64_t i = 1; i <= 3; i++)
-		put_task(w, WEB, i, 0, false);
 }
 
-struct gate_world {
-	struct gate *gate;
-	uint64_t shown;
-};
-
-static void load_gate(struct world *w, struct gate_world *g, unsigned round)
+static void show_gate(struct world *w, struct gate_world *g, unsigned round)
 {
 	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
-	struct lb_flow *flows = NULL;
-	size_t n = 0, cap = 0;
 
-	gate_refresh(g->gate, w->v, UNDERLAY, round);
-	gate_text(g->gate, g->shown, &text);
-	gate_flows(g->gate, g->shown, &flows, &n, &cap);
-	free(flows);
-	load(w, &text);
-	g->shown = gate_state(g->gate);
-	gate_forget(g->gate, g->shown);
+	gate_next(g, round, &text);
+	rules_load(&w->rules, &text);
 	sw_buf_fini(&text);
 }
 
 static void change_tasks(struct world *w, void *arg, unsigned round)
 {
-	put_task(w, WEB, 3, 0, round % 2 == 0);
-	load_gate(w, arg, round);
+	struct gate_world *g = arg;
+
+	put_task(&g->seen, WEB, 3, 0, round % 2 == 0);
+	show_gate(w, g, round);
 }
 
 static void change_ports(struct world *w, void *arg, unsigned round)
 {
+	struct gate_world *g = arg;
+
 	if (round % 2 == 0)
-		put_service(w, OTHER, "other", 0, PUBLISHED + 1);
+		put_service(&g->seen, OTHER, 0, PUBLISHED + 1);
 	else
-		drop_service(w, OTHER);
-	load_gate(w, arg, round);
+		see_no_service(&g->seen, OTHER);
+	show_gate(w, g, round);
 }
 
 static void change_nodes(struct world *w, void *arg, unsigned round)
 {
+	struct gate_world *g = arg;
+
 	if (round % 2 == 0)
-		put_node(w, SELF + 1, SELF + 1, UNDERLAY + 1);
+		put_node(&g->seen, SELF + 1, UNDERLAY + 1);
 	else
-		drop_node(w, SELF + 1);
-	load_gate(w, arg, round);
-}
-
-static void put_owner(struct world *w, uint64_t owner)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__ServiceView s[2] = {PB__SERVICE_VIEW__INIT, PB__SERVICE_VIEW__INIT};
-	Pb__ServiceView *both[] = {&s[0], &s[1]};
-	Pb__PortConfig p = PB__PORT_CONFIG__INIT, *port = &p;
-
-	p.published = PUBLISHED;
-	p.target = PORT;
-	p.mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
-	for (size_t i = 0; i < 2; i++) {
-		s[i].service_id = WEB + i;
-		s[i].name = "s";
-		s[i].ports = &port;
-		s[i].n_ports = s[i].service_id == owner;
-	}
-	m.services = both;
-	m.n_services = 2;
-	apply(w, &m);
+		see_no_node(&g->seen, SELF + 1);
+	show_gate(w, g, round);
 }
 
 /** From one service to another, in one update. */
 static void move_port(struct world *w, void *arg, unsigned round)
 {
-	put_owner(w, WEB + round % 2);
-	put_task(w, OTHER, 4, 0, false);
-	load_gate(w, arg, round);
+	struct gate_world *g = arg;
+
+	put_owner(&g->seen, WEB + round % 2);
+	put_task(&g->seen, OTHER, 4, 0, false);
+	show_gate(w, g, round);
 }
 
 /** From one service to one that comes as the other goes. */
 static void hand_port_on(struct world *w, void *arg, unsigned round)
 {
-	put_owner(w, WEB + round % 2);
-	drop_service(w, WEB + (round + 1) % 2);
+	struct gate_world *g = arg;
+
+	put_owner(&g->seen, WEB + round % 2);
+	see_no_service(&g->seen, WEB + (round + 1) % 2);
 	for (uint64_t i = 1; i <= 4; i++)
-		put_task(w, WEB + round % 2, i, 0, false);
-	load_gate(w, arg, round);
-}
-
-static void load_over(struct world *w, struct gate_world *g)
-{
-	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
-
-	gate_text_over(g->gate, &text);
-	load(w, &text);
-	g->shown = gate_state(g->gate);
-	sw_buf_fini(&text);
+		put_task(&g->seen, WEB + round % 2, i, 0, false);
+	show_gate(w, g, round);
 }
 
 /** As an agent does that starts. */
 static void take_over(struct world *w, void *arg, unsigned round)
 {
+	struct sw_buf text = SW_BUF_INIT(TEXT_MAX);
 	struct gate_world *g = arg;
 
-	put_task(w, WEB, 3, 0, round % 2 == 0);
-	gate_refresh(g->gate, w->v, UNDERLAY, round);
-	load_over(w, g);
+	put_task(&g->seen, WEB, 3, 0, round % 2 == 0);
+	gate_refresh(g->gate, g->seen.v, UNDERLAY, round);
+	gate_text_over(g->gate, &text);
+	rules_load(&w->rules, &text);
+	g->shown = gate_state(g->gate);
+	sw_buf_fini(&text);
 }
 
-static void at_the_gate(void **state, void (*change)(struct world *w, void *arg, unsigned round))
-{
-	struct world *w = *state;
-	struct gate_world g = {.gate = gate_new(address_of_task, NULL)};
-
-	make_gate(w);
-	load_gate(w, &g, 0);
-	nobody_is_refused(w, addr_mapped(plan_identity(SELF)), PUBLISHED, change, &g);
-	nobody_is_refused(w, addr_six(plan_identity(SELF)), PUBLISHED, change, &g);
-	gate_free(g.gate);
-}
-
-static void a_port_whose_tasks_change(void **state)
-{
-	at_the_gate(state, change_tasks);
-}
-
-static void a_port_beside_another(void **state)
-{
-	at_the_gate(state, change_ports);
-}
-
-static void a_port_while_nodes_come_and_go(void **state)
-{
-	at_the_gate(state, change_nodes);
-}
-
-static void a_port_that_moves(void **state)
-{
-	at_the_gate(state, move_port);
-}
-
-static void a_port_that_is_handed_on(void **state)
-{
-	at_the_gate(state, hand_port_on);
-}
-
-static void a_gate_that_is_taken_over(void **state)
-{
-	at_the_gate(state, take_over);
-}
-
-/* ---- from any state to any ---- */
-
-/* Who has which of the ports; like the managers, which give a port of a protocol to one service. */
-enum { SERVICES = 3, NODES = 3, PORTS = 4, NOBODY = SERVICES };
-
-struct desk {
-	struct sw_rand rand;
-	unsigned owner[2 * PORTS]; /* of ports 0.. of TCP, then of UDP */
-	uint32_t target[2 * PORTS];
-	uint32_t self; /* this node's number */
+static struct row {
+	const char *name;
+	void (*change)(struct world *w, void *arg, unsigned round);
+} rows[] = {
+	{"a port whose tasks change", change_tasks},      {"a port beside another", change_ports},
+	{"a port while nodes come and go", change_nodes}, {"a port that moves", move_port},
+	{"a port that is handed on", hand_port_on},       {"a gate that is taken over", take_over},
 };
 
-static size_t any(struct desk *d, size_t below)
-{
-	return (size_t)(sw_rand_u64(&d->rand) % below);
-}
-
-/** All services in one message, so that a port moves between them in one update. */
-static void publish(struct world *w, const struct desk *d)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__ServiceView s[SERVICES], *services[SERVICES];
-	Pb__PortConfig p[2 * PORTS], *ports[SERVICES][2 * PORTS];
-
-	for (size_t i = 0; i < SERVICES; i++) {
-		s[i] = (Pb__ServiceView)PB__SERVICE_VIEW__INIT;
-		s[i].service_id = WEB + i;
-		s[i].name = "s";
-		s[i].ports = ports[i];
-		services[i] = &s[i];
-	}
-	for (size_t i = 0; i < SW_COUNT(p); i++) {
-		Pb__ServiceView *of = d->owner[i] != NOBODY ? &s[d->owner[i]] : NULL;
-
-		p[i] = (Pb__PortConfig)PB__PORT_CONFIG__INIT;
-		p[i].protocol = i < PORTS ? PB__PROTOCOL__TCP : PB__PROTOCOL__UDP;
-		p[i].published = PUBLISHED + (uint32_t)i % PORTS;
-		p[i].target = d->target[i];
-		p[i].mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
-		if (of != NULL)
-			of->ports[of->n_ports++] = &p[i];
-	}
-	m.services = services;
-	m.n_services = SERVICES;
-	apply(w, &m);
-}
-
-static void hand_over(struct world *w, struct desk *d)
-{
-	for (size_t n = 1 + any(d, 3); n > 0; n--) {
-		size_t port = any(d, SW_COUNT(d->owner));
-
-		d->owner[port] = (unsigned)any(d, SERVICES + 1);
-		d->target[port] = PORT + (uint32_t)any(d, 2);
-	}
-	publish(w, d);
-}
-
-static void end_service(struct world *w, struct desk *d)
-{
-	unsigned which = (unsigned)any(d, SERVICES);
-
-	for (size_t i = 0; i < SW_COUNT(d->owner); i++)
-		if (d->owner[i] == which)
-			d->owner[i] = NOBODY;
-	drop_service(w, WEB + which);
-}
-
-static void put_task_of(struct world *w, struct desk *d)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	Pb__Endpoint e = PB__ENDPOINT__INIT, *one = &e;
-	uint32_t node = (uint32_t)any(d, NODES + 1);
-
-	e.task_id = 1 + any(d, 6);
-	e.service_id = WEB + e.task_id % SERVICES;
-	e.service = "s";
-	e.node_id = SELF + node;
-	e.node_address = UNDERLAY + node;
-	e.slot = (uint32_t)e.task_id;
-	e.ready = any(d, 4) != 0;
-	e.draining = any(d, 3) == 0;
-	m.endpoints = &one;
-	m.n_endpoints = 1;
-	apply(w, &m);
-}
-
-static void drop_task(struct world *w, struct desk *d)
-{
-	Pb__NetworkView m = PB__NETWORK_VIEW__INIT;
-	uint64_t id = 1 + any(d, 6);
-
-	m.removed = &id;
-	m.n_removed = 1;
-	apply(w, &m);
-}
-
-static void change_anything(struct world *w, struct desk *d)
-{
-	uint32_t node = 1 + (uint32_t)any(d, NODES);
-
-	switch (any(d, 16)) {
-	case 0:
-	case 1:
-	case 2:
-	case 3:
-	case 4:
-		hand_over(w, d);
-		break;
-	case 5:
-		end_service(w, d);
-		break;
-	case 6: /* of another number than before, at times */
-	case 7:
-		put_node(w, SELF + node, SELF + node + 10 * (uint32_t)any(d, 2), UNDERLAY + node);
-		break;
-	case 8:
-		drop_node(w, SELF + node);
-		break;
-	case 9:
-		d->self = any(d, 4) == 0 ? SELF + 100 + (uint32_t)any(d, 2) : d->self;
-		put_node(w, SELF, d->self, UNDERLAY);
-		break;
-	case 10:
-		drop_task(w, d);
-		break;
-	default:
-		put_task_of(w, d);
-	}
-}
-
-static int by_line(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/** The rules as nftables prints them, a line each, in the order of the alphabet. */
-static char *listed(struct world *w)
-{
-	struct sw_buf out = SW_BUF_INIT(TEXT_MAX);
-	sw_autofree char *all = NULL;
-	char *lines[1024], *rest;
-	struct sw_error err;
-	size_t n = 0;
-
-	assert_int_equal(nat_run(w->nft, "list ruleset\n", &all, &err), 0);
-	rest = all;
-	for (char *l; (l = strsep(&rest, "\n")) != NULL && n < 1024;)
-		lines[n++] = l;
-	qsort(lines, n, sizeof *lines, by_line);
-	for (size_t i = 0; i < n; i++)
-		sw_buf_addf(&out, "%s\n", lines[i]);
-	return sw_buf_take(&out);
-}
-
-/** However many changes come at once, what is changed in place is what would be made afresh. */
-static void in_place_as_afresh(void **state)
+static void at_the_gate(void **state)
 {
 	struct world *w = *state;
-	struct gate_world g = {.gate = gate_new(address_of_task, NULL)};
-	struct desk d = {.self = SELF};
-	uint32_t number = SELF;
+	const struct row *r = w->row;
+	struct gate_world g;
 
-	sw_rand_init(&d.rand, 7);
-	for (size_t i = 0; i < SW_COUNT(d.owner); i++)
-		d.owner[i] = NOBODY;
-	run("ip link add vx up type bridge");
-	put_node(w, SELF, SELF, UNDERLAY);
-	load_gate(w, &g, 0);
-	for (unsigned round = 0; round < 300; round++) {
-		sw_autofree char *changed = NULL, *made = NULL;
-
-		for (size_t n = any(&d, 6); n > 0; n--) {
-			change_anything(w, &d);
-			if (any(&d, 2) == 0) /* seen, but not shown */
-				gate_refresh(g.gate, w->v, UNDERLAY, 0);
-		}
-		if (any(&d, 4) == 0) { /* an agent that starts has nothing but the maps' names */
-			gate_refresh(g.gate, w->v, UNDERLAY, 0);
-			if (gate_number(g.gate) == number)
-				load_over(w, &g);
-		}
-		load_gate(w, &g, 0);
-		number = gate_number(g.gate);
-		changed = listed(w);
-		g.shown = 0;
-		load_gate(w, &g, 0);
-		made = listed(w);
-		assert_string_equal(changed, made);
-	}
-	gate_free(g.gate);
-}
-
-/** An order that failed is followed by one that makes all anew: that ends what the first was to end. */
-static void what_was_to_end_is_told_until_it_has(void **state)
-{
-	struct world *w = *state;
-	struct gate *g = gate_new(address_of_task, NULL);
-	struct lb_flow *flows = NULL;
-	size_t n = 0, cap = 0;
-	uint64_t shown;
-
-	put_node(w, SELF, SELF, UNDERLAY);
-	put_owner(w, WEB);
-	put_task(w, WEB, 1, 0, false);
-	gate_refresh(g, w->v, UNDERLAY, 0);
-	shown = gate_state(g);
-	gate_forget(g, shown);
-	put_task(w, WEB, 1, 0, true);
-	put_task(w, WEB, 2, 0, false);
-	gate_refresh(g, w->v, UNDERLAY, 0);
-	gate_flows(g, shown, &flows, &n, &cap);
-	assert_int_equal(n, 1);
-	assert_int_equal(flows[0].backend, GATEWAY + 1);
-	n = 0; /* that order failed */
-	gate_flows(g, 0, &flows, &n, &cap);
-	assert_int_equal(n, 1);
-	gate_forget(g, gate_state(g));
-	n = 0;
-	gate_flows(g, 0, &flows, &n, &cap);
-	assert_int_equal(n, 0);
-	free(flows);
-	gate_free(g);
+	make_gate(w);
+	gate_world_init(&g);
+	put_service(&g.seen, WEB, 0, PUBLISHED);
+	for (uint64_t i = 1; i <= 3; i++)
+		put_task(&g.seen, WEB, i, 0, false);
+	show_gate(w, &g, 0);
+	nobody_is_refused(w, addr_mapped(plan_identity(SELF)), PUBLISHED, r->change, &g);
+	nobody_is_refused(w, addr_six(plan_identity(SELF)), PUBLISHED, r->change, &g);
+	gate_world_fini(&g);
 }
 
 /* ---- published ports: the host ---- */
@@ -849,7 +432,7 @@ static void change_entries(struct world *w, void *arg, unsigned round)
 	if (arg == NULL)
 		nat_base_text("x", &host, &text);
 	nat_ports_text("x", &host, NULL, 0, entries, 1 + round % 2, &text);
-	load(w, &text);
+	rules_load(&w->rules, &text);
 	sw_buf_fini(&text);
 }
 
@@ -875,20 +458,14 @@ static void a_port_of_the_host(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	struct CMUnitTest tests[SW_COUNT(rows) + 2] = {
 		cmocka_unit_test_setup_teardown(a_virtual_address, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_port_whose_tasks_change, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_port_beside_another, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_port_while_nodes_come_and_go, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_port_that_moves, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_port_that_is_handed_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_gate_that_is_taken_over, setup, teardown),
-		cmocka_unit_test_setup_teardown(in_place_as_afresh, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_was_to_end_is_told_until_it_has, setup,
-						teardown),
 		cmocka_unit_test_setup_teardown(a_port_of_the_host, setup, teardown),
 	};
 
+	for (size_t i = 0; i < SW_COUNT(rows); i++)
+		tests[i + 2] =
+			(struct CMUnitTest){rows[i].name, at_the_gate, setup, teardown, &rows[i]};
 	if (geteuid() != 0) {
 		print_message("skipped: network namespaces need root\n");
 		return 77;
