@@ -19,9 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* kind, table, message type, index of names? */
-#define STORE_KINDS(X)                                             \
-	X(CLUSTER, cluster, Pb__Cluster)                           \
+/* KIND, name, message type. There is one Cluster; the others are found by their ids. */
+#define STORE_KINDS(X) X(CLUSTER, cluster, Pb__Cluster) STORE_KINDS_BY_ID(X)
+#define STORE_KINDS_BY_ID(X)                                       \
 	X(NODE, node, Pb__Node)                                    \
 	X(STACK, stack, Pb__Stack)                                 \
 	X(SERVICE, service, Pb__Service)                           \
@@ -141,21 +141,8 @@ const Pb__Cluster *store_cluster(const struct store *s);
 	{                                                                          \
 		return (const type *)store_get(s, PB__KIND__KIND_##KIND, id);      \
 	}
-// clang-format off
-#define STORE_GETTERS \
-	X(NODE, node, Pb__Node) \
-	X(STACK, stack, Pb__Stack) \
-	X(SERVICE, service, Pb__Service) \
-	X(REVISION, revision, Pb__Revision) \
-	X(TASK, task, Pb__Task) \
-	X(NETWORK, network, Pb__Network) \
-	X(SECRET, secret, Pb__Secret) \
-	X(CONFIG, config, Pb__Config) \
-	X(REGISTRY, registry, Pb__Registry)
-// clang-format on
-STORE_GETTERS
+STORE_KINDS_BY_ID(X)
 #undef X
-#undef STORE_GETTERS
 
 /* ---- kinds: one row each (kinds.c) ---- */
 struct store_kind {
