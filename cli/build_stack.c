@@ -135,10 +135,9 @@ int build_stack_warn(struct cli *cli, const struct compose_result *r, struct sw_
 		const char *name = image_in(r->spec, b->service);
 
 		if (name != NULL && !some_node_has(&images, name))
-			fprintf(stderr,
-				"warning: service %s: no node has the image %s; a registry must "
-				"have it, or build it with `stack deploy --build`\n",
-				b->service, b->image);
+			cli_warn("service %s: no node has the image %s; a registry must "
+				 "have it, or build it with `stack deploy --build`",
+				 b->service, b->image);
 	}
 	objects_fini(&images);
 	return rc;

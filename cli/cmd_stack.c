@@ -64,7 +64,7 @@ static void say_all(const char *what, char *const *list, size_t n)
 static void print_reply(const struct cli *cli, const Pb__StackApplyReply *r)
 {
 	for (size_t i = 0; i < r->n_warnings; i++)
-		fprintf(stderr, "warning: %s\n", r->warnings[i]);
+		cli_warn("%s", r->warnings[i]);
 	if (cli_flag(cli, "quiet"))
 		return;
 	say_all("Creating", r->created, r->n_created);
@@ -81,7 +81,7 @@ static void print_plan(const Pb__StackApplyReply *r)
 	uint64_t restarts = 0;
 
 	for (size_t i = 0; i < r->n_warnings; i++)
-		fprintf(stderr, "warning: %s\n", r->warnings[i]);
+		cli_warn("%s", r->warnings[i]);
 	for (size_t i = 0; i < r->n_plan; i++) {
 		const Pb__PlanItem *p = r->plan[i];
 

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "cli/context.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 enum { MAX_WORDS = 3, MAX_HELP = 1 << 20 };
@@ -234,6 +235,17 @@ static void help_options(const struct cli_option *o, struct sw_buf *out)
 			    o->letter != 0 ? o->letter : ' ', o->letter != 0 ? "," : " ", left,
 			    o->help);
 	}
+}
+
+void cli_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("warning: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
 }
 
 void cli_help(const struct command *c, struct sw_buf *out)

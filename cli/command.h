@@ -64,6 +64,8 @@ const char *cli_get(const struct cli *cli, const char *name);
 bool cli_flag(const struct cli *cli, const char *name);
 /** The i-th value of an option that may be repeated, or NULL behind the last. */
 const char *cli_nth(const struct cli *cli, const char *name, size_t i);
+/** On standard error: what goes on all the same, but not as was meant. */
+void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /** The client, connected to nothing yet. */
 int cli_client(struct cli *cli, struct client **ret, struct sw_error *err) SW_MUST_CHECK;
 

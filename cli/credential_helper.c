@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +82,7 @@ char *credential_helper_ask(const char *name, const char *server)
 	json_t *j;
 
 	if (spawn_helper(program, fds, &pid, &err) != 0) {
-		fprintf(stderr, "warning: credentials of %s: %s\n", server, err.msg);
+		cli_warn("credentials of %s: %s", server, err.msg);
 		return NULL;
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -98,8 +99,8 @@ char *credential_helper_ask(const char *name, const char *server)
 	if (status == 0 && !sw_is_empty(user) && secret != NULL)
 		found = auth_text(user, secret);
 	else
-		fprintf(stderr, "warning: %s has no credentials of %s%s%.200s\n", program, server,
-			status != 0 && n > 0 ? ": " : "", status != 0 ? answer : "");
+		cli_warn("%s has no credentials of %s%s%.200s", program, server,
+			 status != 0 && n > 0 ? ": " : "", status != 0 ? answer : "");
 	json_decref(j);
 	explicit_bzero(answer, n);
 	return found;

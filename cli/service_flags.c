@@ -7,9 +7,6 @@
 #include "cli/service_checks.h"
 #include "proto/msg.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 Pb__ServiceSpec *service_flags_spec(void)
 {
 	Pb__ServiceSpec *s = sw_new(Pb__ServiceSpec);
@@ -24,17 +21,6 @@ Pb__ServiceSpec *service_flags_spec(void)
 int flag_wanted(const char *what, const char *v, struct sw_error *err)
 {
 	return sw_fail(err, SW_EINVAL, "wanted %s, not \"%s\"", what, v);
-}
-
-__attribute__((format(printf, 2, 3))) void flag_warn(const char *flag, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "swarmctl: warning: %s: ", flag);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
 }
 
 void flag_clear_texts(char **v, size_t *n)
@@ -115,9 +101,7 @@ static int apply_one(Pb__ServiceSpec *spec, const struct flag *f, const struct c
 	}
 	rc = f->take(spec, v->value, err);
 	if (rc == SW_ENOTFOUND && sw_ends_with(v->name, "-rm")) {
-		sw_autofree char *flag = sw_asprintf("--%s", v->name);
-
-		flag_warn(flag, "%s", err->msg);
+		cli_warn("--%s: %s", v->name, err->msg);
 		return 0;
 	}
 	return rc != 0 ? sw_wrap(err, "--%s", v->name) : 0;

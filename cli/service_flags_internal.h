@@ -15,8 +15,6 @@
 
 /** "wanted WHAT, not V"; what is refused. */
 int flag_wanted(const char *what, const char *v, struct sw_error *err);
-/** On standard error: what the flag says has no effect. */
-void flag_warn(const char *flag, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void flag_clear_texts(char **v, size_t *n);
 
 /* service_values.c: single values and switches. */

@@ -312,7 +312,7 @@ ADD(log_opt)
 	sw_autofree char *key = sw_strndup(v, strcspn(v, "="));
 
 	if (!spec_log_option(key))
-		flag_warn("--log-opt", "%s has no effect: known are max-size and max-file", key);
+		cli_warn("--log-opt: %s has no effect: known are max-size and max-file", key);
 	ENSURE(s->task->log, Pb__LogDriver, log_driver);
 	return add_pair(&s->task->log->options, &s->task->log->n_options, v, err);
 }
@@ -414,9 +414,9 @@ ADD(network)
 	int rc = spec_network(v, &u, err);
 
 	if (rc == 0 && u->n_driver_opts > 0)
-		flag_warn("--network", "driver-opt has no effect: interfaces have no options");
+		cli_warn("--network: driver-opt has no effect: interfaces have no options");
 	if (rc == 0 && *u->ipv6_address != 0)
-		flag_warn("--network", "ip6 has no effect: networks have IPv4 addresses only");
+		cli_warn("--network: ip6 has no effect: networks have IPv4 addresses only");
 	if (rc != 0)
 		return rc;
 	/* A name alone says nothing of the aliases and the address that the service has there. */

@@ -165,10 +165,9 @@ SET(log_driver)
 {
 	(void)err;
 	if (!spec_log_driver(v))
-		flag_warn("--log-driver",
-			  "\"%s\" has no effect: lines are kept on the node, for "
-			  "\"swarmctl service logs\"",
-			  v);
+		cli_warn("--log-driver: \"%s\" has no effect: lines are kept on the node, for "
+			 "\"swarmctl service logs\"",
+			 v);
 	ENSURE(s->task->log, Pb__LogDriver, log_driver);
 	msg_set_str(&s->task->log->name, v);
 	return 0;
