@@ -39,7 +39,8 @@ uint64_t gate_layout(const struct gate *g);
  * is not touched: whoever connects meanwhile is neither refused nor lost. */
 void gate_text(const struct gate *g, uint64_t since, struct sw_buf *out);
 /** The same for a gate that an earlier run made, whatever it has in its maps. The first command fails, and
- * so do all, when it was made otherwise: then it is to be made anew (since 0). */
+ * so do all, when it was made otherwise: then it is to be made anew (since 0). Chains of ports that
+ * went meanwhile stay; nothing leads there. */
 void gate_text_over(const struct gate *g, struct sw_buf *out);
 /** Connections that must not go on after that. */
 void gate_flows(const struct gate *g, uint64_t since, struct lb_flow **flows, size_t *n,

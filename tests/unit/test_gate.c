@@ -183,6 +183,83 @@ static void what_was_to_end_is_told_until_it_has(void **state)
 	end(&g, &text);
 }
 
+/* ---- in the kernel: what an earlier run left ---- */
+
+static void need_root(void)
+{
+	if (geteuid() == 0)
+		return;
+	print_message("skipped: network namespaces need root\n");
+	skip();
+}
+
+/** Of an earlier run: WEB's port, and one more of a service that is gone when the next one starts. */
+static void leave_a_gate(struct rules_world *w)
+{
+	struct gate_world g;
+	struct sw_buf text;
+
+	rules_enter(w);
+	run("ip link add vx up type bridge");
+	begin(&g, &text);
+	rules_load(w, &text);
+	put_service(&g.seen, WEB + 2, 0, PUBLISHED + 1);
+	next(&g, &text);
+	rules_load(w, &text);
+	end(&g, &text);
+}
+
+static void a_port_that_went_meanwhile_is_not_taken(void **state)
+{
+	sw_autofree char *listed = NULL, *again = NULL;
+	struct sw_buf text, over = SW_BUF_INIT(TEXT_MAX);
+	struct rules_world w;
+	struct gate_world g;
+
+	(void)state;
+	need_root();
+	leave_a_gate(&w);
+	begin(&g, &text);
+	gate_text_over(g.gate, &over);
+	rules_load(&w, &over);
+	listed = rules_listed(&w);
+	assert_non_null(strstr(listed, "tcp . 8080 : jump c_tcp_8080"));
+	assert_null(strstr(listed, "tcp . 8081"));
+	put_service(&g.seen, WEB + 2, 0, PUBLISHED + 1);
+	next(&g, &text);
+	rules_load(&w, &text);
+	again = rules_listed(&w);
+	assert_non_null(strstr(again, "tcp . 8081 : jump c_tcp_8081"));
+	sw_buf_fini(&over);
+	end(&g, &text);
+	rules_leave(&w);
+}
+
+static void one_that_was_made_otherwise_is_not_touched(void **state)
+{
+	sw_autofree char *before = NULL, *after = NULL;
+	struct sw_buf text, over = SW_BUF_INIT(TEXT_MAX);
+	struct rules_world w;
+	struct gate_world g;
+	struct sw_error err;
+
+	(void)state;
+	need_root();
+	leave_a_gate(&w);
+	before = rules_listed(&w);
+	begin(&g, &text);
+	put_node(&g.seen, SELF + 50, UNDERLAY);
+	next(&g, &text);
+	gate_text_over(g.gate, &over);
+	assert_int_not_equal(nat_run(w.nft, sw_buf_str(&over), NULL, &err), 0);
+	after = rules_listed(&w);
+	assert_string_equal(before, after);
+	rules_load(&w, &text); /* made anew */
+	sw_buf_fini(&over);
+	end(&g, &text);
+	rules_leave(&w);
+}
+
 /* ---- in the kernel: from any state to any ---- */
 
 /* Who has which of the ports; like the managers, which give a port of a protocol to one service. */
@@ -364,10 +441,7 @@ static void in_place_as_afresh(void **state)
 	struct rules_world w;
 
 	(void)state;
-	if (geteuid() != 0) {
-		print_message("skipped: network namespaces need root\n");
-		skip();
-	}
+	need_root();
 	rules_enter(&w);
 	run("ip link add vx up type bridge");
 	gate_world_init(&d.g);
@@ -392,6 +466,8 @@ int main(void)
 		cmocka_unit_test(another_number_of_its_own_is_another_gate),
 		cmocka_unit_test(what_an_earlier_run_left_is_told_by_its_stamp),
 		cmocka_unit_test(what_was_to_end_is_told_until_it_has),
+		cmocka_unit_test(a_port_that_went_meanwhile_is_not_taken),
+		cmocka_unit_test(one_that_was_made_otherwise_is_not_touched),
 		cmocka_unit_test(in_place_as_afresh),
 	};
 
