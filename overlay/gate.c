@@ -63,8 +63,21 @@ uint64_t gate_layout(const struct gate *g)
 	return g->layout;
 }
 
+static bool is_same_flow(const struct lb_flow *a, const struct lb_flow *b)
+{
+	return a->vip == b->vip && a->backend == b->backend && a->mark == b->mark &&
+	       a->mask == b->mask && a->port == b->port && a->all == b->all;
+}
+
+/* Each is there once, however often orders fail: there are no more than addresses and ports. */
 static void log_flow(struct gate *g, struct lb_flow flow)
 {
+	for (size_t i = 0; i < g->n_log; i++) {
+		if (is_same_flow(&g->log[i].flow, &flow)) {
+			g->log[i].state = g->state + 1;
+			return;
+		}
+	}
 	sw_grow(g->log, g->cap_log, g->n_log + 1);
 	g->log[g->n_log++] = (struct gate_left){g->state + 1, flow};
 }
@@ -72,6 +85,15 @@ static void log_flow(struct gate *g, struct lb_flow flow)
 static void log_gone(struct gate *g, struct gate_gone what)
 {
 	what.state = g->state + 1;
+	for (size_t i = 0; i < g->n_gone; i++) {
+		struct gate_gone *e = &g->gone[i];
+
+		if (e->node == what.node && e->protocol == what.protocol &&
+		    e->published == what.published) {
+			*e = what;
+			return;
+		}
+	}
 	sw_grow(g->gone, g->cap_gone, g->n_gone + 1);
 	g->gone[g->n_gone++] = what;
 }
@@ -349,9 +371,17 @@ static enum outcome refresh_one(struct gate *g, const struct view *v, uint64_t i
 	return o;
 }
 
+/** Since the last state. */
+static bool has_logged(const struct gate *g)
+{
+	for (size_t i = 0; i < g->n_log; i++)
+		if (g->log[i].state > g->state)
+			return true;
+	return false;
+}
+
 void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate)
 {
-	size_t n_log = g->n_log;
 	bool moved = refresh_peers(g, v, self), all = moved || v->touched_all;
 	struct omap ids = {0};
 	struct omap_iter it = omap_begin(all ? &v->services : &v->touched);
@@ -371,7 +401,7 @@ void gate_refresh(struct gate *g, struct view *v, uint32_t self, uint64_t rotate
 	omap_fini(&ids);
 	omap_fini(&v->touched);
 	v->touched_all = false;
-	if (most == SAME && g->n_log == n_log)
+	if (most == SAME && !has_logged(g))
 		return;
 	g->state++;
 	if (most == LAYOUT)

@@ -183,6 +183,38 @@ static void what_was_to_end_is_told_until_it_has(void **state)
 	end(&g, &text);
 }
 
+/** Nor do orders that fail for ever make it remember more than there is. */
+static void what_is_to_end_is_remembered_once(void **state)
+{
+	struct lb_flow *flows = NULL;
+	size_t n = 0, cap = 0;
+	struct gate_world g;
+	struct sw_buf text;
+
+	(void)state;
+	begin(&g, &text);
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t before = gate_state(g.gate);
+
+		put_task(&g.seen, WEB, 1, 0, i % 2 == 0);
+		put_owner(&g.seen, i % 2 == 0 ? OTHER : WEB);
+		gate_refresh(g.gate, g.seen.v, UNDERLAY, 0);
+		assert_true(gate_state(g.gate) > before);
+	}
+	gate_flows(g.gate, g.shown, &flows, &n, &cap);
+	assert_in_range(n, 1, 8);
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < i; k++)
+			assert_false(flows[i].backend == flows[k].backend &&
+				     flows[i].mark == flows[k].mark &&
+				     flows[i].port == flows[k].port);
+	free(flows);
+	sw_buf_reset(&text);
+	gate_text(g.gate, g.shown, &text);
+	assert_true(text.len < 4096);
+	end(&g, &text);
+}
+
 /* ---- in the kernel: what an earlier run left ---- */
 
 static void need_root(void)
@@ -466,6 +498,7 @@ int main(void)
 		cmocka_unit_test(another_number_of_its_own_is_another_gate),
 		cmocka_unit_test(what_an_earlier_run_left_is_told_by_its_stamp),
 		cmocka_unit_test(what_was_to_end_is_told_until_it_has),
+		cmocka_unit_test(what_is_to_end_is_remembered_once),
 		cmocka_unit_test(a_port_that_went_meanwhile_is_not_taken),
 		cmocka_unit_test(one_that_was_made_otherwise_is_not_touched),
 		cmocka_unit_test(in_place_as_afresh),
