@@ -68,14 +68,14 @@ struct container { /* as an agent sees a task */
 	uint32_t restarts, restarted; /* the latter: by which world.restarting */
 };
 
-struct seen_endpoint { /* of another's task, as this node's kernel shows it */
+struct seen_endpoint { /* of a task on one of its networks, as this node's kernel shows it */
 	bool ready;
 };
 
 struct pending_ack {
 	struct sw_list link;
 	uint64_t at, network, version;
-	struct omap endpoints; /* (task, 0) -> struct seen_endpoint: the changes */
+	struct omap endpoints; /* (task, network) -> struct seen_endpoint: the changes */
 	bool snapshot;
 };
 
@@ -87,10 +87,10 @@ struct agent {
 	struct omap tasks;
 	struct omap revisions; /* (id, 0) -> Pb__Revision, as it was told */
 	struct omap files;     /* (id, 0) -> content, of secrets and configs alike */
-	struct omap shown;   /* (task, 0) -> struct seen_endpoint: what new connections can reach */
-	struct sw_list acks; /* views on their way into the kernel */
-	uint64_t seen;       /* version of the last assignments */
-	uint64_t blind_ms;   /* when some manager last held this node for not ready */
+	struct omap shown;     /* (task, network) -> struct seen_endpoint: who gets connections */
+	struct sw_list acks;   /* views on their way into the kernel */
+	uint64_t seen;         /* version of the last assignments */
+	uint64_t blind_ms;     /* when some manager last held this node for not ready */
 	bool down, cut;
 };
 
@@ -160,6 +160,8 @@ void manager_deliver(void *arg, int from, int to, const uint8_t *p, size_t n);
 struct manager *leader_of(struct world *w);
 
 void agent_tick(struct agent *a);
+/** What this node shows of the task says `ready`, on any network that has it. */
+bool agent_shows(const struct agent *a, uint64_t task, bool ready);
 /** The container ends, and is started again in place after `ms`. */
 void agent_restart(const struct world *w, struct container *c, uint64_t ms);
 /** The host died: its containers with it. */

@@ -134,12 +134,22 @@ static void free_values(struct omap *m)
 	omap_fini(m);
 }
 
-static void put_seen(struct omap *m, uint64_t task, bool ready)
+static void put_seen(struct omap *m, struct omap_key k, bool ready)
 {
 	struct seen_endpoint *e = sw_new(struct seen_endpoint);
 
 	e->ready = ready;
-	free(omap_set(m, one(task), e));
+	free(omap_set(m, k, e));
+}
+
+bool agent_shows(const struct agent *a, uint64_t task, bool ready)
+{
+	struct omap_iter it = omap_seek(&a->shown, one(task));
+
+	for (const struct seen_endpoint *e; (e = omap_next_in(&it, task)) != NULL;)
+		if (e->ready == ready)
+			return true;
+	return false;
 }
 
 /* The kernel shows it a little later; then it is acknowledged, in order. */
@@ -152,21 +162,74 @@ static void take_view(struct agent *a, const Pb__NetworkView *v)
 	p->version = v->version;
 	p->snapshot = v->snapshot;
 	for (size_t i = 0; i < v->n_endpoints; i++)
-		put_seen(&p->endpoints, v->endpoints[i]->task_id,
+		put_seen(&p->endpoints, (struct omap_key){v->endpoints[i]->task_id, v->network_id},
 			 v->endpoints[i]->ready && !v->endpoints[i]->draining);
 	for (size_t i = 0; i < v->n_removed; i++)
-		put_seen(&p->endpoints, v->removed[i], false);
+		put_seen(&p->endpoints, (struct omap_key){v->removed[i], v->network_id}, false);
 	sw_list_append(&a->acks, &p->link);
+}
+
+static void drop_ack(struct pending_ack *p)
+{
+	sw_list_remove(&p->link);
+	free_values(&p->endpoints);
+	free(p);
 }
 
 static void drop_acks(struct agent *a)
 {
-	for (struct sw_list *l; (l = sw_list_pop(&a->acks)) != NULL;) {
+	sw_list_each_safe (l, &a->acks)
+		drop_ack(sw_list_entry(l, struct pending_ack, link));
+}
+
+static void drop_shown(struct agent *a, uint64_t network)
+{
+	struct omap keep = {0};
+	struct omap_iter it = omap_begin(&a->shown);
+
+	for (struct seen_endpoint *e; (e = omap_next(&it)) != NULL;)
+		if (it.key.b == network)
+			free(e);
+		else
+			omap_set(&keep, it.key, e);
+	omap_fini(&a->shown);
+	a->shown = keep;
+}
+
+/* No task of this node is on it any more. */
+static void forget_network(struct agent *a, uint64_t network)
+{
+	sw_list_each_safe (l, &a->acks) {
 		struct pending_ack *p = sw_list_entry(l, struct pending_ack, link);
 
-		free_values(&p->endpoints);
-		free(p);
+		if (p->network == network)
+			drop_ack(p);
 	}
+	drop_shown(a, network);
+}
+
+static bool is_used(const Pb__Assignments *m, uint64_t network)
+{
+	for (size_t i = 0; i < m->n_tasks; i++)
+		for (size_t k = 0; k < m->tasks[i]->task->n_networks; k++)
+			if (m->tasks[i]->task->networks[k]->network_id == network)
+				return true;
+	return network == PB__NETWORK_ID__NETWORK_INGRESS;
+}
+
+/* A snapshot names all tasks; what this node left meanwhile is named no more. */
+static void forget_unused(struct agent *a, const Pb__Assignments *m)
+{
+	struct omap gone = {0};
+	struct omap_iter it = omap_begin(&a->shown);
+
+	while (omap_next(&it) != NULL)
+		if (!is_used(m, it.key.b))
+			omap_set(&gone, one(it.key.b), a);
+	it = omap_begin(&gone);
+	while (omap_next(&it) != NULL)
+		forget_network(a, it.key.a);
+	omap_fini(&gone);
 }
 
 static void show_views(struct agent *a)
@@ -178,14 +241,12 @@ static void show_views(struct agent *a)
 		if (p->at > a->w->sim.now)
 			return;
 		if (p->snapshot)
-			free_values(&a->shown);
+			drop_shown(a, p->network);
 		for (struct seen_endpoint *e; (e = omap_next(&it)) != NULL;)
-			put_seen(&a->shown, it.key.a, e->ready);
-		sw_list_remove(&p->link);
+			put_seen(&a->shown, it.key, e->ready);
 		if (a->manager >= 0)
 			assign_ack(a->w->m[a->manager].assign, a->node, p->network, p->version);
-		free_values(&p->endpoints);
-		free(p);
+		drop_ack(p);
 	}
 }
 
@@ -207,11 +268,10 @@ static void take(struct agent *a, const Pb__Assignments *m)
 	if (m->snapshot)
 		drop_unnamed(a);
 	files_prune(a);
-	/* There is one network: an agent without a task on it forgets it. */
-	if (m->n_removed_networks > 0 || (m->snapshot && m->n_networks == 0)) {
-		drop_acks(a);
-		free_values(&a->shown);
-	}
+	for (size_t i = 0; i < m->n_removed_networks; i++)
+		forget_network(a, m->removed_networks[i]);
+	if (m->snapshot)
+		forget_unused(a, m);
 }
 
 static void detach(struct agent *a)

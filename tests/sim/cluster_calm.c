@@ -99,14 +99,10 @@ static void check_shunned(struct world *w)
 		for (const struct container *c; (c = omap_next(&it)) != NULL;) {
 			if (c->ill_ms == 0)
 				continue;
-			for (int k = 0; k < AGENTS; k++) {
-				const struct seen_endpoint *e =
-					omap_get(&w->a[k].shown, one(c->id));
-
-				if (e != NULL && e->ready)
+			for (int k = 0; k < AGENTS; k++)
+				if (agent_shows(&w->a[k], c->id, true))
 					world_fail(w, "an unhealthy task gets connections", c->id,
 						   w->a[k].node);
-			}
 		}
 	}
 }
@@ -144,16 +140,12 @@ static void check_shown(struct world *w, bool ready)
 			if (c->restarted != w->restarting ||
 			    c->state != PB__TASK_STATE__TASK_RUNNING)
 				continue;
-			for (int k = 0; k < AGENTS; k++) {
-				const struct seen_endpoint *e =
-					omap_get(&w->a[k].shown, one(c->id));
-
-				if (e != NULL && e->ready != ready)
+			for (int k = 0; k < AGENTS; k++)
+				if (agent_shows(&w->a[k], c->id, !ready))
 					world_fail(w,
 						   ready ? "a task that is back gets no connections"
 							 : "a task that is down gets connections",
 						   c->id, w->a[k].node);
-			}
 		}
 	}
 }

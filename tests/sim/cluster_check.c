@@ -46,6 +46,16 @@ static bool has_clients(const struct agent *a)
 	return false;
 }
 
+/* By the ingress every node sends, for clients outside. */
+static bool is_sending(const struct agent *a, uint64_t task)
+{
+	const struct seen_endpoint *e =
+		omap_get(&a->shown, (struct omap_key){task, PB__NETWORK_ID__NETWORK_INGRESS});
+
+	return !a->down &&
+	       ((e != NULL && e->ready) || (has_clients(a) && agent_shows(a, task, true)));
+}
+
 /* A task that takes connections is told to stop only when no node that can be heard sends it new
  * ones, or when it has waited long enough. */
 void check_stop_order(const struct agent *a, const Pb__Task *t)
@@ -57,12 +67,9 @@ void check_stop_order(const struct agent *a, const Pb__Task *t)
 	    a->blind_ms + 1 >= since || !is_ready(store_node(w->m[a->manager].store, a->node)))
 		return;
 	for (int i = 0; i < AGENTS; i++) {
-		const struct seen_endpoint *e = omap_get(&w->a[i].shown, one(t->id));
-
 		const Pb__Node *n = store_node(w->m[a->manager].store, w->a[i].node);
 
-		if (e != NULL && e->ready && !w->a[i].down && has_clients(&w->a[i]) &&
-		    is_ready(n) && w->a[i].blind_ms + 1 < since)
+		if (is_sending(&w->a[i], t->id) && is_ready(n) && w->a[i].blind_ms + 1 < since)
 			world_fail(w, "a task was stopped that a node still sends to", t->id,
 				   w->a[i].node);
 	}
