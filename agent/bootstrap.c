@@ -5,6 +5,7 @@
  */
 #include "agent/internal.h"
 
+#include "base/cidr.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
@@ -348,7 +349,10 @@ void bootstrap_init(struct agent *a, struct rpc_stream *s, const Pb__InitRequest
 	struct sw_error err;
 
 	b->is_init = true;
-	if (refuse_member(a, &err) != 0 || take_addresses(b, r->advertise, r->listen, &err) != 0 ||
+	if (refuse_member(a, &err) != 0 ||
+	    cidr_check_pools(r->address_pools, r->n_address_pools,
+			     r->subnet_size != 0 ? r->subnet_size : CIDR_SUBNET_SIZE, &err) != 0 ||
+	    take_addresses(b, r->advertise, r->listen, &err) != 0 ||
 	    make_cluster(b, r, &err) != 0) {
 		finish(b, NULL, &err);
 		return;

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/template.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 #include "cli/filter.h"
 #include "proto/msg.h"
 

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "base/str.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 #include "cli/human.h"
 #include "cli/registry_share.h"
 #include "cli/service_flags.h"

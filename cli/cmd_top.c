@@ -4,7 +4,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 #include "cli/human.h"
 #include "proto/msg.h"
 

@@ -2,8 +2,8 @@
 #include "cli/service_flags_internal.h"
 
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/spec.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 
 static int take_u64(const char *v, uint64_t *ret, struct sw_error *err)

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/omap.h"
 #include "base/str.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 

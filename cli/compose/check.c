@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 
 #include <ctype.h>
 

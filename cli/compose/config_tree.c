@@ -2,9 +2,9 @@
  * key is in the tables below. */
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/load.h"
 #include "cli/compose/schema.h"
-#include "cli/compose/units.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/compose/units.h"
+#include "base/units.h"
 #include "proto/msg.h"
 
 #include <stdarg.h>

@@ -2,8 +2,8 @@
 #include "base/cron.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/convert.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 
 static const char *const modes[] = {"replicated", "global", "replicated-job", "global-job", NULL};

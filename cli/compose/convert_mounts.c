@@ -1,8 +1,8 @@
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/convert.h"
 #include "cli/compose/spec.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 
 static const char *const types[] = {"bind", "volume", "tmpfs", NULL};

@@ -1,9 +1,9 @@
 /* Long forms of the short ones: lists of lines become lists of mappings, at the same positions. */
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/check.h"
 #include "cli/compose/spec.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 #include <stdio.h>
 

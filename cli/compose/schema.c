@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/check.h"
-#include "cli/compose/units.h"
 
 /* Rows read: key, type, since; what differs from "honoured, optional, no short form" behind. */
 #define LEVEL(var, title, ...)                                       \

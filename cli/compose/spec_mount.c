@@ -1,8 +1,8 @@
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/spec.h"
 #include "cli/compose/spec_fields.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 
 #include <ctype.h>

@@ -1,5 +1,6 @@
 #include "manager/alloc/internal.h"
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "proto/msg.h"
@@ -195,7 +196,7 @@ static void give_network(struct alloc *a, struct store_tx *tx, uint64_t id)
 		return;
 	ipam = old->spec->n_ipam > 0 ? old->spec->ipam[0] : NULL;
 	if (ipam != NULL && ipam->subnet[0] != 0) {
-		if (alloc_parse_subnet(ipam->subnet, &subnet, &prefix, NULL) != 0)
+		if (cidr_parse(ipam->subnet, &subnet, &prefix, NULL) != 0)
 			return; /* control refused it; nothing sensible is left to do */
 	} else if (subnet_choose(a, tx, &subnet, &prefix, NULL) != 0) {
 		return; /* its tasks say so */

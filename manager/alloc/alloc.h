@@ -42,7 +42,3 @@ int alloc_check_claims(const struct alloc *a, const struct store_tx *tx, uint64_
 /** That these published ports are free, but for service `self` (0 = new), when `tx` is done. */
 int alloc_check_ports(const struct alloc *a, const struct store_tx *tx, uint64_t self,
 		      Pb__PortConfig *const *ports, size_t n, struct sw_error *err) SW_MUST_CHECK;
-
-/** "10.0.0.0/20" in host byte order; refuses host bits and prefixes over 30. */
-int alloc_parse_subnet(const char *s, uint32_t *ret_addr, unsigned *ret_prefix,
-		       struct sw_error *err) SW_MUST_CHECK;

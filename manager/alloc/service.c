@@ -4,6 +4,7 @@
  */
 #include "manager/alloc/internal.h"
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "proto/msg.h"
@@ -494,7 +495,7 @@ static int check_claim(const struct alloc *a, const struct store_tx *tx, uint64_
 			       "service %s: ipv4_address does not go with start-first: the new "
 			       "task would need the address that the old one still has",
 			       spec->name);
-	if (ipam == NULL || alloc_parse_subnet(ipam->subnet, &subnet, &prefix, NULL) != 0)
+	if (ipam == NULL || cidr_parse(ipam->subnet, &subnet, &prefix, NULL) != 0)
 		return sw_fail(err, SW_EINVAL,
 			       "service %s: ipv4_address needs network %s to have a subnet of its "
 			       "own: give it one (ipam)",

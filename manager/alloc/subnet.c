@@ -1,6 +1,7 @@
 /* Subnets of networks and the addresses in them. */
 #include "manager/alloc/internal.h"
 
+#include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -13,51 +14,12 @@ bool network_has_subnet(const Pb__NetworkSpec *spec)
 	       sw_streq(spec->driver, "bridge");
 }
 
-static uint32_t mask_of(unsigned prefix)
-{
-	return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
-}
-
-int alloc_parse_subnet(const char *s, uint32_t *ret_addr, unsigned *ret_prefix,
-		       struct sw_error *err)
-{
-	const char *slash = strchr(s, '/');
-	uint64_t prefix = 0;
-	struct in_addr in;
-	char net[INET_ADDRSTRLEN];
-	uint32_t a;
-
-	if (slash == NULL || (size_t)(slash - s) >= sizeof net ||
-	    !sw_parse_u64(slash + 1, 30, &prefix) || prefix < 8)
-		return sw_fail(err, SW_EINVAL,
-			       "subnet \"%s\": wanted ADDRESS/PREFIX with a prefix of 8 to 30", s);
-	memcpy(net, s, (size_t)(slash - s));
-	net[slash - s] = 0;
-	if (inet_pton(AF_INET, net, &in) != 1)
-		return sw_fail(err, SW_EINVAL, "subnet \"%s\": \"%s\" is not an IPv4 address", s,
-			       net);
-	a = ntohl(in.s_addr);
-	if ((a & ~mask_of((unsigned)prefix)) != 0)
-		return sw_fail(err, SW_EINVAL, "subnet \"%s\" has host bits set", s);
-	*ret_addr = a;
-	*ret_prefix = (unsigned)prefix;
-	return 0;
-}
-
-static bool overlaps(uint32_t a, unsigned ap, uint32_t b, unsigned bp)
-{
-	uint32_t m = mask_of(ap < bp ? ap : bp);
-
-	return (a & m) == (b & m);
-}
-
 /* What it has, or asks for and the next pass will give. */
 static bool subnet_of(const Pb__Network *n, uint32_t *ret_subnet, unsigned *ret_prefix)
 {
 	if (n->prefix == 0)
 		return n->spec->n_ipam > 0 && !sw_is_empty(n->spec->ipam[0]->subnet) &&
-		       alloc_parse_subnet(n->spec->ipam[0]->subnet, ret_subnet, ret_prefix, NULL) ==
-			       0;
+		       cidr_parse(n->spec->ipam[0]->subnet, ret_subnet, ret_prefix, NULL) == 0;
 	*ret_subnet = n->subnet;
 	*ret_prefix = n->prefix;
 	return true;
@@ -73,7 +35,7 @@ const Pb__Network *subnet_overlap(const struct alloc *a, uint32_t subnet, unsign
 		uint32_t other;
 		unsigned length;
 
-		if (subnet_of(n, &other, &length) && overlaps(subnet, prefix, other, length))
+		if (subnet_of(n, &other, &length) && cidr_overlaps(subnet, prefix, other, length))
 			return n;
 	}
 	return NULL;
@@ -88,7 +50,8 @@ static bool overlaps_in_tx(const struct store_tx *tx, uint32_t subnet, unsigned 
 	while (store_tx_next(tx, PB__KIND__KIND_NETWORK, &it, &id, &o)) {
 		const Pb__Network *n = (const Pb__Network *)o;
 
-		if (n != NULL && n->prefix != 0 && overlaps(subnet, prefix, n->subnet, n->prefix))
+		if (n != NULL && n->prefix != 0 &&
+		    cidr_overlaps(subnet, prefix, n->subnet, n->prefix))
 			return true;
 	}
 	return false;
@@ -103,7 +66,7 @@ void subnet_note_routes(struct alloc *a, const Pb__Node *n, bool in)
 
 	for (size_t i = 0; n != NULL && n->description != NULL && i < n->description->n_routes;
 	     i++) {
-		if (alloc_parse_subnet(n->description->routes[i], &address, &prefix, NULL) != 0)
+		if (cidr_parse(n->description->routes[i], &address, &prefix, NULL) != 0)
 			continue;
 		struct omap_key k = {(uint64_t)address << 8 | prefix, n->id};
 
@@ -123,7 +86,7 @@ const Pb__Node *subnet_on_host(const struct alloc *a, uint32_t subnet, unsigned 
 		uint32_t route = (uint32_t)(it.key.a >> 8);
 		unsigned length = (unsigned)(it.key.a & 0xff);
 
-		if (overlaps(subnet, prefix, route, length)) {
+		if (cidr_overlaps(subnet, prefix, route, length)) {
 			*ret_route = route;
 			*ret_prefix = length;
 			return store_node(a->store, it.key.b);
@@ -140,13 +103,13 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 		  unsigned *ret_prefix, struct sw_error *err)
 {
 	const Pb__Cluster *c = store_cluster(a->store);
-	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : 20;
+	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : CIDR_SUBNET_SIZE;
 
 	for (size_t i = 0; c != NULL && i < c->n_address_pools; i++) {
 		uint32_t base, step = 1U << (32 - size), route;
 		unsigned prefix, length;
 
-		if (alloc_parse_subnet(c->address_pools[i], &base, &prefix, NULL) != 0)
+		if (cidr_parse(c->address_pools[i], &base, &prefix, NULL) != 0)
 			continue;
 		for (uint64_t at = base; at < (uint64_t)base + (1ULL << (32 - prefix));
 		     at += step) {
@@ -177,9 +140,8 @@ static const char *overlap_in_specs(const struct store_tx *tx, const char *self,
 
 		for (size_t i = 0; n != NULL && i < n->spec->n_ipam; i++)
 			if (!sw_streq(n->spec->name, self) &&
-			    alloc_parse_subnet(n->spec->ipam[i]->subnet, &other, &length, NULL) ==
-				    0 &&
-			    overlaps(subnet, prefix, other, length))
+			    cidr_parse(n->spec->ipam[i]->subnet, &other, &length, NULL) == 0 &&
+			    cidr_overlaps(subnet, prefix, other, length))
 				return n->spec->name;
 	}
 	return NULL;
@@ -193,7 +155,7 @@ static int check_subnet(const struct alloc *a, const struct store_tx *tx, const 
 	const char *new;
 	uint32_t subnet, route;
 	unsigned prefix, length;
-	int rc = alloc_parse_subnet(text, &subnet, &prefix, err);
+	int rc = cidr_parse(text, &subnet, &prefix, err);
 
 	if (rc != 0) {
 		sw_wrap(err, "network %s", name);
@@ -227,11 +189,10 @@ static int check_gateway(const char *name, const Pb__IpamConfig *ipam, struct sw
 
 	if (sw_is_empty(ipam->gateway))
 		return 0;
-	if (sw_is_empty(ipam->subnet) ||
-	    alloc_parse_subnet(ipam->subnet, &subnet, &prefix, NULL) != 0)
+	if (sw_is_empty(ipam->subnet) || cidr_parse(ipam->subnet, &subnet, &prefix, NULL) != 0)
 		return sw_fail(err, SW_EINVAL, "network %s: gateway %s needs a subnet", name,
 			       ipam->gateway);
-	last = subnet | ~mask_of(prefix);
+	last = subnet | ~cidr_mask(prefix);
 	if (inet_pton(AF_INET, ipam->gateway, &in) != 1 || ntohl(in.s_addr) <= subnet ||
 	    ntohl(in.s_addr) >= last)
 		return sw_fail(err, SW_EINVAL,

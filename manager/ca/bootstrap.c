@@ -1,6 +1,7 @@
 /* The first objects of a cluster. */
 #include "manager/ca/ca.h"
 
+#include "base/cidr.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -8,7 +9,6 @@
 #include "proto/pki/pki.h"
 
 enum {
-	SUBNET_SIZE = 20,
 	VXLAN_PORT = 4789,
 	HISTORY = 5,
 	HEARTBEAT_MS = 1000,
@@ -31,7 +31,7 @@ static void add_cluster(struct store_tx *tx, const struct ca_bootstrap *b)
 		msg_add_str(&c->address_pools, &c->n_address_pools, *p);
 	if (c->n_address_pools == 0)
 		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
-	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : SUBNET_SIZE;
+	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : CIDR_SUBNET_SIZE;
 	c->vxlan_port = b->vxlan_port != 0 ? b->vxlan_port : VXLAN_PORT;
 	c->task_history_limit = HISTORY;
 	c->heartbeat_ms = HEARTBEAT_MS;

@@ -3,9 +3,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/interpolate.h"
 #include "cli/compose/spec.h"
-#include "cli/compose/units.h"
 #include "proto/msg.h"
 #include "runtime/image/reference.h"
 

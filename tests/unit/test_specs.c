@@ -3,10 +3,10 @@
  * shared cases. Where we differ on purpose, the input is named with the reason and must differ. */
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "cli/compose/compose.h"
 #include "cli/compose/interpolate.h"
 #include "cli/compose/spec.h"
-#include "cli/compose/units.h"
 #include "cli/human.h"
 #include "proto/msg.h"
 

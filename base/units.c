@@ -1,4 +1,4 @@
-#include "cli/compose/units.h"
+#include "base/units.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
