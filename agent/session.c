@@ -224,8 +224,10 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 		agent_leave(s->a, on_left, s->a);
 		return;
 	}
-	if (m->heartbeat_ms != 0)
+	if (m->heartbeat_ms != 0 && m->heartbeat_ms != s->heartbeat_ms) {
 		s->heartbeat_ms = m->heartbeat_ms;
+		sw_timer_set(&s->beat, s->heartbeat_ms / 2);
+	}
 	take_managers(s, m);
 	if (m->belonging != NULL)
 		peers_belonging(s->a->peers, m->belonging);
@@ -289,8 +291,8 @@ static void say_hello(struct session *s)
 	Pb__AgentMessage m = PB__AGENT_MESSAGE__INIT;
 	Pb__AgentHello h = PB__AGENT_HELLO__INIT;
 
-	h.description = describe_node(s->a->o.hostname, s->a->id.advertise, s->a->runtime_version,
-				      s->a->o.labels, s->a->o.generic, s->a->net);
+	h.description =
+		describe_node(&s->a->o, s->a->id.advertise, s->a->runtime_version, s->a->net);
 	h.description->peer_port = s->a->o.peer_port;
 	for (size_t i = 0; s->a->o.allow != NULL && s->a->o.allow[i] != NULL; i++)
 		msg_add_str(&h.description->allow, &h.description->n_allow, s->a->o.allow[i]);

@@ -61,6 +61,22 @@ int cmd_print_rows(struct cli *cli, json_t *rows, const char *columns, const cha
 	return rc;
 }
 
+int cmd_print_inspected(struct cli *cli, const json_t *all, struct sw_error *err)
+{
+	struct sw_buf out = SW_BUF_INIT(MAX_OUTPUT);
+	const char *format = cli_get(cli, "format");
+	int rc = 0;
+
+	if (format == NULL || sw_streq(format, "json")) {
+		json_dumpf(all, stdout, JSON_INDENT(4));
+		putchar('\n');
+	} else if ((rc = table_print(all, format, "", NULL, &out, err)) == 0) {
+		fputs(sw_buf_str(&out), stdout);
+	}
+	sw_buf_fini(&out);
+	return rc;
+}
+
 int cmd_list_of(struct cli *cli, Pb__Kind kind, uint64_t stack, uint64_t service, uint64_t node,
 		struct objects *ret, struct sw_error *err)
 {

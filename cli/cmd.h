@@ -11,6 +11,8 @@ CMD(init);
 CMD(join);
 CMD(join_token);
 CMD(leave);
+CMD(update);
+CMD(cluster_inspect);
 CMD(info);
 CMD(version);
 CMD(completion);
@@ -79,6 +81,8 @@ char *cmd_id(const struct cli *cli, uint64_t id, char out[16]);
 /** Prints rows as --format and -q ask, after --filter (cli/filter.h). */
 int cmd_print_rows(struct cli *cli, json_t *rows, const char *columns, const char *const *headers,
 		   struct sw_error *err) SW_MUST_CHECK;
+/** What `inspect` prints of the objects: JSON, or as --format says. */
+int cmd_print_inspected(struct cli *cli, const json_t *all, struct sw_error *err) SW_MUST_CHECK;
 /** All objects of a kind. */
 int cmd_list(struct cli *cli, Pb__Kind kind, struct objects *ret,
 	     struct sw_error *err) SW_MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "cli/settings.h"
 #include "proto/local.pb-c.h"
 #include "proto/msg.h"
 
@@ -56,9 +57,11 @@ CMD(init)
 	Pb__InitRequest q = PB__INIT_REQUEST__INIT;
 	Pb__InitReply *r = NULL;
 	const char *a = cli_get(cli, "availability"), *pool;
+	const char *size = cli_get(cli, "subnet-size") != NULL ? "subnet-size"
+							       : "default-addr-pool-mask-length";
 	int rc = a != NULL ? availability(a, &q.availability, err) : 0;
 
-	if (rc != 0 || (rc = number_option(cli, "subnet-size", 30, &q.subnet_size, err)) != 0 ||
+	if (rc != 0 || (rc = number_option(cli, size, 30, &q.subnet_size, err)) != 0 ||
 	    (rc = number_option(cli, "data-path-port", 65535, &q.vxlan_port, err)) != 0)
 		return rc;
 	q.advertise = text_option(cli, "advertise-addr");
@@ -78,7 +81,9 @@ CMD(init)
 	       "instructions.\n",
 	       sw_id(r->node_id).s, r->worker_token, r->address);
 	msg_free(&r->base);
-	return 0;
+	if (settings_are_asked(cli) && (rc = settings_change(cli, err)) != 0)
+		sw_wrap(err, "the cluster is made, but its settings are as always");
+	return rc;
 }
 
 CMD(join)

@@ -141,7 +141,6 @@ CMD(object_ls)
 CMD(object_inspect)
 {
 	const struct kind *k = kind_of(cli);
-	const char *format = cli_get(cli, "format");
 	json_t *all = json_array();
 	struct client *c;
 	int rc = cli_client(cli, &c, err);
@@ -154,17 +153,8 @@ CMD(object_inspect)
 			json_array_append_new(all, describe_object(o));
 		msg_free(o);
 	}
-	if (rc == 0 && format != NULL && !sw_streq(format, "json")) {
-		struct sw_buf out = SW_BUF_INIT(16 << 20);
-
-		rc = table_print(all, format, "", NULL, &out, err);
-		if (rc == 0)
-			fputs(sw_buf_str(&out), stdout);
-		sw_buf_fini(&out);
-	} else if (rc == 0) {
-		json_dumpf(all, stdout, JSON_INDENT(4));
-		putchar('\n');
-	}
+	if (rc == 0)
+		rc = cmd_print_inspected(cli, all, err);
 	json_decref(all);
 	return rc;
 }

@@ -55,13 +55,30 @@ static const struct cli_option join_options[] = {
 	{0},
 };
 
+#define SETTINGS                                                                               \
+	{"task-history-limit", 0, "N", "Tasks kept a slot; -1 keeps all (5)"},                 \
+		{"dispatcher-heartbeat", 0, "DURATION", "Nodes say that they live (1s)"},      \
+		{"cert-expiry", 0, "DURATION", "Of nodes' certificates (2160h)"},              \
+	{                                                                                      \
+		"placement-strategy", 0, "WORD", "spread, or binpack by reservations (spread)" \
+	}
+
 static const struct cli_option init_options[] = {
 	{"advertise-addr", 0, "ADDRESS", "Address or interface that others reach this node at"},
 	{"listen-addr", 0, "ADDRESS", "Where its manager listens (0.0.0.0:2377)"},
 	{"default-addr-pool", 0, "SUBNET", "Subnets are cut from it (several; 10.0.0.0/8)"},
 	{"subnet-size", 0, "PREFIX", "Prefix length of a network's subnet (20)"},
+	{"default-addr-pool-mask-length", 0, "PREFIX", "The same, as Docker calls it"},
 	{"data-path-port", 0, "PORT", "UDP port of VXLAN (4789)"},
 	{"availability", 0, "WORD", "active, pause or drain"},
+	SETTINGS,
+	{0},
+};
+
+static const struct cli_option update_options[] = {
+	SETTINGS,
+	{"addr-pool-add", 0, "SUBNET", "Networks are given subnets of it, too (several)"},
+	{"addr-pool-rm", 0, "SUBNET", "New networks get none of it (several)"},
 	{0},
 };
 
@@ -278,6 +295,10 @@ const struct command cli_commands[] = {
 	 cmd_join_token, 1, 1, false},
 	{"leave", "[OPTIONS]", "Leave the cluster",
 	 OPTIONS({"force", 'f', NULL, "Also as a manager"}), cmd_leave, 0, 0, false},
+	{"update", "[OPTIONS]", "Change the cluster's settings", update_options, cmd_update, 0, 0,
+	 false},
+	{"cluster inspect", "[OPTIONS]", "Show the cluster's settings as JSON", OPTIONS(FORMAT),
+	 cmd_cluster_inspect, 0, 0, false},
 
 	{"node ls", "[OPTIONS]", "List nodes", LIST, cmd_node_ls, 0, 0, false},
 	{"node inspect", "[OPTIONS] NODE...", "Show nodes as JSON", OPTIONS(FORMAT),

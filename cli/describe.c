@@ -43,16 +43,21 @@ static json_t *object(const ProtobufCMessage *m, int depth);
 
 static json_t *enum_value(const ProtobufCEnumDescriptor *d, int v)
 {
+	static const char *const prefixes[] = {"TASK_", "NODE_", "HEALTH_", "PLACEMENT_"};
 	const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value(d, v);
 	struct sw_buf b = {.max = 64};
 	const char *s = e != NULL ? e->name : "UNKNOWN";
 	json_t *j;
 
 	/* TASK_RUNNING → running: the type's own prefix says nothing here. */
-	if (sw_after(s, "TASK_") != NULL || sw_after(s, "NODE_") != NULL)
-		s += 5;
-	else if (sw_after(s, "HEALTH_") != NULL)
-		s += 7;
+	for (size_t i = 0; i < SW_COUNT(prefixes); i++) {
+		const char *rest = sw_after(s, prefixes[i]);
+
+		if (rest != NULL) {
+			s = rest;
+			break;
+		}
+	}
 	for (; *s != 0; s++)
 		sw_buf_addc(&b, (char)tolower((unsigned char)*s));
 	j = json_string(sw_buf_str(&b));

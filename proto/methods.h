@@ -22,6 +22,7 @@
 	  RPC_LEADER_AGAIN)                                                                       \
 	X(ServiceRemove, service_remove, ref, id_reply, RPC_UNARY, RPC_LEADER)                    \
 	X(ServiceRun, service_run, service_run_request, id_reply, RPC_UNARY, RPC_LEADER)          \
+	X(ClusterUpdate, cluster_update, cluster_update_request, id_reply, RPC_UNARY, RPC_LEADER) \
 	X(NodeUpdate, node_update, node_update_request, id_reply, RPC_UNARY, RPC_LEADER)          \
 	X(NodeRemove, node_remove, node_remove_request, id_reply, RPC_UNARY, RPC_LEADER)          \
 	X(Rebalance, rebalance, rebalance_request, rebalance_reply, RPC_UNARY, RPC_LEADER)        \

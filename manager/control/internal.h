@@ -142,6 +142,7 @@ CTL_BUILD(service_update);
 CTL_BUILD(service_scale);
 CTL_BUILD(service_remove);
 CTL_BUILD(service_run);
+CTL_BUILD(cluster_update);
 CTL_BUILD(node_update);
 CTL_BUILD(node_remove);
 CTL_BUILD(rebalance);

@@ -473,6 +473,16 @@ static bool is_about_who(const struct store_change *c)
 	       (next != NULL && role_of(next) == PB__NODE_ROLE__MANAGER);
 }
 
+static void tell_role(struct dispatch *d)
+{
+	struct omap_iter it = omap_begin(&d->sessions);
+
+	for (struct session *s; (s = omap_next(&it)) != NULL;)
+		s->tell_role = true;
+	if (!d->closer.closing)
+		sw_later_call(&d->flush);
+}
+
 static void tell_who(struct dispatch *d)
 {
 	struct omap_iter it = omap_begin(&d->sessions);
@@ -491,6 +501,8 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	(void)index;
 	if (is_about_who(c))
 		tell_who(d);
+	if (c->kind == PB__KIND__KIND_CLUSTER)
+		tell_role(d); /* and how often to beat */
 	if (c->kind == PB__KIND__KIND_NODE && (s = omap_get(&d->sessions, one(c->id))) != NULL) {
 		const Pb__Node *old = (const Pb__Node *)c->old, *next = (const Pb__Node *)c->new;
 
@@ -523,12 +535,7 @@ void dispatch_report_again(struct dispatch *d)
 
 void dispatch_managers_changed(struct dispatch *d)
 {
-	struct omap_iter it = omap_begin(&d->sessions);
-
-	for (struct session *s; (s = omap_next(&it)) != NULL;)
-		s->tell_role = true;
-	if (!d->closer.closing)
-		sw_later_call(&d->flush);
+	tell_role(d);
 }
 
 /* ---- life ---- */

@@ -12,7 +12,7 @@ static int64_t history_of(const struct view *v)
 	const Pb__RestartPolicy *p = v->revision != NULL && v->revision->task != NULL
 					     ? v->revision->task->restart
 					     : NULL;
-	int64_t keep = c != NULL && c->task_history_limit != 0 ? c->task_history_limit : HISTORY;
+	int64_t keep = c != NULL ? c->task_history_limit : HISTORY;
 
 	if (keep >= 0 && p != NULL && p->max_attempts > 0 && keep < (int64_t)p->max_attempts + 1)
 		keep = (int64_t)p->max_attempts + 1;

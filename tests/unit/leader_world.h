@@ -78,6 +78,7 @@ static inline struct world *world_new(void)
 	tx = store_tx_new(w->store, wall(w));
 	pb__cluster__init(c);
 	c->id = 1;
+	c->task_history_limit = 5;
 	msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
 	for (uint64_t id = 1; id <= NODES; id++)
