@@ -27,6 +27,8 @@ struct agent_options {
 	char *const *labels;         /* engine labels, "key=value" */
 	char *const *allow;          /* what containers may do here (proto/grant.h) */
 	char *const *generic;        /* generic resources, "kind=number" or "kind=name" */
+	uint64_t reserve_nano_cpus;  /* of the host, for what is no task: nobody can reserve them */
+	uint64_t reserve_memory;     /* bytes */
 };
 
 int agent_new(uv_loop_t *loop, const struct agent_options *o, struct agent **ret,

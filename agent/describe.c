@@ -104,27 +104,43 @@ const char *describe_arch(void)
 	return u.machine;
 }
 
-Pb__NodeDescription *describe_node(const char *hostname, const char *address, const char *runtime,
-				   char *const *labels, char *const *generic, const struct net *net)
+static uint64_t left_of(uint64_t all, uint64_t reserved)
+{
+	return all > reserved ? all - reserved : 0;
+}
+
+uint64_t describe_nano_cpus(void)
+{
+	return (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000000000U;
+}
+
+uint64_t describe_memory(void)
+{
+	struct sysinfo si;
+
+	return sysinfo(&si) == 0 ? (uint64_t)si.totalram * si.mem_unit : 0;
+}
+
+Pb__NodeDescription *describe_node(const struct agent_options *o, const char *address,
+				   const char *runtime, const struct net *net)
 {
 	Pb__NodeDescription *d = sw_new(Pb__NodeDescription);
+	char *const *labels = o->labels, *const *generic = o->generic;
 	char host[256] = "";
-	struct sysinfo si;
 	struct utsname u;
 
 	pb__node_description__init(d);
 	uname(&u);
 	gethostname(host, sizeof host - 1);
-	msg_set_str(&d->hostname, hostname != NULL ? hostname : host);
+	msg_set_str(&d->hostname, o->hostname != NULL ? o->hostname : host);
 	d->platform = sw_new(Pb__Platform);
 	pb__platform__init(d->platform);
 	msg_set_str(&d->platform->os, "linux");
 	msg_set_str(&d->platform->arch, arch_name(u.machine));
 	d->resources = sw_new(Pb__Resources);
 	pb__resources__init(d->resources);
-	d->resources->nano_cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000000000U;
-	if (sysinfo(&si) == 0)
-		d->resources->memory = (uint64_t)si.totalram * si.mem_unit;
+	d->resources->nano_cpus = left_of(describe_nano_cpus(), o->reserve_nano_cpus);
+	d->resources->memory = left_of(describe_memory(), o->reserve_memory);
 	for (size_t i = 0; labels != NULL && labels[i] != NULL; i++)
 		add_label(d, labels[i]);
 	/* main.c has checked them. */

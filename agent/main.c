@@ -1,11 +1,13 @@
 /* swarm-agentd: options and signals round one agent. */
 #include "agent/agent.h"
 
+#include "agent/describe.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/options.h"
 #include "base/pulse.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "proto/generic.h"
 #include "proto/grant.h"
 #include "proto/msg.h"
@@ -100,12 +102,34 @@ static int check_allow(char *const *list, struct sw_error *err)
 	return rc;
 }
 
+/* So much of the host is for what is no task. */
+static int check_reserve(const char *cpus, const char *memory, struct agent_options *o,
+			 struct sw_error *err)
+{
+	int64_t nano = 0, bytes = 0;
+
+	if (cpus != NULL &&
+	    (!unit_nano_cpus(cpus, &nano) || nano < 0 || (uint64_t)nano >= describe_nano_cpus()))
+		return sw_fail(err, SW_EINVAL,
+			       "reserve-cpus %s: wanted a number of processors (0.5), fewer than "
+			       "the host has",
+			       cpus);
+	if (memory != NULL && (!unit_bytes(memory, 1024, &bytes) || bytes < 0 ||
+			       (uint64_t)bytes >= describe_memory()))
+		return sw_fail(err, SW_EINVAL,
+			       "reserve-memory %s: wanted a size (512M), less than the host has",
+			       memory);
+	o->reserve_nano_cpus = (uint64_t)nano;
+	o->reserve_memory = (uint64_t)bytes;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct program p;
 	char *state = NULL, *run = NULL, *advertise = NULL, *listen = NULL, *runtime = NULL;
 	char *shim = NULL, *managerd = NULL, *user = NULL, *hostname = NULL, *egress = NULL;
-	char *peer_port = NULL, *watermark = NULL;
+	char *peer_port = NULL, *watermark = NULL, *cpus = NULL, *memory = NULL;
 	char **mirrors = NULL, **insecure = NULL, **labels = NULL, **generic = NULL, **allow = NULL;
 	char **certs = NULL;
 	bool debug = false;
@@ -136,6 +160,10 @@ int main(int argc, char **argv)
 		{"label", SW_OPTION_LIST, &labels, NULL, "Engine label KEY=VALUE (several)"},
 		{"node-generic-resource", SW_OPTION_LIST, &generic, NULL,
 		 "KIND=NUMBER or KIND=NAME that tasks can reserve (several)"},
+		{"reserve-cpus", SW_OPTION_STRING, &cpus, NULL,
+		 "Processors of the host that no task can reserve: 0.5"},
+		{"reserve-memory", SW_OPTION_STRING, &memory, NULL,
+		 "Memory of the host that no task can reserve: 512M"},
 		{"allow", SW_OPTION_LIST, &allow, NULL,
 		 "What containers may do here: privileged, devices[=GLOB], pid-host, ipc-host, "
 		 "cgroupns-host, userns-host, unconfined (several)"},
@@ -194,6 +222,10 @@ int main(int argc, char **argv)
 		.allow = allow,
 		.generic = generic,
 	};
+	if (check_reserve(cpus, memory, &o, &err) != 0) {
+		sw_err("bad options", SW_ERR(&err));
+		return 2;
+	}
 	uv_loop_init(&p.loop);
 	if (agent_new(&p.loop, &o, &p.agent, &err) != 0) {
 		sw_err("agent can't start", SW_ERR(&err));

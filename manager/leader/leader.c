@@ -95,16 +95,28 @@ static void on_reset(void *arg)
 		look_at_all(l);
 }
 
+static struct orch_placement placement_of(const struct leader *l)
+{
+	return (struct orch_placement){
+		.may_stay = sched_may_stay,
+		.is_eligible = sched_is_eligible,
+		.takes = sched_takes,
+		.packs = sched_packs,
+		.arg = l->sched,
+	};
+}
+
 struct leader *leader_new(struct store *s, uint64_t seed)
 {
 	struct leader *l = sw_new(struct leader);
+	struct orch_placement placement;
 
 	l->store = s;
 	sw_rand_init(&l->rand, seed);
 	l->alloc = alloc_new(s);
 	l->sched = sched_new(s);
-	l->orch = orch_new(s, &(struct orch_placement){sched_may_stay, sched_is_eligible,
-						       sched_takes, l->sched});
+	placement = placement_of(l);
+	l->orch = orch_new(s, &placement);
 	l->drain = drain_new(s);
 	l->alive = alive_new(s);
 	l->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = l};
@@ -420,7 +432,7 @@ const struct alloc *leader_alloc(const struct leader *l)
 size_t leader_plan_moves(const struct leader *l, const Pb__Service *s, int64_t wall_ms,
 			 uint64_t *ret, size_t max)
 {
-	const struct orch_placement p = {sched_may_stay, sched_is_eligible, sched_takes, l->sched};
+	const struct orch_placement p = placement_of(l);
 	int64_t due = INT64_MAX;
 
 	return orch_plan_moves(l->store, &p, s, wall_ms, 0, ret, max, &due);

@@ -106,7 +106,8 @@ size_t orch_plan_moves(const struct store *s, const struct orch_placement *p,
 	size_t n = 0;
 
 	if (svc->spec->mode != PB__SERVICE_MODE__REPLICATED || svc->removing || r == NULL ||
-	    (r->task->placement != NULL && r->task->placement->n_spread > 0))
+	    (r->task->placement != NULL && r->task->placement->n_spread > 0) ||
+	    p->packs(s, r->task))
 		return 0;
 	load_nodes(&b, s, p, svc, r, now_ms);
 	while (n < max) {

@@ -23,6 +23,8 @@ struct orch_placement {
 	/** The node is a place to move a task of the revision to. */
 	bool (*takes)(void *arg, uint64_t service, uint64_t revision, uint64_t node,
 		      int64_t now_ms);
+	/** Its tasks are packed: that they are not spread is as it should be. */
+	bool (*packs)(const struct store *s, const Pb__TaskSpec *spec);
 	void *arg; /* of takes */
 };
 
@@ -30,7 +32,7 @@ struct orch_placement {
  * Which running tasks of a replicated service should move so that its nodes have as many each as can
  * be: up to `max` ids into `ret`; those that run for less than `min_run_ms` stay. *ret_due: when a
  * task that is too young for now is not any more. Services with placement preferences are left alone:
- * they are spread by those.
+ * they are spread by those; so are services that are packed.
  */
 size_t orch_plan_moves(const struct store *s, const struct orch_placement *p,
 		       const Pb__Service *svc, int64_t now_ms, int64_t min_run_ms, uint64_t *ret,

@@ -22,8 +22,10 @@ void group_init(struct group *g, const struct sched *s, const struct store_tx *t
 				: store_service(s->store, t->service_id);
 	g->revision = tx != NULL ? store_tx_get(tx, PB__KIND__KIND_REVISION, t->revision_id)
 				 : store_revision(s->store, t->revision_id);
-	if (g->revision == NULL || g->revision->task == NULL ||
-	    (p = g->revision->task->placement) == NULL)
+	if (g->revision == NULL || g->revision->task == NULL)
+		return;
+	g->packs = sched_packs(s->store, g->revision->task);
+	if ((p = g->revision->task->placement) == NULL)
 		return;
 	g->constraints = sw_new_n(struct constraint, p->n_constraints);
 	for (size_t i = 0; i < p->n_constraints; i++)

@@ -6,7 +6,7 @@
 #include "manager/sched/constraint.h"
 #include "manager/sched/sched.h"
 
-enum { FAULTY_COUNT = 5, FAULTY_MS = 5 * 60 * 1000 };
+enum { FAULTY_COUNT = 5, FAULTY_MS = 5 * 60 * 1000, SHARE_WHOLE = 1000000 };
 
 struct node_info {
 	uint64_t id;
@@ -39,6 +39,7 @@ struct group {
 	const Pb__Revision *revision;
 	struct constraint *constraints;
 	size_t n_constraints;
+	bool packs;
 };
 
 void group_init(struct group *g, const struct sched *s, const struct store_tx *tx,
@@ -74,6 +75,8 @@ uint64_t sched_service_count(const struct sched *s, uint64_t service, uint64_t n
 /** Tasks on the node that the service means to keep: what an update retires is not counted. */
 uint64_t sched_family_count(const struct sched *s, const Pb__Revision *r, uint64_t node);
 bool sched_is_faulty(const struct sched *s, uint64_t revision, uint64_t node, int64_t now_ms);
+/** Of SHARE_WHOLE; by what is booked (share.c). */
+uint64_t sched_share(const struct node_info *n);
 /** Books a task's room on its node, or gives it back. */
 void sched_book(struct sched *s, struct node_info *n, const Pb__Task *t, const Pb__Revision *r,
 		int sign);

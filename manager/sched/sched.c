@@ -18,6 +18,8 @@
 
 struct rank {
 	uint64_t faulty, kept, of_service, tasks; /* kept: of the service, less what is retired */
+	uint64_t share,
+		unpacked; /* reserved of the node; what packing leaves, 0: it does not pack */
 	struct node_info *n;
 };
 
@@ -45,13 +47,23 @@ static bool rank_less(const struct rank *a, const struct rank *b)
 {
 	if (a->faulty != b->faulty)
 		return a->faulty < b->faulty;
+	if (a->unpacked != b->unpacked)
+		return a->unpacked < b->unpacked;
 	if (a->kept != b->kept)
 		return a->kept < b->kept;
 	if (a->of_service != b->of_service)
 		return a->of_service < b->of_service;
 	if (a->tasks != b->tasks)
 		return a->tasks < b->tasks;
+	if (a->share != b->share)
+		return a->share < b->share;
 	return a->n->id < b->n->id;
+}
+
+static void rank_share(struct rank *r, bool packs)
+{
+	r->share = sched_share(r->n);
+	r->unpacked = packs ? SHARE_WHOLE - r->share + 1 : 0;
 }
 
 static void sift_down(struct rank *h, size_t n, size_t i)
@@ -164,6 +176,7 @@ static struct node_info *tree_take(struct pass *p, const struct group *g, struct
 	b->heap[0].kept++;
 	b->heap[0].of_service++;
 	b->heap[0].tasks++;
+	rank_share(&b->heap[0], g->packs);
 	if (filter_first_refusal(p->s, g, n) >= 0) {
 		b->heap[0] = b->heap[--b->n_heap];
 		b->open--;
@@ -189,6 +202,7 @@ static struct branch *tree_build(struct pass *p, const struct group *g, unsigned
 		r.kept = g->revision != NULL ? sched_family_count(p->s, g->revision, n->id) : 0;
 		r.of_service = sched_service_count(p->s, g->service_id, n->id);
 		r.tasks = n->tasks;
+		rank_share(&r, g->packs);
 		r.faulty =
 			g->revision != NULL && sched_is_faulty(p->s, g->revision->id, n->id, now);
 		tree_add(root, g, &r);

@@ -3,8 +3,10 @@
  *
  * Pure. It keeps, from store events, what each node holds (room, ports, tasks by service), so that
  * a pass costs what changed. Ranking is Docker's: nodes where this revision failed five times in
- * five minutes last, then fewest tasks of the service, then fewest tasks; spread preferences come
- * first.
+ * five minutes last, then fewest tasks of the service, then fewest tasks, then the smallest share of
+ * the node that is reserved; spread preferences come first. Where the cluster packs (Cluster.placement),
+ * a task that reserves something goes to the fullest node that has room for it, so that large ones
+ * find whole nodes; one that reserves nothing would make any node look as full, and is spread.
  */
 #pragma once
 
@@ -37,6 +39,9 @@ bool sched_is_eligible(const Pb__TaskSpec *spec, const Pb__Node *n);
 /** Whether the node is a place to move a task of the revision to: it has room, and is not one of those
  *  that are ranked last because the revision keeps failing there. `sched` is a struct sched. */
 bool sched_takes(void *sched, uint64_t service, uint64_t revision, uint64_t node, int64_t now_ms);
+
+/** Whether tasks of this spec are packed, not spread. */
+bool sched_packs(const struct store *s, const Pb__TaskSpec *spec);
 
 /** Why this task could or could not go to each node; writes one line a node. */
 void sched_explain(const struct sched *s, const Pb__Task *t,

@@ -31,7 +31,9 @@ enum {
 	MAX_SERVICES = 12,
 	FILES = 4, /* secrets and configs by turns */
 	REPORT_MS = 300,
-	WALL = 1000000, /* virtual wall clock at 0 */
+	NODE_MEMORY = 600, /* seven nodes have room for all tasks that there can be */
+	TASK_MEMORY = 25,  /* reserved, at most */
+	WALL = 1000000,    /* virtual wall clock at 0 */
 };
 
 struct pending { /* a proposal of this manager */

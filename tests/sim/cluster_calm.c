@@ -271,7 +271,7 @@ static void drain_two(struct world *w)
 			w->s[i].least = least_of(store_service(l->store, w->s[i].id));
 	client_propose(l, tx, client_done, &nobody);
 	store_tx_free(tx);
-	watch_budgets(w, 20000);
+	watch_budgets(w, 60000); /* packed, all of a service may be there: one after the other */
 	for (int i = 0; i < 2; i++) {
 		struct omap_iter it = omap_begin(&w->a[i].tasks);
 

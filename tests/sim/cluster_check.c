@@ -117,6 +117,23 @@ static void check_ports(struct manager *m, const Pb__Service *s, struct omap *po
 				   s->ports[i]->published);
 }
 
+/* However they are placed, packed above all. */
+static void check_room(struct manager *m, const Pb__Node *n)
+{
+	const Pb__Resources *have = n->description != NULL ? n->description->resources : NULL;
+	struct store_iter it = {0};
+	uint64_t used = 0;
+
+	for (const Pb__Task *t; (t = store_next_of_node(m->store, n->id, &it)) != NULL;) {
+		const Pb__Revision *r = store_revision(m->store, t->revision_id);
+
+		if (task_holds_room(t) && r != NULL && r->task->reservations != NULL)
+			used += r->task->reservations->memory;
+	}
+	if (used > (have != NULL ? have->memory : 0))
+		world_fail(m->w, "more is reserved on a node than it has", n->id, used);
+}
+
 void check_store(struct manager *m)
 {
 	struct omap ports = {0}, addresses = {0}, slots = {0}, vnis = {0}, numbers = {0};
@@ -161,6 +178,7 @@ void check_store(struct manager *m)
 
 		if (n->number != 0 && omap_set(&numbers, one(n->number), m) != NULL)
 			world_fail(m->w, "a node number twice", n->id, n->number);
+		check_room(m, n);
 	}
 	it = (struct store_iter){0};
 	for (const struct store_head *o;

@@ -93,6 +93,11 @@ static Pb__ServiceSpec *new_spec(struct world *w, const struct service *s)
 	pb__network_use__init(u);
 	msg_set_str(&u->name, NETWORK);
 	msg_add(&spec->task->networks, &spec->task->n_networks, u);
+	if (sim_chance(&w->sim, 80)) {
+		spec->task->reservations = sw_new(Pb__Resources);
+		pb__resources__init(spec->task->reservations);
+		spec->task->reservations->memory = 1 + sw_rand_below(&w->sim.rand, TASK_MEMORY);
+	}
 	files_use(w, spec->task->container);
 	spec->update = clients_update();
 	spec->rollback = clients_update();

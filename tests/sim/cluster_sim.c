@@ -100,6 +100,9 @@ static void found_cluster(struct world *w)
 
 		pb__cluster__init(c);
 		c->id = 1;
+		c->task_history_limit = 5;
+		c->placement = sim_chance(&w->sim, 50) ? PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK
+						       : PB__PLACEMENT_STRATEGY__PLACEMENT_SPREAD;
 		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
 		store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
 		pb__network__init(n);
@@ -115,6 +118,11 @@ static void found_cluster(struct world *w)
 			node->id = id;
 			node->spec = sw_new(Pb__NodeSpec);
 			pb__node_spec__init(node->spec);
+			node->description = sw_new(Pb__NodeDescription);
+			pb__node_description__init(node->description);
+			node->description->resources = sw_new(Pb__Resources);
+			pb__resources__init(node->description->resources);
+			node->description->resources->memory = NODE_MEMORY;
 			store_tx_create(tx, PB__KIND__KIND_NODE, node);
 		}
 		files_create(l, tx);

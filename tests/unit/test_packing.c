@@ -1,0 +1,139 @@
+// links: leader
+/* Where tasks go when the cluster packs, and how full nodes are when it spreads. */
+#include "tests/unit/leader_world.h"
+
+/* Nodes with this much memory, and a cluster that packs or not. */
+static struct world *cluster_of(const uint64_t memory[NODES], Pb__PlacementStrategy placement)
+{
+	struct world *w = world_new();
+	struct store_tx *tx = store_tx_new(w->store, wall(w));
+
+	for (uint64_t id = 1; id <= NODES; id++) {
+		Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
+
+		n->description = sw_new(Pb__NodeDescription);
+		pb__node_description__init(n->description);
+		n->description->resources = sw_new(Pb__Resources);
+		pb__resources__init(n->description->resources);
+		n->description->resources->memory = memory[id - 1];
+		n->description->resources->nano_cpus = 1000;
+	}
+	((Pb__Cluster *)store_tx_edit(tx, PB__KIND__KIND_CLUSTER, 1))->placement = placement;
+	assert_int_equal(commit(w, tx), 0);
+	return w;
+}
+
+static void deploy(struct world *w, uint64_t replicas, uint64_t memory, uint64_t cpus)
+{
+	struct store_tx *tx;
+	Pb__Revision *r;
+
+	new_service(w, PB__SERVICE_MODE__REPLICATED, replicas, 0);
+	tx = store_tx_new(w->store, wall(w));
+	r = store_tx_edit(tx, PB__KIND__KIND_REVISION,
+			  store_service(w->store, the_service(w))->revision_id);
+	r->task->reservations = sw_new(Pb__Resources);
+	pb__resources__init(r->task->reservations);
+	r->task->reservations->memory = memory;
+	r->task->reservations->nano_cpus = cpus;
+	assert_int_equal(commit(w, tx), 0);
+	run(w, 2000);
+}
+
+static void tasks_that_reserve_fill_one_node_after_another(void **state)
+{
+	const Pb__PlacementStrategy spread = PB__PLACEMENT_STRATEGY__PLACEMENT_SPREAD,
+				    binpack = PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK;
+	const struct {
+		uint64_t nodes[NODES];
+		Pb__PlacementStrategy placement;
+		uint64_t replicas, memory, cpus;
+		size_t wanted[NODES];
+	} rows[] = {
+		{{1000, 1000, 1000}, spread, 6, 100, 0, {2, 2, 2}},
+		{{1000, 1000, 1000}, binpack, 6, 100, 0, {6, 0, 0}},
+		{{1000, 1000, 1000}, binpack, 12, 100, 0, {10, 2, 0}},
+		/* A share is of the node; the fullest that has room. */
+		{{1000, 400, 2000}, binpack, 5, 300, 0, {3, 1, 1}},
+		/* It is that of the resource of which least is left. */
+		{{1000, 1000, 1000}, binpack, 6, 100, 250, {4, 2, 0}},
+		/* What reserves nothing is spread. */
+		{{1000, 1000, 1000}, binpack, 6, 0, 0, {2, 2, 2}},
+		/* Of nodes with as many tasks, the one of which less is reserved. */
+		{{1000, 10000, 0}, spread, 3, 100, 0, {1, 2, 0}},
+		/* More than there is room for: the rest waits. */
+		{{200, 300, 0}, binpack, 6, 100, 0, {2, 3, 0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SW_COUNT(rows); i++) {
+		struct world *w = cluster_of(rows[i].nodes, rows[i].placement);
+
+		deploy(w, rows[i].replicas, rows[i].memory, rows[i].cpus);
+		for (uint64_t id = 1; id <= NODES; id++)
+			if (running(w, id) != rows[i].wanted[id - 1])
+				fail_msg("row %zu, node %d: %zu tasks", i, (int)id, running(w, id));
+		world_free(w);
+	}
+}
+
+/* Spread preferences come first: packed is what is below each value of the label. */
+static void preferences_come_before_packing(void **state)
+{
+	const uint64_t nodes[NODES] = {1000, 1000, 1000};
+	struct world *w = cluster_of(nodes, PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK);
+	struct store_tx *tx;
+	Pb__Revision *r;
+
+	(void)state;
+	tx = store_tx_new(w->store, wall(w));
+	for (uint64_t id = 1; id <= NODES; id++) {
+		Pb__NodeSpec *s = ((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, id))->spec;
+
+		msg_kv_set(&s->labels, &s->n_labels, "zone", id == 3 ? "b" : "a");
+	}
+	assert_int_equal(commit(w, tx), 0);
+	new_service(w, PB__SERVICE_MODE__REPLICATED, 6, 0);
+	tx = store_tx_new(w->store, wall(w));
+	r = store_tx_edit(tx, PB__KIND__KIND_REVISION,
+			  store_service(w->store, the_service(w))->revision_id);
+	r->task->reservations = sw_new(Pb__Resources);
+	pb__resources__init(r->task->reservations);
+	r->task->reservations->memory = 100;
+	r->task->placement = sw_new(Pb__Placement);
+	pb__placement__init(r->task->placement);
+	msg_add_str(&r->task->placement->spread, &r->task->placement->n_spread,
+		    "spread=node.labels.zone");
+	assert_int_equal(commit(w, tx), 0);
+	run(w, 2000);
+	assert_int_equal(running(w, 3), 3);
+	assert_int_equal(running(w, 1) * running(w, 2), 0);
+	assert_int_equal(running(w, 0), 6);
+	world_free(w);
+}
+
+static void what_is_packed_is_not_rebalanced(void **state)
+{
+	const uint64_t nodes[NODES] = {1000, 1000, 1000};
+	struct world *w = cluster_of(nodes, PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK);
+	struct store_tx *tx;
+
+	(void)state;
+	deploy(w, 6, 100, 0);
+	edit(w, &tx)->spec->rebalance = PB__REBALANCE__REBALANCE_ON_JOIN;
+	assert_int_equal(commit(w, tx), 0);
+	run(w, 120000);
+	assert_int_equal(running(w, 1), 6);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tasks_that_reserve_fill_one_node_after_another),
+		cmocka_unit_test(preferences_come_before_packing),
+		cmocka_unit_test(what_is_packed_is_not_rebalanced),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
