@@ -165,6 +165,11 @@ static void on_applied(void *arg, uint64_t network_id, uint64_t version, const s
 	session_ack(a->session, network_id, version, err);
 }
 
+static void on_underlay(void *arg)
+{
+	session_describe(((struct agent *)arg)->session);
+}
+
 static int open_net(struct agent *a, struct sw_error *err)
 {
 	sw_autofree char *run = sw_asprintf("%s/net", a->o.run_dir);
@@ -174,6 +179,7 @@ static int open_net(struct agent *a, struct sw_error *err)
 		.underlay = parse_address(a->id.advertise),
 		.egress_subnet = a->o.egress_subnet,
 		.on_applied = on_applied,
+		.on_underlay = on_underlay,
 		.arg = a,
 	};
 

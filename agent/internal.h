@@ -74,6 +74,8 @@ void session_status(struct session *s, const Pb__TaskStatus *st);
 void session_ack(struct session *s, uint64_t network, uint64_t version, const struct sw_error *err);
 /** This node was told of the state of that index: no manager with an older one may assign it tasks. */
 void session_saw(struct session *s, uint64_t index);
+/** This host is not as it was: the managers are told, when there is a session. */
+void session_describe(struct session *s);
 const char *session_manager(const struct session *s); /* NULL while detached */
 struct rpc_channel *session_channel(const struct session *s);
 

@@ -134,6 +134,12 @@ static void look_for_runtime(struct session *s)
 		say_hello(s);
 }
 
+void session_describe(struct session *s)
+{
+	if (s->stream != NULL)
+		say_hello(s);
+}
+
 static void on_beat(struct sw_timer *t)
 {
 	struct session *s = container_of(t, struct session, beat);

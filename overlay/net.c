@@ -77,6 +77,31 @@ void net_narrow(struct net *n, const struct view *ingress)
 	net_touch_all(n);
 }
 
+/* Somebody may give the interface another MTU, or the address to another interface: that one is looked
+ * for now and then. While none has the address all stays as it is: there is no way anyhow. */
+static void follow_underlay(struct net *n, bool anew)
+{
+	const struct network *w =
+		omap_get(&n->networks, (struct omap_key){PB__NETWORK_ID__NETWORK_INGRESS, 0});
+	uint32_t mtu;
+
+	if (anew)
+		n->way[0] = 0;
+	if (n->mtu_given || find_underlay_mtu(n->underlay, n->way, &mtu, NULL) != 0 ||
+	    mtu == n->mtu)
+		return;
+	sw_warn("the underlay has another MTU than before", SW_INT("mtu", mtu),
+		SW_INT("was", n->mtu), SW_STR("interface", n->way));
+	n->mtu = n->host.underlay_mtu = mtu;
+	if (w != NULL)
+		net_narrow(n, w->view);
+	else
+		net_set_narrowest(n, mtu);
+	net_touch_all(n);
+	if (n->on_underlay != NULL)
+		n->on_underlay(n->arg);
+}
+
 uint32_t net_mtu_of(const struct net *n, const struct view *v)
 {
 	return view_mtu(v, view_is_overlay(v) ? n->narrowest : n->mtu);
@@ -377,6 +402,7 @@ static void net_on_tick(struct sw_timer *t)
 	while ((b = omap_next(&it)) != NULL)
 		if (b->state == BOX_WAITING && now > b->deadline_ms)
 			late = b->task_id;
+	follow_underlay(n, full);
 	if (full)
 		net_touch_all(n);
 	if (late != 0) {
@@ -504,8 +530,9 @@ static int net_setup(struct net *n, const struct net_options *o, struct sw_error
 			    err);
 
 	n->mtu = o->underlay_mtu;
-	if (r == 0 && n->mtu == 0)
-		r = find_underlay_mtu(o->underlay, &n->mtu, err);
+	n->mtu_given = n->mtu != 0;
+	if (r == 0 && !n->mtu_given)
+		r = find_underlay_mtu(o->underlay, n->way, &n->mtu, err);
 	/* Sandboxes' way out is as narrow as the way between gates, so that an answer to a
 	 * connection that came by another node passes at once. */
 	n->host.underlay = n->underlay;
@@ -539,6 +566,7 @@ int net_open(uv_loop_t *loop, const struct net_options *o, struct net **ret, str
 	n->prefix = sw_strdup(o->prefix);
 	n->underlay = o->underlay;
 	n->on_applied = o->on_applied;
+	n->on_underlay = o->on_underlay;
 	n->arg = o->arg;
 	sw_rand_init(&n->rand, sw_rand_seed());
 	n->gate = gate_new(gate_local, n);

@@ -30,6 +30,8 @@ struct net_options {
 	/** The kernel shows this version of the network now; err says why it does not. */
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
 			   const struct sw_error *err);
+	/** net_underlay_mtu is another than it was: the managers are to hear of it. */
+	void (*on_underlay)(void *arg);
 	void *arg;
 };
 
@@ -44,7 +46,7 @@ void net_destroy(struct net *n, void (*cb)(void *), void *arg);
 
 /* ---- networks ---- */
 
-/** Of this host's underlay. */
+/** Of this host's underlay, as it is now: it is looked at each second. */
 uint32_t net_underlay_mtu(const struct net *n);
 /** This host's public key for encrypted networks; "" and the reason when it can't encrypt. */
 const char *net_wire_key(const struct net *n, const char **ret_error);

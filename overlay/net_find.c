@@ -11,32 +11,49 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { IPV6_MTU_LEAST = 1280 }; /* RFC 8200: a link has no less */
 
-int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err)
+static int find_interface(uint32_t address, char name[IF_NAMESIZE], struct sw_error *err)
 {
-	sw_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq req = {0};
 	struct ifaddrs *all;
 
-	if (fd < 0 || getifaddrs(&all) < 0)
+	name[0] = 0;
+	if (getifaddrs(&all) < 0)
 		return sw_fail_sys(err, errno, "list the interfaces");
 	for (struct ifaddrs *a = all; a != NULL; a = a->ifa_next)
 		if (a->ifa_addr != NULL && a->ifa_addr->sa_family == AF_INET &&
 		    ((struct sockaddr_in *)a->ifa_addr)->sin_addr.s_addr == htonl(address))
-			snprintf(req.ifr_name, sizeof req.ifr_name, "%s", a->ifa_name);
+			snprintf(name, IF_NAMESIZE, "%s", a->ifa_name);
 	freeifaddrs(all);
-	if (req.ifr_name[0] == 0)
-		return sw_fail(
-			err, SW_ENOTFOUND,
-			"no interface has the underlay address %u.%u.%u.%u; give one of this "
-			"host's addresses",
-			address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255);
-	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
-		return sw_fail_sys(err, errno, "ask for the MTU of %s", req.ifr_name);
+	if (name[0] != 0)
+		return 0;
+	return sw_fail(err, SW_ENOTFOUND,
+		       "no interface has the underlay address %u.%u.%u.%u; give one of this "
+		       "host's addresses",
+		       address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255);
+}
+
+int find_underlay_mtu(uint32_t address, char name[IF_NAMESIZE], uint32_t *ret, struct sw_error *err)
+{
+	sw_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq req = {0};
+	bool known = name[0] != 0;
+	int r;
+
+	if (fd < 0)
+		return sw_fail_sys(err, errno, "a socket to ask for the underlay's MTU");
+	if (!known && (r = find_interface(address, name, err)) != 0)
+		return r;
+	memcpy(req.ifr_name, name, IF_NAMESIZE);
+	if (ioctl(fd, SIOCGIFMTU, &req) < 0) {
+		name[0] = 0;
+		return known ? find_underlay_mtu(address, name, ret, err)
+			     : sw_fail_sys(err, errno, "ask for the MTU of %s", req.ifr_name);
+	}
 	/* Loopback has 64 KB, more than a VXLAN device takes. */
 	*ret = req.ifr_mtu > 9000 ? 9000 : (uint32_t)req.ifr_mtu;
 	return 0;

@@ -12,6 +12,8 @@
 #include "overlay/sync.h"
 #include "overlay/view.h"
 
+#include <net/if.h>
+
 struct network {
 	struct lb *lb;
 	struct view *view; /* without a network message while only found in the kernel */
@@ -55,6 +57,8 @@ struct net {
 	struct sw_closer closer;
 	char *run_dir, *prefix;
 	uint32_t underlay, mtu;
+	char way[IF_NAMESIZE]; /* of the underlay; empty: the MTU was given, or is to be looked for */
+	bool mtu_given;
 	uint32_t narrowest;    /* MTU of the cluster's underlays: all overlays have to pass */
 	struct plan_host host; /* without peers */
 	struct wire_key key;
@@ -69,6 +73,7 @@ struct net {
 	uint32_t last_offset;
 	void (*on_applied)(void *arg, uint64_t network_id, uint64_t version,
 			   const struct sw_error *err);
+	void (*on_underlay)(void *arg);
 	void *arg;
 	struct omap networks, boxes; /* (id, 0) → network, box */
 	struct omap offsets;         /* (offset, 0) → box or itself while it is being dropped */
@@ -132,7 +137,9 @@ void balance_forget(struct net *n);
 void balance_anew(struct net *n, struct box *b);
 
 /* net_find.c: what is there at start */
-int find_underlay_mtu(uint32_t address, uint32_t *ret, struct sw_error *err) SW_MUST_CHECK;
+/** Of the interface that has the address: `name`, or looked for when that is empty or gone. */
+int find_underlay_mtu(uint32_t address, char name[IF_NAMESIZE], uint32_t *ret,
+		      struct sw_error *err) SW_MUST_CHECK;
 /** IPv6 is on here, and `mtu` enough for it. */
 bool find_ipv6(uint32_t mtu);
 int find_subnet(const char *text, struct plan_host *h, struct sw_error *err) SW_MUST_CHECK;

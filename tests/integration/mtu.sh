@@ -8,9 +8,9 @@ LAB=${LAB:-mtu}
 declare -A width=([n1]=9000 [n2]=1500 [n3]=1400)
 least=1400
 
-widen() {
+widen() { # NODE...
 	local n
-	for n in n1 n2 n3; do
+	for n; do
 		ip -n "swl-$LAB" link set "p$n" mtu "${width[$n]}" || return 1
 		on $n ip link set eth0 mtu "${width[$n]}" || return 1
 	done
@@ -64,7 +64,7 @@ networks:
 YML
 
 start 3 1
-check "nodes of 9,000, 1,500 and 1,400 bytes" widen
+check "nodes of 9,000, 1,500 and 1,400 bytes" widen n1 n2 n3
 restart
 check "they are ready" within 20 bash -c "[ \"\$($lab ctl n1 node ls --format '{{.Status}}' | grep -ci ready)\" = 3 ]"
 check "stack deploy converges" ctl n1 stack deploy -c "$work/stack.yml" t
@@ -75,11 +75,15 @@ for n in n1 n2 n3; do
 		servers+=($!)
 	done
 done
-for n in n1 n2 n3; do
-	check "$n: the overlay is as wide as the narrowest way" within 5 is $((least - 50)) mtu_in $n eth0
-	check "$n: the encrypted one too" within 5 is $((least - 80 - 50)) mtu_in $n eth1
-	check "$n: and the way out" within 5 is $((least - 50)) mtu_in $n eth2
-done
+as_wide_as() { # BYTES
+	local n
+	for n in n1 n2 n3; do
+		check "$n: the overlay is as wide as the narrowest way" within 5 is $(($1 - 50)) mtu_in $n eth0
+		check "$n: the encrypted one too" within 5 is $(($1 - 80 - 50)) mtu_in $n eth1
+		check "$n: and the way out" within 5 is $(($1 - 50)) mtu_in $n eth2
+	done
+}
+as_wide_as $least
 for from in n1 n2 n3; do
 	for to in n1 n2 n3; do
 		[ $from = $to ] && continue
@@ -90,7 +94,25 @@ for from in n1 n2 n3; do
 		done
 	done
 done
-for n in 1 2 3; do
-	check "a published port by n$n: a datagram of 8,000 bytes" within 12 says " 8000" nsenter --net="/run/netns/swl-$LAB" python3 "$here/echo.py" ask udp 192.168.77.$n 9000 0 8000
-done
+by_port() {
+	local n
+	for n in 1 2 3; do
+		check "a published port by n$n: a datagram of 8,000 bytes" within 12 says " 8000" nsenter --net="/run/netns/swl-$LAB" python3 "$here/echo.py" ask udp 192.168.77.$n 9000 0 8000
+	done
+}
+by_port
+
+echo "== a way becomes narrower, then wider, under what runs"
+width[n2]=1350
+check "n2 has 1,350 bytes from now on" widen n2
+as_wide_as 1350
+check "n1 to n2: 64 KiB of TCP, both ways" within 5 bulk n1 "$(address_in n2 eth0)"
+check "n3 to n2, encrypted: 64 KiB of TCP, both ways" within 5 bulk n3 "$(address_in n2 eth1)"
+check "n3 to n2: a datagram of 8,000 bytes" within 8 says "^n2 .* 8000" ask_from n3 udp "$(address_in n2 eth0)" 8000
+by_port
+width[n2]=1500
+check "n2 has 1,500 bytes again" widen n2
+as_wide_as $least
+check "n1 to n2: 64 KiB of TCP, both ways" within 5 bulk n1 "$(address_in n2 eth0)"
+by_port
 finish
