@@ -64,6 +64,7 @@ CMD(exec);
 CMD(cp);
 CMD(port_forward);
 CMD(top);
+CMD(net_check);
 CMD(events);
 CMD(login);
 CMD(logout);

@@ -1,0 +1,56 @@
+/* Control.NetCheck: every node probes published ports (net_plan.c says which), and what it found is
+ * put in its place. */
+#include "manager/control/internal.h"
+
+#include "base/mem.h"
+#include "proto/msg.h"
+#include "proto/probe.pb-c.h"
+
+/* An agent has 64 probes open at once, of a second each at most: a full question takes it 16. */
+enum { ASK_MS = 20000 };
+
+static const struct rpc_method probe_method = {
+	.path = "/swarm.v1.Peer/Probe",
+	.in = &pb__probe_request__descriptor,
+	.out = &pb__probe_reply__descriptor,
+	.kind = RPC_UNARY,
+};
+
+static ProtobufCMessage *question(struct ctl_ask *a, size_t at, const Pb__Node *n)
+{
+	(void)n;
+	return &ctl_probes_of(a->c->env.store, (const Pb__NetCheckReply *)a->reply, at)->base;
+}
+
+static void answer(struct ctl_ask *a, size_t at, const ProtobufCMessage *m, const char *fault)
+{
+	Pb__NetCheckNode *to = ((Pb__NetCheckReply *)a->reply)->nodes[at];
+	const Pb__ProbeReply *r = (const Pb__ProbeReply *)m;
+
+	if (r == NULL)
+		msg_set_str(&to->error, fault);
+	for (size_t i = 0; r != NULL && i < r->n_results && i < to->n_probes; i++)
+		to->probes[i]->result = msg_clone_of(Pb__ProbeResult, r->results[i]);
+}
+
+void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
+{
+	Pb__NetCheckReply *reply = sw_new(Pb__NetCheckReply);
+	struct control *c = arg;
+	struct sw_error err;
+	struct ctl_ask *a;
+
+	pb__net_check_reply__init(reply);
+	if (ctl_plan_net_check(c, (const Pb__NetCheckRequest *)m, reply, &err) != 0) {
+		rpc_stream_finish(s, &err);
+		msg_free(&reply->base);
+		return;
+	}
+	a = sw_new(struct ctl_ask);
+	*a = (struct ctl_ask){.method = &probe_method,
+			      .wait_ms = ASK_MS,
+			      .reply = &reply->base,
+			      .question = question,
+			      .answer = answer};
+	ctl_ask_all(c, s, a);
+}
