@@ -9,14 +9,16 @@
 
 #include <sys/eventfd.h>
 
-/* As many targets as REACH_AT_ONCE can all leave unanswered within WORK_MS. */
-enum { TARGETS_MAX = 1024, WORK_MS = 18000 };
+/* As many targets as REACH_AT_ONCE can all leave unanswered within WORK_MS. MARGIN_MS before the call's
+ * deadline the answer is what there is then. */
+enum { TARGETS_MAX = 1024, WORK_MS = 18000, MARGIN_MS = 1000 };
 
 struct net_check {
 	struct caller call;
 	struct sw_job job;
 	Pb__ProbeRequest *request;
 	Pb__ProbeReply *reply;
+	uint64_t most_ms;
 	int stop; /* readable once the caller has gone */
 };
 
@@ -24,7 +26,7 @@ static void probe_work(struct sw_job *job)
 {
 	struct net_check *k = container_of(job, struct net_check, job);
 
-	reach(k->request->targets, k->reply->results, k->reply->n_results, WORK_MS, k->stop);
+	reach(k->request->targets, k->reply->results, k->reply->n_results, k->most_ms, k->stop);
 }
 
 static void probe_done(struct sw_job *job)
@@ -63,6 +65,15 @@ static Pb__ProbeReply *new_reply(size_t n)
 	return r;
 }
 
+static uint64_t time_for(const struct rpc_stream *s, uint64_t now_ms)
+{
+	uint64_t deadline = rpc_stream_deadline(s), until = now_ms + MARGIN_MS;
+
+	if (deadline == 0 || deadline > until + WORK_MS)
+		return WORK_MS;
+	return deadline > until ? deadline - until : 0;
+}
+
 void net_check_on_probe(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	static const struct rpc_stream_ops ops = {.on_end = on_end};
@@ -81,6 +92,7 @@ void net_check_on_probe(struct rpc_stream *s, const ProtobufCMessage *m, void *a
 	k = caller_new(a, s, &ops, &kind, sizeof *k);
 	if (k == NULL)
 		return;
+	k->most_ms = time_for(s, uv_now(a->loop));
 	k->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	k->request = msg_clone_of(Pb__ProbeRequest, request);
 	k->reply = new_reply(request->n_targets);

@@ -27,8 +27,13 @@ static void on_answer(const ProtobufCMessage *m, const struct sw_error *status, 
 {
 	struct asked *k = arg;
 	struct ctl_ask *a = k->ask;
+	struct sw_error why = {0};
 
-	a->answer(a, k->at, status->code == 0 ? m : NULL, status->msg);
+	if (status->code == SW_ETIMEOUT)
+		sw_fail(&why, status->code, "gave no answer in time");
+	else if (status->code != 0)
+		sw_fail(&why, status->code, "gave no answer: %s", status->msg);
+	a->answer(a, k->at, status->code == 0 ? m : NULL, why.msg);
 	free(k);
 	maybe_reply(a);
 }

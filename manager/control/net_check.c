@@ -6,8 +6,9 @@
 #include "proto/msg.h"
 #include "proto/probe.pb-c.h"
 
-/* An agent has 64 probes open at once, of a second each at most: a full question takes it 16. */
-enum { ASK_MS = 20000 };
+/* An agent has so many probes open at once, of a second each at most. It answers a second before the
+ * deadline with what it has by then; the other second is for slow machines. */
+enum { AT_ONCE = 64, EACH_MS = 1000, MORE_MS = 3000 };
 
 static const struct rpc_method probe_method = {
 	.path = "/swarm.v1.Peer/Probe",
@@ -33,6 +34,16 @@ static void answer(struct ctl_ask *a, size_t at, const ProtobufCMessage *m, cons
 		to->probes[i]->result = msg_clone_of(Pb__ProbeResult, r->results[i]);
 }
 
+/* What the node with most to do takes when nothing answers: one that is silent holds up nobody longer. */
+static uint64_t time_for(const Pb__NetCheckReply *plan)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < plan->n_nodes; i++)
+		most = plan->nodes[i]->n_probes > most ? plan->nodes[i]->n_probes : most;
+	return (most + AT_ONCE - 1) / AT_ONCE * EACH_MS + MORE_MS;
+}
+
 void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)
 {
 	Pb__NetCheckReply *reply = sw_new(Pb__NetCheckReply);
@@ -48,7 +59,7 @@ void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg
 	}
 	a = sw_new(struct ctl_ask);
 	*a = (struct ctl_ask){.method = &probe_method,
-			      .wait_ms = ASK_MS,
+			      .wait_ms = time_for(reply),
 			      .reply = &reply->base,
 			      .question = question,
 			      .answer = answer};
