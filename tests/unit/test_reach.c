@@ -69,7 +69,7 @@ static void answers_are_told_apart(void **state)
 	struct world *w = world_new();
 	unsigned open, closed, heard, unheard;
 	sw_autoclose int tcp = bound(SOCK_STREAM, &open), udp = bound(SOCK_DGRAM, &heard);
-	sw_autoclose int deaf = bound(SOCK_STREAM, &closed);
+	int deaf = bound(SOCK_STREAM, &closed);
 	char byte;
 
 	(void)state;
@@ -89,6 +89,7 @@ static void answers_are_told_apart(void **state)
 	assert_int_equal(w->results[2]->outcome, PB__PROBE_OUTCOME__PROBE_NO_REFUSAL);
 	assert_int_equal(recv(udp, &byte, 1, MSG_DONTWAIT), 0); /* the empty datagram */
 	assert_int_equal(w->results[3]->outcome, PB__PROBE_OUTCOME__PROBE_REFUSED);
+	close(deaf);
 	assert_int_equal(w->results[4]->outcome, PB__PROBE_OUTCOME__PROBE_FAILED);
 	assert_string_equal(w->results[4]->error, "no address and port");
 	assert_int_equal(w->results[5]->outcome, PB__PROBE_OUTCOME__PROBE_FAILED);
@@ -97,58 +98,65 @@ static void answers_are_told_apart(void **state)
 }
 
 /* A listener whose queue is full drops what comes, as a firewall does. */
-static int full(unsigned *ret_port, int fillers[4])
+struct wall {
+	int fd, fillers[4];
+	unsigned port;
+};
+
+static void wall_up(struct wall *w)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = bound(SOCK_STREAM, ret_port);
 
-	assert_int_equal(listen(fd, 0), 0);
-	a.sin_port = htons((uint16_t)*ret_port);
-	for (int i = 0; i < 4; i++) {
-		fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		(void)connect(fillers[i], (struct sockaddr *)&a, sizeof a);
+	w->fd = bound(SOCK_STREAM, &w->port);
+	a.sin_port = htons((uint16_t)w->port);
+	assert_int_equal(listen(w->fd, 0), 0);
+	for (size_t i = 0; i < SW_COUNT(w->fillers); i++) {
+		w->fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(w->fillers[i], (struct sockaddr *)&a, sizeof a);
 	}
-	return fd;
+}
+
+static void wall_down(const struct wall *w)
+{
+	for (size_t i = 0; i < SW_COUNT(w->fillers); i++)
+		close(w->fillers[i]);
+	close(w->fd);
 }
 
 static void silence_ends_after_its_time(void **state)
 {
 	struct world *w = world_new();
 	uint64_t begun = sw_mono_ms(), took;
-	unsigned port;
-	int fillers[4];
-	sw_autoclose int fd = full(&port, fillers);
+	struct wall wall;
 
 	(void)state;
+	wall_up(&wall);
 	for (size_t i = 0; i < REACH_AT_ONCE; i++)
-		add(w, "127.0.0.1", port, PB__PROTOCOL__TCP);
+		add(w, "127.0.0.1", wall.port, PB__PROTOCOL__TCP);
 	reach(w->to, w->results, w->n, 10000, -1);
 	took = sw_mono_ms() - begun;
 	for (size_t i = 0; i < w->n; i++)
 		assert_int_equal(w->results[i]->outcome, PB__PROBE_OUTCOME__PROBE_SILENT);
 	assert_in_range(took, REACH_TCP_MS, 2 * REACH_TCP_MS - 1); /* all at once */
-	for (int i = 0; i < 4; i++)
-		close(fillers[i]);
+	wall_down(&wall);
 	world_free(w);
 }
 
 static void what_there_is_no_time_for_is_not_tried(void **state)
 {
 	struct world *w = world_new();
-	unsigned port;
-	int fillers[4];
-	sw_autoclose int fd = full(&port, fillers);
+	struct wall wall;
 
 	(void)state;
+	wall_up(&wall);
 	for (size_t i = 0; i < MOST; i++)
-		add(w, "127.0.0.1", port, PB__PROTOCOL__TCP);
+		add(w, "127.0.0.1", wall.port, PB__PROTOCOL__TCP);
 	reach(w->to, w->results, w->n, REACH_TCP_MS + 300, -1);
 	for (size_t i = 0; i < MOST; i++)
 		assert_int_equal(w->results[i]->outcome,
 				 i < REACH_AT_ONCE ? PB__PROBE_OUTCOME__PROBE_SILENT
 						   : PB__PROBE_OUTCOME__PROBE_NOT_TRIED);
-	for (int i = 0; i < 4; i++)
-		close(fillers[i]);
+	wall_down(&wall);
 	world_free(w);
 }
 
@@ -157,18 +165,16 @@ static void it_ends_when_nobody_wants_it(void **state)
 	struct world *w = world_new();
 	sw_autoclose int stop = eventfd(1, EFD_CLOEXEC);
 	uint64_t begun = sw_mono_ms();
-	unsigned port;
-	int fillers[4];
-	sw_autoclose int fd = full(&port, fillers);
+	struct wall wall;
 
 	(void)state;
+	wall_up(&wall);
 	for (size_t i = 0; i < MOST; i++)
-		add(w, "127.0.0.1", port, PB__PROTOCOL__TCP);
+		add(w, "127.0.0.1", wall.port, PB__PROTOCOL__TCP);
 	reach(w->to, w->results, w->n, 10000, stop);
 	assert_in_range(sw_mono_ms() - begun, 0, REACH_TCP_MS - 1);
 	assert_int_equal(w->results[0]->outcome, PB__PROBE_OUTCOME__PROBE_NOT_TRIED);
-	for (int i = 0; i < 4; i++)
-		close(fillers[i]);
+	wall_down(&wall);
 	world_free(w);
 }
 
