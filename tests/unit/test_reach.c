@@ -198,24 +198,26 @@ static void an_address_of_another_host_is_left_to_it(void **state)
 {
 	static const struct {
 		const char *address;
-		bool here;
-	} rows[] = {{"127.0.0.1", true},
-		    {"127.1.2.3", true},
-		    {"192.0.2.1", false},
-		    {"2001:db8::1", false}};
+		Pb__ProbeOutcome outcome;
+	} rows[] = {
+		{"127.0.0.1", PB__PROBE_OUTCOME__PROBE_OK},
+		{"127.1.2.3", PB__PROBE_OUTCOME__PROBE_REFUSED},
+		{"192.0.2.1", PB__PROBE_OUTCOME__PROBE_ELSEWHERE},
+		{"2001:db8::1", PB__PROBE_OUTCOME__PROBE_ELSEWHERE},
+	};
 	struct world *w = world_new();
 	unsigned port;
 	sw_autoclose int fd = bound(SOCK_STREAM, &port);
 
 	(void)state;
+	assert_int_equal(listen(fd, 4), 0);
 	for (size_t i = 0; i < SW_COUNT(rows); i++) {
 		add(w, rows[i].address, port, PB__PROTOCOL__TCP);
 		w->targets[i].own = true;
 	}
 	reach(w->to, w->results, w->n, 10000, -1);
 	for (size_t i = 0; i < SW_COUNT(rows); i++)
-		assert_int_equal(w->results[i]->outcome == PB__PROBE_OUTCOME__PROBE_ELSEWHERE,
-				 !rows[i].here);
+		assert_int_equal(w->results[i]->outcome, rows[i].outcome);
 	world_free(w);
 }
 
