@@ -30,6 +30,14 @@ void caller_answer(struct caller *c, const struct sw_error *err)
 	rpc_stream_finish(s, err);
 }
 
+void caller_reply(struct caller *c, const ProtobufCMessage *m)
+{
+	struct rpc_stream *s = take_ptr(&c->s);
+
+	rpc_stream_set_ops(s, NULL, NULL);
+	rpc_stream_reply(s, m);
+}
+
 void caller_said_nothing(struct caller *c)
 {
 	struct sw_error err;

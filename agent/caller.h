@@ -1,6 +1,7 @@
 /**
- * An operator's call into a task (exec, cp, port-forward): how the three begin and end. The call is
- * over when it was answered, or the caller has gone, and nothing of its owner is open any more.
+ * A call that takes its time (an operator's into a task: exec, cp, port-forward; a manager's to probe
+ * ports): how they begin and end. The call is over when it was answered, or the caller has gone, and
+ * nothing of its owner is open any more.
  */
 #pragma once
 
@@ -24,7 +25,9 @@ void *caller_new(struct agent *a, struct rpc_stream *s, const struct rpc_stream_
 		 struct caller_kind *kind, size_t size);
 /** Ends the stream, which must be there; err NULL: all went well. */
 void caller_answer(struct caller *c, const struct sw_error *err);
-/** The same, to who has ended before the beginning. */
+/** The same with one message, the whole answer. */
+void caller_reply(struct caller *c, const ProtobufCMessage *m);
+/** Ends it, for who has ended before the beginning. */
 void caller_said_nothing(struct caller *c);
 /** Frees the owner when its closer has nothing pending any more; nothing may be begun with it. */
 void caller_close(struct caller *c);

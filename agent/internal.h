@@ -225,6 +225,9 @@ void logs_on_logs(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 /* volumes.c */
 void volumes_on_volumes(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
+/* net_check.c */
+void net_check_on_probe(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
 /* usage.c */
 void usage_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 

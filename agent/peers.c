@@ -20,6 +20,8 @@ static const struct rpc_method manager_methods[] = {
 	 RPC_UNARY, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, usage_on_usage},
 	{"/swarm.v1.Peer/Volumes", &pb__volumes_request__descriptor, &pb__node_usage__descriptor,
 	 RPC_UNARY, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, volumes_on_volumes},
+	{"/swarm.v1.Peer/Probe", &pb__probe_request__descriptor, &pb__probe_reply__descriptor,
+	 RPC_UNARY, RPC_ROLE_MANAGER, RPC_ANY_MANAGER, net_check_on_probe},
 	{0},
 };
 

@@ -66,6 +66,7 @@ CMD(exec);
 CMD(cp);
 CMD(port_forward);
 CMD(top);
+CMD(net_check);
 CMD(events);
 CMD(login);
 CMD(logout);

@@ -453,6 +453,9 @@ const struct command cli_commands[] = {
 		 NO_TRUNC),
 	 cmd_top, 0, NO_LIMIT, false},
 
+	{"net check", "[OPTIONS] [SERVICE...]", "Probe the published ports on every node",
+	 OPTIONS({"all", 'a', NULL, "Each probe, also of ports that are well"}, FORMAT),
+	 cmd_net_check, 0, NO_LIMIT, false},
 	{"rebalance", "[OPTIONS] [SERVICE]", "Move tasks to nodes that have fewer",
 	 OPTIONS({"plan", 0, NULL, "Only say what would move"}), cmd_rebalance, 0, 1, false},
 	{"explain", "TASK|SERVICE", "Say why it is as it is", NULL, cmd_explain, 1, 1, false},

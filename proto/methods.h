@@ -57,4 +57,5 @@
 	X(Copy, copy, copy_request, copy_reply, RPC_BIDI, RPC_ANY_MANAGER)              \
 	X(Forward, forward, forward_request, forward_reply, RPC_BIDI, RPC_ANY_MANAGER)  \
 	X(Usage, usage, usage_request, usage_reply, RPC_UNARY, RPC_ANY_MANAGER)         \
-	X(Volumes, volumes, volumes_request, usage_reply, RPC_UNARY, RPC_ANY_MANAGER)
+	X(Volumes, volumes, volumes_request, usage_reply, RPC_UNARY, RPC_ANY_MANAGER)   \
+	X(NetCheck, net_check, net_check_request, net_check_reply, RPC_UNARY, RPC_ANY_MANAGER)

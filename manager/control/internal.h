@@ -46,6 +46,40 @@ bool ctl_goes_alone(const struct store_tx *tx);
 struct rpc_channel *ctl_agent(struct control *c, const Pb__Node *n);
 void ctl_close_agents(struct control *c);
 
+/* ask.c */
+/**
+ * A question to every node's agent at once; what has come within wait_ms is the answer. The first
+ * member of its owner, which is freed with it, after `reply` was sent (and freed).
+ */
+struct ctl_ask {
+	const struct rpc_method *method; /* of the agents */
+	uint64_t wait_ms;
+	ProtobufCMessage *reply; /* to who asked */
+	/** What a node is asked, which the ask frees; `at` counts the nodes in order of ids. */
+	ProtobufCMessage *(*question)(struct ctl_ask *a, size_t at, const Pb__Node *n);
+	/** What it answered; or NULL, and why not, as the end of a sentence about the node. */
+	void (*answer)(struct ctl_ask *a, size_t at, const ProtobufCMessage *m, const char *fault);
+	/* ask.c's own */
+	struct control *c;
+	struct rpc_stream *s; /* NULL once the caller has gone */
+	size_t pending;
+};
+void ctl_ask_all(struct control *c, struct rpc_stream *s, struct ctl_ask *takes);
+
+/* net_check.c */
+void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
+
+/* net_plan.c: who is to probe what. Pure. */
+enum {
+	CTL_PROBES_OF_NODE = 1024, /* at most, and so they fit in the time of a check */
+	CTL_PROBES = 80000,        /* of all nodes: so their results fit in one message */
+};
+/** Fills ports and nodes of an empty one; each node has its probes, without results. */
+int ctl_plan_net_check(struct control *c, const Pb__NetCheckRequest *r, Pb__NetCheckReply *ret,
+		       struct sw_error *err) SW_MUST_CHECK;
+/** What the node of that index is asked; the caller frees it. */
+Pb__ProbeRequest *ctl_probes_of(const struct store *s, const Pb__NetCheckReply *plan, size_t node);
+
 /* usage.c */
 void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 void ctl_on_volumes(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

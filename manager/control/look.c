@@ -19,6 +19,8 @@ const struct rpc_method control_look_methods[] = {
 	 RPC_UNARY, OPERATOR, RPC_ANY_MANAGER, ctl_on_usage},
 	{"/swarm.v1.Control/Volumes", &pb__volumes_request__descriptor,
 	 &pb__usage_reply__descriptor, RPC_UNARY, OPERATOR, RPC_ANY_MANAGER, ctl_on_volumes},
+	{"/swarm.v1.Control/NetCheck", &pb__net_check_request__descriptor,
+	 &pb__net_check_reply__descriptor, RPC_UNARY, OPERATOR, RPC_ANY_MANAGER, ctl_on_net_check},
 	{"/swarm.v1.Control/Forward", &pb__forward_request__descriptor,
 	 &pb__forward_reply__descriptor, RPC_BIDI, OPERATOR, RPC_ANY_MANAGER, on_begin},
 	{"/swarm.v1.Control/Copy", &pb__copy_request__descriptor, &pb__copy_reply__descriptor,

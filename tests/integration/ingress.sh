@@ -207,6 +207,44 @@ check "UDP is refused at once" bash -c "ask udp 192.168.77.1 9500 | grep -q Refu
 check "and over IPv6" bash -c "ask tcp fd77::1 9500 | grep -q Refused && ask udp fd77::1 9500 | grep -q Refused"
 check "a closed port of a task is refused through the mesh" bash -c "ctl n1 service create -d --name closed -p 9600:9777 --constraint node.hostname==n2 busybox sleep 100000 && within 10 bash -c \"ask tcp 192.168.77.1 9600 | grep -q Refused\" && ask udp 192.168.77.1 9600 >/dev/null; ask tcp 192.168.77.1 9600 | grep -q Refused && ask tcp fd77::1 9600 | grep -q Refused"
 
+echo "== the check of all ports"
+net() { ctl n1 net check "$@"; }
+fails() { # PATTERN COMMAND...: it says so, and its status is 1
+	local pattern=$1 out status
+	shift
+	out=$("$@" 2>&1)
+	status=$?
+	[ $status = 1 ] && grep -qE -- "$pattern" <<<"$out" || { echo "wanted status 1 and /$pattern/, got $status: $out"; return 1; }
+}
+every="t_remote t_all t_bound t_bound6 t_at t_host t_auto t_empty"
+# shellcheck disable=SC2086
+check "all is well" net $every
+check "TCP" says '^t_remote +9000/tcp +\* +\* +ok on 3 nodes, slowest [0-9.]+ ms$' net t_remote
+check "UDP that answers an empty datagram" says '^t_remote +9001/udp +\* +\* +ok on 3 nodes' net t_remote
+check "mode host, where its task is; and one address of it" says '^t_host +9300/tcp .* ok on 1 node,' net t_host
+check "one address" says '^t_bound +192.168.77.1:5433/tcp .* ok on 1 node,' net t_bound
+check "loopback is of every node" says '^t_bound +127.0.0.1:5432/tcp .* ok on 3 nodes,' net t_bound
+check "an address of IPv6" says '^t_bound6 +\[fd77::1\]:5434/tcp .* ok on 1 node,' net t_bound6
+check "an interface is not probed" says '^t_at +9700/tcp +- +- +not probed: only what comes in at one interface' net t_at
+check "nor is what has no task" says '^t_empty +9500/tcp +- +- +no running task, and none is wanted' net t_empty
+check "each probe is shown: each node to itself and to the next" bash -c "[ \"\$(ctl n1 net check --all t_remote | grep -cE '^t_remote +9000/tcp +n[123] +n[123] +ok [0-9.]+ ms')\" = 6 ]"
+check "what is refused" fails '^closed +9600/tcp +n1 +n1 +refused' net closed
+check "and how many are" fails 'net check: 6 of 6 probes failed' net closed
+on n2 nft -f - <<'NFT'
+table ip wall {
+	chain in { type filter hook prerouting priority -310; iifname "eth0" tcp dport 9000 drop; }
+}
+NFT
+# shellcheck disable=SC2086
+check "a wall before one node" fails '^t_remote +9000/tcp +n[13] +n2 +no answer in 1 s' net $every
+# shellcheck disable=SC2086
+check "the rest is well" fails 'net check: 1 of [0-9]+ probes failed$' net $every
+on n2 nft delete table ip wall
+# shellcheck disable=SC2086
+check "without it all is well again" net $every
+check "another manager can be asked" ctl n3 net check t_remote
+check "a service that is none" fails 'nothing' net nothing
+
 echo "== datagrams of a client that goes on sending from one port"
 for a in 192.168.77.3 fd77::3; do
 	for p in 9800 9801; do ask udp $a $p 42000; done
@@ -270,6 +308,9 @@ read -r -t 5 line <&"${HELD[0]}"
 check "it outlives all agents" test "${line%% *}" = remote
 "$lab" cut n2
 check "its node is down, and no other" within 10 bash -c "ctl n1 node ls --format '{{.Hostname}} {{.Status}}' | grep -i down | tr '\n' ' ' | grep -qix 'n2 down '"
+check "the check of ports says so" fails '^- +- +n2 +- +node n2 is down' net
+# A connection that began before n2's tasks were forgotten may have gone there.
+check "and does the others" within 5 fails '^t_all +9100/tcp +\* +\* +ok on 2 nodes' net t_all
 echo >&"${HELD[1]}"
 read -r -t 5 line <&"${HELD[0]}"
 check "what was open to a dead node is reset (got: $line)" test "$line" = ConnectionResetError
@@ -285,5 +326,14 @@ for n in n1 n2 n3; do "$lab" start $n; done
 check "the tasks are back" within 40 bash -c "[ \"\$(ctl n1 service ps t_remote --filter desired-state=running --format '{{.CurrentState}}' | grep -c ^Running)\" = 1 ]"
 serve_again n2 t_remote remote 9000
 check "the port answers by every node" within 10 bash -c "for n in 1 2 3; do ask tcp 192.168.77.\$n 9000 | grep -q '^remote $me ' && ask tcp fd77::\$n 9000 | grep -q '^remote $me6 ' || exit 1; done"
+
+echo "== an agent hangs"
+pid=$(cat "$run/n2/agent.pid")
+kill -STOP "$pid"
+began=$SECONDS
+check "the check of ports names it" fails '^- +- +n2 +- +node n2 (gave no answer|is down)' net t_all
+check "and waits for it a few seconds only (got: $((SECONDS - began)))" test $((SECONDS - began)) -le 6
+check "the others do theirs" fails '^t_all +9100/tcp +n1 +n1 ' net --all t_all
+kill -CONT "$pid"
 
 finish
