@@ -94,8 +94,17 @@ static size_t members_of(const struct view *v, uint64_t service, struct member *
 	return n;
 }
 
+/* Each is there once, however often orders fail: there are no more than addresses. */
 static void log_flow(struct lb *b, uint32_t vip, uint32_t backend, bool all)
 {
+	for (size_t i = 0; i < b->n_log; i++) {
+		const struct lb_flow *f = &b->log[i].flow;
+
+		if (f->vip == vip && f->backend == backend && f->all == all) {
+			b->log[i].state = b->state + 1;
+			return;
+		}
+	}
 	sw_grow(b->log, b->cap_log, b->n_log + 1);
 	b->log[b->n_log++] =
 		(struct left){b->state + 1, {.vip = vip, .backend = backend, .all = all}};

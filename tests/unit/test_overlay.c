@@ -211,6 +211,28 @@ static void a_draining_backend_loses_udp_and_a_dead_one_all(void **state)
 	free(flows);
 }
 
+/* While no order works for a sandbox, nothing is forgotten; still it does not grow for ever. */
+static void what_is_to_end_is_noted_once_however_often_it_changes(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t before = lb_state(f->lb);
+	struct lb_flow *flows = NULL;
+	size_t n = 0, cap = 0;
+
+	for (int i = 0; i < 50; i++) {
+		put_task(f, 1, WEB, "shop_web", 0x0a00000a, false);
+		drop_task(f, 1);
+		put_task(f, 1, WEB, "shop_web", 0x0a00000a, true);
+	}
+	lb_flows(f->lb, before, &flows, &n, &cap);
+	assert_int_equal(n, 2);
+	assert_true(flows[0].all != flows[1].all);
+	n = 0;
+	lb_flows(f->lb, lb_state(f->lb), &flows, &n, &cap);
+	assert_int_equal(n, 0);
+	free(flows);
+}
+
 static void a_service_that_left_takes_its_chain_along(void **state)
 {
 	struct fixture *f = *state;
@@ -265,6 +287,7 @@ int main(void)
 		T(a_change_names_only_what_changed),
 		T(a_service_without_backends_refuses),
 		T(a_draining_backend_loses_udp_and_a_dead_one_all),
+		T(what_is_to_end_is_noted_once_however_often_it_changes),
 		T(a_service_that_left_takes_its_chain_along),
 	};
 
