@@ -371,11 +371,11 @@ int alloc_check_ports(const struct alloc *a, const struct store_tx *tx, uint64_t
 		if (ports[i]->published == 0)
 			continue;
 		if (s != NULL && owner != self && publishes(s, ports[i]))
-			return sw_fail(
-				err, SW_EPRECOND, "port %u is already published by service %s%s",
-				ports[i]->published, s->spec->name,
-				s->removing ? ", which is being removed: try again when it is gone"
-					    : "");
+			return sw_fail(err, s->removing ? SW_EUNAVAIL : SW_EPRECOND,
+				       "port %u is %s published by service %s%s",
+				       ports[i]->published, s->removing ? "still" : "already",
+				       s->spec->name,
+				       s->removing ? ", which is being removed" : "");
 		if (is_ingress(ports[i]) &&
 		    (rc = check_host_ports(a, tx, self, ports[i], err)) != 0)
 			return rc;

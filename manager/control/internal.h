@@ -10,7 +10,9 @@ struct control {
 	struct control_env env;
 	struct store_watcher watcher;
 	struct sw_closer closer;
-	struct sw_later later;  /* retries what waits */
+	struct sw_later later; /* retries what waits */
+	struct sw_timer
+		patience; /* set while some wait: they are told why before their time is over */
 	struct sw_list waiting; /* ops that wait for the state to change, or for their turn */
 	size_t proposed;        /* ops whose proposal is under way */
 	const void *alone;      /* the op that the others wait for (alone.c) */

@@ -9,17 +9,23 @@
 int ctl_refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
 		     struct sw_error *err)
 {
+	const Pb__Service *s;
 	uint64_t id;
 
 	if (ctl_find_named(tx, kind, name, &id) != 0)
 		return 0;
+	if (kind == PB__KIND__KIND_SERVICE && (s = store_tx_get(tx, kind, id)) != NULL &&
+	    s->removing)
+		return sw_fail(err, SW_EUNAVAIL, "service %s is still being removed", name);
 	return sw_fail(err, SW_EEXIST, "%s %s already exists", store_kinds[kind].name, name);
 }
 
-/* The first service whose current or earlier revision names the object, or NULL. */
+/* The first service whose current or earlier revision names the object, or NULL; one that is being
+ * removed when there is no other. */
 static const Pb__Service *user_of(const struct store *s, uint64_t id)
 {
 	struct store_iter it = {0};
+	const Pb__Service *user, *going = NULL;
 
 	for (const struct store_head *o;
 	     (o = store_next(s, PB__KIND__KIND_REVISION, &it)) != NULL;) {
@@ -33,10 +39,12 @@ static const Pb__Service *user_of(const struct store *s, uint64_t id)
 			used |= t->container->secrets[i]->object_id == id;
 		for (size_t i = 0; t != NULL && i < t->container->n_configs; i++)
 			used |= t->container->configs[i]->object_id == id;
-		if (used)
-			return store_service(s, r->service_id);
+		user = used ? store_service(s, r->service_id) : NULL;
+		if (user != NULL && !user->removing)
+			return user;
+		going = user != NULL ? user : going;
 	}
-	return NULL;
+	return going;
 }
 
 int ctl_remove_unused(struct control *c, struct store_tx *tx, Pb__Kind kind, const char *ref,
@@ -50,8 +58,10 @@ int ctl_remove_unused(struct control *c, struct store_tx *tx, Pb__Kind kind, con
 		return rc;
 	user = user_of(c->env.store, o->id);
 	if (user != NULL)
-		return sw_fail(err, SW_EPRECOND, "%s %s is in use by service %s",
-			       store_kinds[kind].name, store_name_of(kind, o), user->spec->name);
+		return sw_fail(err, user->removing ? SW_EUNAVAIL : SW_EPRECOND,
+			       "%s %s is %sin use by service %s%s", store_kinds[kind].name,
+			       store_name_of(kind, o), user->removing ? "still " : "",
+			       user->spec->name, user->removing ? ", which is being removed" : "");
 	((Pb__IdReply *)reply)->id = o->id;
 	store_tx_remove(tx, kind, o->id);
 	return 0;
@@ -132,8 +142,9 @@ int ctl_refuse_mounted(const struct control *c, const char *volume, struct sw_er
 			store_service(c->env.store, ((const Pb__Revision *)r)->service_id);
 
 		if (mounts_volume((const Pb__Revision *)r, volume))
-			return sw_fail(err, SW_EPRECOND, "volume %s is in use by service %s",
-				       volume, s != NULL ? s->spec->name : "?");
+			return sw_fail(err, SW_EPRECOND, "volume %s is in use by service %s%s",
+				       volume, s != NULL ? s->spec->name : "?",
+				       s != NULL && s->removing ? ", which is being removed" : "");
 	}
 	return 0;
 }

@@ -11,7 +11,11 @@
 #include "manager/store/events.h"
 #include "proto/msg.h"
 
-enum { MAX_TRIES = 20 };
+enum {
+	MAX_TRIES = 20,
+	LOOK_MS = 250,   /* at those that wait */
+	MARGIN_MS = 750, /* before a call's deadline: it is told what it waited for in vain */
+};
 
 struct op {
 	struct sw_list link; /* in control.waiting while it waits */
@@ -21,6 +25,7 @@ struct op {
 	ProtobufCMessage *request, *reply;
 	unsigned tries;
 	bool proposed;
+	struct sw_error why; /* it waits */
 };
 
 /* Whoever waits for its turn looks again. */
@@ -76,10 +81,37 @@ static void on_proposed(void *arg, int rc, const struct sw_error *err)
 	finish(op, rc != 0 ? err : NULL);
 }
 
-static void wait_on(struct op *op)
+static void wait_on(struct op *op, const struct sw_error *why)
 {
+	op->why = *why;
 	if (!sw_list_linked(&op->link))
 		sw_list_append(&op->c->waiting, &op->link);
+	if (!sw_timer_is_set(&op->c->patience))
+		sw_timer_set(&op->c->patience, LOOK_MS);
+}
+
+static bool is_late(const struct op *op)
+{
+	uint64_t deadline = op->stream != NULL ? rpc_stream_deadline(op->stream) : 0;
+
+	return deadline != 0 && uv_now(op->c->env.loop) + MARGIN_MS >= deadline;
+}
+
+static void on_patience(struct sw_timer *t)
+{
+	struct control *c = container_of(t, struct control, patience);
+
+	sw_list_each_safe (l, &c->waiting) {
+		struct op *op = sw_list_entry(l, struct op, link);
+		struct sw_error err;
+
+		if (!is_late(op))
+			continue;
+		sw_fail(&err, SW_ETIMEOUT, "waited in vain: %s", op->why.msg);
+		finish(op, &err);
+	}
+	if (!sw_list_empty(&c->waiting))
+		sw_timer_set(t, LOOK_MS);
 }
 
 static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
@@ -98,8 +130,9 @@ static void attempt(struct op *op)
 	bool alone;
 	int rc;
 
-	if (c->alone != NULL && c->alone != op) {
-		wait_on(op);
+	if (c->alone != NULL && c->alone != op && !c->closer.closing) {
+		sw_fail(&err, SW_EUNAVAIL, "another change has to end first");
+		wait_on(op, &err);
 		return;
 	}
 	tx = store_tx_new(c->env.store, c->env.proposer.wall_ms(c->env.proposer.arg));
@@ -114,7 +147,9 @@ static void attempt(struct op *op)
 		end_turn(op); /* meanwhile it has come to mean something else */
 	if ((rc == SW_EUNAVAIL || (alone && c->proposed > 0)) && !c->closer.closing) {
 		op->tries--;
-		wait_on(op);
+		if (rc == 0)
+			sw_fail(&err, SW_EUNAVAIL, "other changes have to end first");
+		wait_on(op, &err);
 	} else if (rc != 0 || store_tx_is_empty(tx)) {
 		finish(op, rc != 0 ? &err : NULL);
 	} else {
@@ -190,6 +225,7 @@ struct control *control_new(const struct control_env *env)
 	sw_list_init(&c->waiting);
 	sw_list_init(&c->watches);
 	sw_later_init(&c->later, env->loop, &c->closer, on_later);
+	sw_timer_init(&c->patience, env->loop, &c->closer, on_patience);
 	c->watcher = (struct store_watcher){.on_change = on_change, .on_reset = on_reset, .arg = c};
 	store_watch(env->store, &c->watcher);
 	return c;
@@ -218,6 +254,7 @@ void control_free(struct control *c, void (*cb)(void *), void *arg)
 	for (struct sw_list *e; (e = sw_list_pop(&c->waiting)) != NULL;)
 		finish(sw_list_entry(e, struct op, link), &err);
 	sw_later_close(&c->later);
+	sw_timer_close(&c->patience);
 	sw_closer_close(&c->closer, on_closed);
 }
 

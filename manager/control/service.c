@@ -391,13 +391,12 @@ CTL_BUILD(service_create)
 {
 	const Pb__ServiceCreateRequest *r = (const Pb__ServiceCreateRequest *)m;
 	Pb__ServiceSpec *spec;
-	uint64_t id;
 	int rc = ctl_checked_copy(c, tx, 0, r->spec, &spec, err);
 
 	if (rc != 0)
 		return rc;
-	if (ctl_find_named(tx, PB__KIND__KIND_SERVICE, spec->name, &id) == 0) {
-		rc = sw_fail(err, SW_EEXIST, "service %s already exists", spec->name);
+	rc = ctl_refuse_taken(tx, PB__KIND__KIND_SERVICE, spec->name, err);
+	if (rc != 0) {
 		msg_free(&spec->base);
 		return rc;
 	}

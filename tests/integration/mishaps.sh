@@ -130,4 +130,31 @@ check "the other stack was not made" not says other ctl n1 stack ls
 check "the tasks are the same" is "$before" sh -c "'$lab' ctl n1 service ps m_web -q --no-trunc --filter desired-state=running | sort"
 check "and answer" answers n2
 ctl n1 stack rm m >/dev/null
+
+echo "== what is wanted again while it still goes"
+stubborn() { # NAME SECONDS OPTION...: ends when it is killed
+	ctl n1 service create -d --name "$1" --stop-grace-period "$2s" "${@:3}" busybox sh -c 'trap "" TERM; sleep 100000'
+}
+check "a network" ctl n1 network create -d overlay way
+check "a service that does not want to go" stubborn slow 5 --publish 8085:80 --network way
+check "one that wants still less" stubborn slower 60
+check "they run" within 10 runs n1 slow 1
+check "both" within 10 runs n1 slower 1
+ctl n1 service rm slower >/dev/null 2>&1 &
+servers+=($!)
+within 5 says "being removed" ctl n1 explain slower >/dev/null
+stubborn slower 1 >"$work/slower" 2>&1 &
+patient=$!
+ctl n1 service rm slow >/dev/null 2>&1 &
+servers+=($!)
+within 5 says "being removed" ctl n1 explain slow >/dev/null
+check "its port is given to another one when it has gone" ctl n1 service create -d --name next --publish 8085:80 nginx
+check "and its name" stubborn slow 1 --network way
+check "they run" within 20 runs n1 next 1
+check "the one of the old name too" within 10 runs n1 slow 1
+ctl n1 service rm slow >/dev/null 2>&1 &
+servers+=($!)
+check "a network goes after the last that uses it" within 20 ctl n1 network rm way
+check "whoever waited in vain is told for what" not wait $patient
+check "by name" says "waited in vain: service slower is still being removed" cat "$work/slower"
 finish

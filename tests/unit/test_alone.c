@@ -192,6 +192,61 @@ static void what_only_one_can_have_goes_alone(void **state)
 	world_free(w);
 }
 
+/* As with Docker, whose services are gone at once: what one has that goes is free in a moment. */
+static void what_a_service_has_that_goes_is_waited_for(void **state)
+{
+	struct world *w = world_new();
+	Pb__ServiceCreateRequest create = PB__SERVICE_CREATE_REQUEST__INIT;
+	Pb__NetworkCreateRequest network = PB__NETWORK_CREATE_REQUEST__INIT;
+	Pb__NetworkSpec net = PB__NETWORK_SPEC__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+	Pb__ServiceSpec *old = new_service("web", "nginx"), *same = new_service("web", "nginx"),
+			*next = new_service("next", "nginx"), *user = new_service("user", "nginx");
+	Pb__Ref web = PB__REF__INIT, of_net = PB__REF__INIT;
+
+	(void)state;
+	net.name = (char *)"net";
+	network.spec = &net;
+	web.ref = (char *)"web";
+	of_net.ref = net.name;
+	join(old, "net", "");
+	join(user, "net", "");
+	publish(old, 8080, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	publish(next, 8080, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_int_equal(call(w, ctl_build_network_create, &network, &reply), 0);
+	create.spec = old;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), 0);
+	pass(w);
+
+	/* It is to stay: these are mistakes. */
+	create.spec = same;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EEXIST);
+	create.spec = next;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EPRECOND);
+	assert_int_equal(call(w, ctl_build_network_remove, &of_net, &reply), SW_EPRECOND);
+
+	assert_int_equal(call(w, ctl_build_service_remove, &web, &reply), 0);
+	create.spec = same;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EUNAVAIL);
+	assert_non_null(strstr(w->err.msg, "service web is still being removed"));
+	create.spec = next;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EUNAVAIL);
+	assert_non_null(strstr(w->err.msg, "port 8080 is still published by service web"));
+	assert_int_equal(call(w, ctl_build_network_remove, &of_net, &reply), SW_EUNAVAIL);
+	assert_non_null(strstr(w->err.msg, "still in use by service web, which is being removed"));
+
+	/* Somebody who stays uses it too. */
+	create.spec = user;
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), 0);
+	assert_int_equal(call(w, ctl_build_network_remove, &of_net, &reply), SW_EPRECOND);
+	assert_non_null(strstr(w->err.msg, "in use by service user"));
+	msg_free(&old->base);
+	msg_free(&same->base);
+	msg_free(&next->base);
+	msg_free(&user->base);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +254,7 @@ int main(void)
 		cmocka_unit_test(two_services_of_a_stack_want_the_same),
 		cmocka_unit_test(a_port_moves_within_a_deploy),
 		cmocka_unit_test(what_only_one_can_have_goes_alone),
+		cmocka_unit_test(what_a_service_has_that_goes_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
