@@ -1,8 +1,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "runtime/build/solve_internal.h"
-
-#include <curl/curl.h>
+#include "runtime/image/curl.h"
 
 enum { CONNECT_S = 10, STALL_S = 30, REDIRECTS = 5 };
 
@@ -31,28 +30,33 @@ int bld_fetch(const char *url, size_t max, const atomic_bool *cancel, char **ret
 {
 	struct fetch f = {.body = SW_BUF_INIT(max), .cancel = cancel};
 	char text[CURL_ERROR_SIZE] = "";
-	CURL *h = curl_easy_init();
+	const struct curl *lib = img_curl(err);
+	CURL *h = lib != NULL ? lib->easy_init() : NULL;
 	CURLcode rc;
 
-	curl_easy_setopt(h, CURLOPT_URL, url);
-	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(h, CURLOPT_MAXREDIRS, (long)REDIRECTS);
-	curl_easy_setopt(h, CURLOPT_FAILONERROR, 1L);
-	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
-	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
-	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
-	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(h, CURLOPT_WRITEDATA, &f);
-	curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
-	curl_easy_setopt(h, CURLOPT_XFERINFODATA, &f);
-	rc = curl_easy_perform(h);
-	curl_easy_cleanup(h);
+	if (lib == NULL)
+		return SW_EUNSUPP;
+	if (h == NULL)
+		return sw_fail(err, SW_EINTERNAL, "libcurl can't be used");
+	lib->easy_setopt(h, CURLOPT_URL, url);
+	lib->easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+	lib->easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	lib->easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
+	lib->easy_setopt(h, CURLOPT_MAXREDIRS, (long)REDIRECTS);
+	lib->easy_setopt(h, CURLOPT_FAILONERROR, 1L);
+	lib->easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+	lib->easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
+	lib->easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+	lib->easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	lib->easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
+	lib->easy_setopt(h, CURLOPT_ERRORBUFFER, text);
+	lib->easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+	lib->easy_setopt(h, CURLOPT_WRITEDATA, &f);
+	lib->easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+	lib->easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
+	lib->easy_setopt(h, CURLOPT_XFERINFODATA, &f);
+	rc = lib->easy_perform(h);
+	lib->easy_cleanup(h);
 	if (rc != CURLE_OK) {
 		bool big = f.body.overflow;
 
@@ -62,7 +66,7 @@ int bld_fetch(const char *url, size_t max, const atomic_bool *cancel, char **ret
 		if (big)
 			return sw_fail(err, SW_ETOOBIG, "%s: larger than %zu bytes", url, max);
 		return sw_fail(err, SW_EUNAVAIL, "%s: %s", url,
-			       *text != 0 ? text : curl_easy_strerror(rc));
+			       *text != 0 ? text : lib->easy_strerror(rc));
 	}
 	*ret_n = f.body.len;
 	sw_buf_addc(&f.body, 0);

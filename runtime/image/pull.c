@@ -8,7 +8,6 @@
 #include "base/str.h"
 #include "runtime/image/manifest.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 
 enum { LAYERS_AT_ONCE = 3, PULLS_AT_ONCE = 4 };
@@ -408,7 +407,6 @@ struct img_puller *img_puller_new(uv_loop_t *loop, struct img_store *store,
 {
 	struct img_puller *p = sw_new(struct img_puller);
 
-	curl_global_init(CURL_GLOBAL_DEFAULT);
 	p->loop = loop;
 	p->store = store;
 	p->o = *o;

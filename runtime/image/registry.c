@@ -10,7 +10,6 @@
 #include "runtime/image/manifest.h"
 #include "runtime/image/patience.h"
 
-#include <curl/curl.h>
 #include <jansson.h>
 #include <stdio.h>
 
@@ -68,7 +67,6 @@ struct img_registry *img_registry_new(const struct img_ref *ref, const struct im
 	add_url(r, sw_asprintf("https://%s", host));
 	if (r->insecure)
 		add_url(r, sw_asprintf("http://%s", host));
-	r->curl = curl_easy_init();
 	return r;
 }
 
@@ -78,7 +76,8 @@ void img_registry_free(struct img_registry *r)
 		return;
 	for (size_t i = 0; i < r->n_urls; i++)
 		free(r->urls[i]);
-	curl_easy_cleanup(r->curl);
+	if (r->curl != NULL)
+		r->lib->easy_cleanup(r->curl);
 	img_certs_fini(&r->certs);
 	free(r->certs_host);
 	free(r->domain);
@@ -99,9 +98,9 @@ void img_registry_call_fini(struct call *c)
 }
 
 /* Seconds to a date of HTTP; 0 = it is past, or none. */
-static int64_t until(const char *date)
+static int64_t until(const struct curl *lib, const char *date)
 {
-	int64_t at = curl_getdate(date, NULL), now = sw_wall_ms() / 1000;
+	int64_t at = lib->getdate(date, NULL), now = sw_wall_ms() / 1000;
 
 	return at > now && at - now < INT32_MAX ? at - now : 0;
 }
@@ -123,7 +122,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 		while (*v == ' ')
 			v++;
 		if (i == 2)
-			c->retry_after = sw_parse_u64(v, INT32_MAX, &s) ? (int64_t)s : until(v);
+			c->retry_after =
+				sw_parse_u64(v, INT32_MAX, &s) ? (int64_t)s : until(c->r->lib, v);
 		if (i != 2) {
 			char **const all[] = {&c->type, &c->challenge, NULL, &c->location,
 					      &c->got_range};
@@ -142,7 +142,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 	size_t len = size * n;
 
 	if (c->status == 0)
-		curl_easy_getinfo(c->r->curl, CURLINFO_RESPONSE_CODE, &c->status);
+		c->r->lib->easy_getinfo(c->r->curl, CURLINFO_RESPONSE_CODE, &c->status);
 	if (c->sink == NULL || (c->status != 200 && c->status != 206))
 		return sw_buf_add(&c->body, p, len) ? len : 0;
 	if (c->resumed && c->status == 200 && c->skip > 0) {
@@ -211,11 +211,11 @@ static int use_certs(struct img_registry *r, const char *url, struct sw_error *e
 	if (r->certs.ca != NULL) { /* beside curl's folder of the system's CAs */
 		struct curl_blob blob = {r->certs.ca, r->certs.ca_n, CURL_BLOB_COPY};
 
-		curl_easy_setopt(r->curl, CURLOPT_CAINFO_BLOB, &blob);
+		r->lib->easy_setopt(r->curl, CURLOPT_CAINFO_BLOB, &blob);
 	}
 	if (r->certs.n_own > 0) {
-		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
-		curl_easy_setopt(r->curl, CURLOPT_SSL_CTX_DATA, &r->certs);
+		r->lib->easy_setopt(r->curl, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		r->lib->easy_setopt(r->curl, CURLOPT_SSL_CTX_DATA, &r->certs);
 	}
 	return 0;
 }
@@ -233,79 +233,93 @@ static int no_answer(const struct call *c, const char *message, struct sw_error 
 		       c->url, message, r->cert_dirs[0], r->certs_host);
 }
 
+static int begin(struct img_registry *r, struct sw_error *err)
+{
+	if (r->lib == NULL && (r->lib = img_curl(err)) == NULL)
+		return SW_EUNSUPP;
+	if (r->curl == NULL && (r->curl = r->lib->easy_init()) == NULL)
+		return sw_fail(err, SW_EINTERNAL, "libcurl can't be used");
+	return 0;
+}
+
 /* One request. 0 = an answer came (c->status), else an error; never looks at the status. */
 static int request(struct call *c, const char *auth_header, const char *accept, int64_t from,
 		   struct sw_error *err)
 {
-	CURL *h = c->r->curl;
 	struct curl_slist *headers = NULL;
 	char message[CURL_ERROR_SIZE] = "", range[32];
+	const struct curl *lib;
 	CURLcode rc;
-	int known;
+	CURL *h;
+	int known = begin(c->r, err);
 
 	c->status = 0;
 	c->retry_after = 0;
-	curl_easy_reset(h);
+	if (known < 0)
+		return known;
+	lib = c->r->lib;
+	h = c->r->curl;
+	lib->easy_reset(h);
 	known = use_certs(c->r, c->url, err);
 	if (known < 0)
 		return known;
 	if (auth_header != NULL)
-		headers = curl_slist_append(headers, auth_header);
+		headers = lib->slist_append(headers, auth_header);
 	if (accept != NULL)
-		headers = curl_slist_append(headers, accept);
+		headers = lib->slist_append(headers, accept);
 	if (c->data != NULL || c->method != NULL) {
 		sw_autofree char *type = sw_asprintf(
 			"Content-Type: %s",
 			c->content_type != NULL ? c->content_type : "application/octet-stream");
 
-		headers = curl_slist_append(headers, type);
-		headers = curl_slist_append(headers, "Expect:");
+		headers = lib->slist_append(headers, type);
+		headers = lib->slist_append(headers, "Expect:");
 	}
 	if (c->range != NULL) {
 		sw_autofree char *text = sw_asprintf("Content-Range: %s", c->range);
 
-		headers = curl_slist_append(headers, text);
+		headers = lib->slist_append(headers, text);
 	}
 	c->resumed = from > 0;
 	c->skip = from;
-	curl_easy_setopt(h, CURLOPT_URL, c->url);
-	curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(h, CURLOPT_MAXREDIRS, 5L);
-	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
-	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
-	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
-	curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
-	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, message);
-	curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
-	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
-	curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
-	curl_easy_setopt(h, CURLOPT_XFERINFODATA, c->r);
+	lib->easy_setopt(h, CURLOPT_URL, c->url);
+	lib->easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+	lib->easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+	lib->easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	lib->easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
+	lib->easy_setopt(h, CURLOPT_MAXREDIRS, 5L);
+	lib->easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+	lib->easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
+	lib->easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
+	lib->easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	lib->easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
+	lib->easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
+	lib->easy_setopt(h, CURLOPT_ERRORBUFFER, message);
+	lib->easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+	lib->easy_setopt(h, CURLOPT_HEADERDATA, c);
+	lib->easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+	lib->easy_setopt(h, CURLOPT_WRITEDATA, c);
+	lib->easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+	lib->easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
+	lib->easy_setopt(h, CURLOPT_XFERINFODATA, c->r);
 	if (c->r->insecure) {
-		curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
-		curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
+		lib->easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
+		lib->easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
 	if (from > 0) {
 		snprintf(range, sizeof range, "%lld-", (long long)from);
-		curl_easy_setopt(h, CURLOPT_RANGE, range);
+		lib->easy_setopt(h, CURLOPT_RANGE, range);
 	}
 	if (c->method != NULL && !sw_streq(c->method, "HEAD")) {
-		curl_easy_setopt(h, CURLOPT_POSTFIELDS, c->data != NULL ? c->data : "");
-		curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->data_n);
-		curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, c->method);
+		lib->easy_setopt(h, CURLOPT_POSTFIELDS, c->data != NULL ? c->data : "");
+		lib->easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->data_n);
+		lib->easy_setopt(h, CURLOPT_CUSTOMREQUEST, c->method);
 	} else if (c->method != NULL) {
-		curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+		lib->easy_setopt(h, CURLOPT_NOBODY, 1L);
 	}
-	rc = curl_easy_perform(h);
-	curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->status);
-	curl_slist_free_all(headers);
+	rc = lib->easy_perform(h);
+	lib->easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->status);
+	lib->slist_free_all(headers);
 	if (c->sink_rc < 0) {
 		if (err != NULL)
 			*err = c->sink_err;
@@ -316,7 +330,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	if (rc == CURLE_WRITE_ERROR)
 		return sw_fail(err, SW_ETOOBIG, "%s: the answer is too large", c->url);
 	if (rc != CURLE_OK)
-		return no_answer(c, *message != 0 ? message : curl_easy_strerror(rc), err);
+		return no_answer(c, *message != 0 ? message : lib->easy_strerror(rc), err);
 	return 0;
 }
 
@@ -345,7 +359,7 @@ static int get_token(struct img_registry *r, const char *challenge, bool with_au
 {
 	sw_autofree char *realm = challenge_value(challenge, "realm"), *url = NULL, *basic = NULL;
 	sw_autofree char *service = challenge_value(challenge, "service");
-	char *esc = service != NULL ? curl_easy_escape(r->curl, service, 0) : NULL;
+	char *esc = service != NULL ? r->lib->easy_escape(r->curl, service, 0) : NULL;
 	struct call c = {.r = r, .body = SW_BUF_INIT(1 << 20)};
 	const char *token;
 	json_t *j;
@@ -358,7 +372,8 @@ static int get_token(struct img_registry *r, const char *challenge, bool with_au
 			  r->push ? ",push" : "", r->mount_from != NULL ? "&scope=repository:" : "",
 			  r->mount_from != NULL ? r->mount_from : "",
 			  r->mount_from != NULL ? ":pull" : "");
-	curl_free(esc);
+	if (esc != NULL)
+		r->lib->free(esc);
 	c.url = url;
 	if (with_auth && r->auth != NULL)
 		basic = sw_asprintf("Authorization: Basic %s", r->auth);

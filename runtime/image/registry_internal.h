@@ -4,9 +4,8 @@
 #include "base/buf.h"
 #include "base/rand.h"
 #include "runtime/image/certs.h"
+#include "runtime/image/curl.h"
 #include "runtime/image/registry.h"
-
-#include <curl/curl.h>
 
 enum { URLS_MAX = 16 };
 
@@ -23,7 +22,8 @@ struct img_registry {
 	char *auth;  /* base64 */
 	char *token; /* bearer, for urls[last] */
 	const atomic_bool *cancel;
-	CURL *curl;
+	const struct curl *lib; /* NULL until something was asked */
+	CURL *curl;             /* as lib */
 	struct sw_rand rand;
 	bool elsewhere;       /* img_registry_elsewhere */
 	uint64_t retry_at_ms; /* what the registry asked for, on sw_mono_ms's clock; 0 = nothing */

@@ -12,6 +12,24 @@ took() { local t; t=$(ms); "$@" >/dev/null 2>&1 || echo "     $* failed"; echo $
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 line() { printf '%-58s %12s   %s\n' "$1" "$2" "${3:-}"; }
 rss() { awk '/^VmRSS/ { s += $2 } END { printf "%.1f MiB", s / 1024 }' /proc/"$1"/status; }
+# Of several processes, what they share counted once: of a file's pages as many as the process has that
+# has most of them, but what it has changed is its own.
+together() { # PID...
+	local p
+	for p; do sed "s/^/$p /" "/proc/$p/smaps"; done | awk '
+		$2 ~ /^[0-9a-f]+-[0-9a-f]+$/ { file = $7 ~ /^\// ? $7 : "" }
+		$2 == "Rss:" { rss = $3 }
+		$2 == "Private_Dirty:" && file == "" { all += rss }
+		$2 == "Private_Dirty:" && file != "" { all += $3; f[file, $1] += rss - $3; files[file]; pids[$1] }
+		END {
+			for (x in files) {
+				most = 0
+				for (p in pids) if (f[x, p] > most) most = f[x, p]
+				all += most
+			}
+			printf "%.1f MiB", all / 1024
+		}'
+}
 pss() { awk '/^Pss:/ { s += $2 } END { print s }' "$@" 2>/dev/null; }
 
 stack_file() { # REPLICAS NETWORK
@@ -42,8 +60,10 @@ bare() { # COUNT
 
 start 3 3
 echo
-line "memory idle: agent" "$(rss "$(cat "$run/n1/agent.pid")")" "manager + agent <= 20 MiB; peer 131"
-line "memory idle: manager (leader)" "$(rss "$(cat "$run/n1/run/manager.pid")")"
+pids=("$(cat "$run/n1/agent.pid")" "$(cat "$run/n1/run/manager.pid")")
+line "memory idle: agent" "$(rss "${pids[0]}")"
+line "memory idle: manager (leader)" "$(rss "${pids[1]}")"
+line "memory idle: both, what they share counted once" "$(together "${pids[@]}")" "<= 20 MiB; peer 131"
 
 for n in 1 10 100; do
 	for net in overlay host; do
