@@ -5,20 +5,22 @@
 #include "agent/caller.h"
 #include "agent/reach.h"
 
+#include "base/clock.h"
 #include "proto/msg.h"
+#include "proto/probe.h"
 
 #include <sys/eventfd.h>
 
-/* As many targets as REACH_AT_ONCE can all leave unanswered within WORK_MS. MARGIN_MS before the call's
+/* As many targets as PROBE_AT_ONCE can all be left unanswered within WORK_MS. MARGIN_MS before the call's
  * deadline the answer is what there is then. */
-enum { TARGETS_MAX = 1024, WORK_MS = 18000, MARGIN_MS = 1000 };
+enum { WORK_MS = 18000, MARGIN_MS = 1000 };
 
 struct net_check {
 	struct caller call;
 	struct sw_job job;
 	Pb__ProbeRequest *request;
 	Pb__ProbeReply *reply;
-	uint64_t most_ms;
+	uint64_t until_ms;
 	int stop; /* readable once the caller has gone */
 };
 
@@ -26,7 +28,7 @@ static void probe_work(struct sw_job *job)
 {
 	struct net_check *k = container_of(job, struct net_check, job);
 
-	reach(k->request->targets, k->reply->results, k->reply->n_results, k->most_ms, k->stop);
+	reach(k->request->targets, k->reply->results, k->reply->n_results, k->until_ms, k->stop);
 }
 
 static void probe_done(struct sw_job *job)
@@ -83,16 +85,16 @@ void net_check_on_probe(struct rpc_stream *s, const ProtobufCMessage *m, void *a
 	struct net_check *k;
 	struct sw_error err;
 
-	if (request->n_targets > TARGETS_MAX) {
+	if (request->n_targets > PROBE_TARGETS_MAX) {
 		sw_fail(&err, SW_ETOOBIG, "%zu ports are to be probed at once; %d are taken",
-			request->n_targets, TARGETS_MAX);
+			request->n_targets, PROBE_TARGETS_MAX);
 		rpc_stream_finish(s, &err);
 		return;
 	}
 	k = caller_new(a, s, &ops, &kind, sizeof *k);
 	if (k == NULL)
 		return;
-	k->most_ms = time_for(s, uv_now(a->loop));
+	k->until_ms = sw_mono_ms() + time_for(s, uv_now(a->loop));
 	k->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	k->request = msg_clone_of(Pb__ProbeRequest, request);
 	k->reply = new_reply(request->n_targets);

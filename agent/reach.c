@@ -1,6 +1,6 @@
 /*
  * One attempt is one socket: begun without waiting, over when poll says something about it or its time
- * has passed. There are REACH_AT_ONCE at most; each that is over makes room for the next target.
+ * has passed. There are PROBE_AT_ONCE at most; each that is over makes room for the next target.
  */
 #include "agent/reach.h"
 
@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "proto/msg.h"
+#include "proto/probe.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +23,8 @@ static const struct way {
 	uint64_t wait_ms;
 	Pb__ProbeOutcome silence; /* what it means */
 } ways[] = {
-	[PB__PROTOCOL__TCP] = {SOCK_STREAM, REACH_TCP_MS, PB__PROBE_OUTCOME__PROBE_SILENT},
-	[PB__PROTOCOL__UDP] = {SOCK_DGRAM, REACH_UDP_MS, PB__PROBE_OUTCOME__PROBE_NO_REFUSAL},
+	[PB__PROTOCOL__TCP] = {SOCK_STREAM, PROBE_TCP_MS, PB__PROBE_OUTCOME__PROBE_SILENT},
+	[PB__PROTOCOL__UDP] = {SOCK_DGRAM, PROBE_UDP_MS, PB__PROBE_OUTCOME__PROBE_NO_REFUSAL},
 };
 
 struct attempt {
@@ -36,7 +37,7 @@ struct reach {
 	Pb__ProbeTarget *const *targets;
 	Pb__ProbeResult *const *results;
 	size_t n, next; /* the first target that was not begun */
-	struct attempt open[REACH_AT_ONCE];
+	struct attempt open[PROBE_AT_ONCE];
 	size_t n_open;
 	uint64_t until_us;
 };
@@ -208,7 +209,7 @@ static int wait_ms(const struct reach *r)
 /* False once the caller wants no more. */
 static bool wait(struct reach *r, int stop)
 {
-	struct pollfd p[REACH_AT_ONCE + 1];
+	struct pollfd p[PROBE_AT_ONCE + 1];
 
 	for (size_t i = 0; i < r->n_open; i++)
 		p[i] = (struct pollfd){
@@ -225,13 +226,13 @@ static bool wait(struct reach *r, int stop)
 }
 
 void reach(Pb__ProbeTarget *const *targets, Pb__ProbeResult *const *results, size_t n,
-	   uint64_t most_ms, int stop)
+	   uint64_t until_ms, int stop)
 {
 	struct reach r = {.targets = targets, .results = results, .n = n};
 
-	r.until_us = sw_mono_us() + most_ms * 1000;
+	r.until_us = until_ms * 1000;
 	do
-		while (r.next < n && r.n_open < REACH_AT_ONCE && sw_mono_us() < r.until_us)
+		while (r.next < n && r.n_open < PROBE_AT_ONCE && sw_mono_us() < r.until_us)
 			begin(&r, r.next++);
 	while (r.n_open > 0 && sw_mono_us() < r.until_us && wait(&r, stop));
 	while (r.n_open > 0)

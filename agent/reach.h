@@ -8,15 +8,9 @@
 
 #include "proto/probe.pb-c.h"
 
-enum {
-	REACH_AT_ONCE = 64,
-	REACH_TCP_MS = 1000, /* for a connection to be taken */
-	REACH_UDP_MS = 200,  /* for a refusal to come */
-};
-
 /**
- * Fills results[n], which are given as they were initialised. What is not tried within `most_ms`, or
+ * Fills results[n], which are given as they were initialised. What is not tried within `until_ms` (on sw_mono_ms's clock), or
  * before `stop` becomes readable (negative: never), stays PROBE_NOT_TRIED.
  */
 void reach(Pb__ProbeTarget *const *targets, Pb__ProbeResult *const *results, size_t n,
-	   uint64_t most_ms, int stop);
+	   uint64_t until_ms, int stop);

@@ -54,8 +54,7 @@ static int compare_ports(const Pb__NetCheckPort *a, const Pb__NetCheckPort *b)
 		c = a->protocol < b->protocol ? -1 : a->protocol > b->protocol;
 	if (c == 0)
 		c = strcmp(a->address, b->address);
-	/* A service that was named twice has each port twice. */
-	return c != 0 ? c : (uintptr_t)a < (uintptr_t)b ? -1 : (uintptr_t)a > (uintptr_t)b;
+	return c;
 }
 
 static int by_port(const void *a, const void *b)

@@ -4,11 +4,12 @@
 
 #include "base/mem.h"
 #include "proto/msg.h"
+#include "proto/probe.h"
 #include "proto/probe.pb-c.h"
 
 /* An agent has so many probes open at once, of a second each at most. It answers a second before the
  * deadline with what it has by then; the other second is for slow machines. */
-enum { AT_ONCE = 64, EACH_MS = 1000, MORE_MS = 3000 };
+enum { MORE_MS = 3000 };
 
 static const struct rpc_method probe_method = {
 	.path = "/swarm.v1.Peer/Probe",
@@ -41,7 +42,7 @@ static uint64_t time_for(const Pb__NetCheckReply *plan)
 
 	for (size_t i = 0; i < plan->n_nodes; i++)
 		most = plan->nodes[i]->n_probes > most ? plan->nodes[i]->n_probes : most;
-	return (most + AT_ONCE - 1) / AT_ONCE * EACH_MS + MORE_MS;
+	return (most + PROBE_AT_ONCE - 1) / PROBE_AT_ONCE * PROBE_TCP_MS + MORE_MS;
 }
 
 void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg)

@@ -8,10 +8,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "proto/msg.h"
+#include "proto/probe.h"
 
 #include <string.h>
 
-enum { NAMES_MAX = 1000 };
+enum { NAMES_MAX = 1000, PORTS_MAX = 20000 };
 
 struct plan {
 	const struct store *s;
@@ -229,7 +230,7 @@ static void add_service(struct plan *p, const Pb__Service *s)
 	if (s->removing || s->n_ports == 0)
 		return;
 	look_at_tasks(p, &x);
-	for (size_t i = 0; i < s->n_ports; i++) {
+	for (size_t i = 0; i < s->n_ports && p->to->n_ports <= PORTS_MAX; i++) {
 		x.p = s->ports[i];
 		x.room = p->room > 0;
 		add_port(p, &x);
@@ -249,13 +250,15 @@ static int add_named(struct control *c, struct plan *p, const Pb__NetCheckReques
 		     struct sw_error *err)
 {
 	const Pb__Service *s;
+	struct omap seen = {0};
 	int rc = 0;
 
 	for (size_t i = 0; i < r->n_services && rc == 0; i++) {
 		rc = ctl_find_service(c, r->services[i], &s, err);
-		if (rc == 0)
+		if (rc == 0 && omap_set(&seen, (struct omap_key){s->id, 0}, p) == NULL)
 			add_service(p, s);
 	}
+	omap_fini(&seen);
 	return rc;
 }
 
@@ -273,7 +276,7 @@ int ctl_plan_net_check(struct control *c, const Pb__NetCheckRequest *r, Pb__NetC
 	p.nodes = sw_new_n(const Pb__Node *, n + 1);
 	p.next = sw_new_n(size_t, n + 1);
 	p.hosts = sw_new_n(bool, n + 1);
-	p.room = n * CTL_PROBES_OF_NODE <= CTL_PROBES ? CTL_PROBES_OF_NODE / 2 : CTL_PROBES / n / 2;
+	p.room = n * PROBE_TARGETS_MAX <= CTL_PROBES ? PROBE_TARGETS_MAX / 2 : CTL_PROBES / n / 2;
 	for (const struct store_head *o; (o = store_next(p.s, PB__KIND__KIND_NODE, &it)) != NULL;)
 		add_node(&p, (const Pb__Node *)o);
 	link_nodes(&p);
@@ -284,6 +287,10 @@ int ctl_plan_net_check(struct control *c, const Pb__NetCheckRequest *r, Pb__NetC
 	free(p.nodes);
 	free(p.next);
 	free(p.hosts);
+	if (rc == 0 && ret->n_ports > PORTS_MAX)
+		rc = sw_fail(err, SW_ETOOBIG,
+			     "more than %d ports are published; name the services to check",
+			     PORTS_MAX);
 	return rc;
 }
 

@@ -1,6 +1,7 @@
 // links: control
 /* Who is to probe which published port. */
 #include "base/buf.h"
+#include "proto/probe.h"
 #include "tests/unit/control_world.h"
 
 enum { NODES = 3 };
@@ -279,7 +280,7 @@ static void services_can_be_named(void **state)
 
 static void more_ports_than_fit_are_told(void **state)
 {
-	enum { PORTS = CTL_PROBES_OF_NODE / 2 + 1 };
+	enum { PORTS = PROBE_TARGETS_MAX / 2 + 1 };
 	struct world *w = world_of(2, 0);
 	struct store_tx *tx;
 	Pb__NetCheckReply *r;
@@ -296,7 +297,7 @@ static void more_ports_than_fit_are_told(void **state)
 	r = planned(w, NULL);
 	assert_int_equal(r->n_ports, PORTS);
 	for (size_t i = 0; i < r->n_nodes; i++)
-		assert_int_equal(r->nodes[i]->n_probes, CTL_PROBES_OF_NODE);
+		assert_int_equal(r->nodes[i]->n_probes, PROBE_TARGETS_MAX);
 	assert_string_equal(r->ports[PORTS - 2]->unprobed, "");
 	assert_non_null(strstr(r->ports[PORTS - 1]->unprobed, "too many ports for one check"));
 	assert_true(r->ports[PORTS - 1]->fault);
