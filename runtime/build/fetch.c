@@ -35,7 +35,7 @@ int bld_fetch(const char *url, size_t max, const atomic_bool *cancel, char **ret
 	CURLcode rc;
 
 	if (lib == NULL)
-		return SW_EUNSUPP;
+		return err->code;
 	if (h == NULL)
 		return sw_fail(err, SW_EINTERNAL, "libcurl can't be used");
 	lib->easy_setopt(h, CURLOPT_URL, url);

@@ -30,5 +30,5 @@ struct curl {
 #undef X
 };
 
-/** From any thread; NULL when this host has no such library, each time. */
+/** From any thread; NULL when this host has no such library. */
 const struct curl *img_curl(struct sw_error *err);

@@ -236,7 +236,7 @@ static int no_answer(const struct call *c, const char *message, struct sw_error 
 static int begin(struct img_registry *r, struct sw_error *err)
 {
 	if (r->lib == NULL && (r->lib = img_curl(err)) == NULL)
-		return SW_EUNSUPP;
+		return err->code;
 	if (r->curl == NULL && (r->curl = r->lib->easy_init()) == NULL)
 		return sw_fail(err, SW_EINTERNAL, "libcurl can't be used");
 	return 0;
