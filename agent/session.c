@@ -11,10 +11,11 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 
 /* MAX_MS: a node that finds its managers back must be heard before a new leader gives it up. */
-enum { FIRST_MS = 100, MAX_MS = 2000, HEARTBEAT_MS = 1000, BATCH = 1000, LOOK_MS = 5000 };
+enum { FIRST_MS = 100, MAX_MS = 2000, BATCH = 1000, LOOK_MS = 5000 };
 
 static const struct rpc_method session_method = {"/swarm.v1.Dispatch/Session",
 						 &pb__agent_message__descriptor,
@@ -43,6 +44,7 @@ struct session {
 	struct sw_timer retry, beat;
 	struct sw_later flush;
 	struct sw_backoff backoff;
+	bool describe;      /* this host is not as it was told to be */
 	uint64_t looked_ms; /* for the runtime, while there is none */
 };
 
@@ -111,16 +113,18 @@ static bool send_news(struct session *s, bool heartbeat)
 	return ok;
 }
 
+static bool say_hello(struct session *s);
+
 static void on_flush(struct sw_later *l)
 {
 	struct session *s = container_of(l, struct session, flush);
 
+	if (s->attached && s->describe && !say_hello(s))
+		return;
 	while (s->attached && omap_count(&s->statuses) + omap_count(&s->acks) > 0)
 		if (!send_news(s, false))
 			return;
 }
-
-static void say_hello(struct session *s);
 
 /* Somebody may install what was missing. */
 static void look_for_runtime(struct session *s)
@@ -131,13 +135,13 @@ static void look_for_runtime(struct session *s)
 		return;
 	s->looked_ms = now;
 	if (agent_has_runtime(s->a))
-		say_hello(s);
+		session_describe(s);
 }
 
 void session_describe(struct session *s)
 {
-	if (s->stream != NULL)
-		say_hello(s);
+	s->describe = true;
+	sw_later_call(&s->flush);
 }
 
 static void on_beat(struct sw_timer *t)
@@ -232,7 +236,7 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 	}
 	if (m->heartbeat_ms != 0 && m->heartbeat_ms != s->heartbeat_ms) {
 		s->heartbeat_ms = m->heartbeat_ms;
-		sw_timer_set(&s->beat, s->heartbeat_ms / 2);
+		sw_timer_set(&s->beat, 0);
 	}
 	take_managers(s, m);
 	if (m->belonging != NULL)
@@ -292,10 +296,11 @@ static const struct rpc_stream_ops ops = {
 	.on_end = on_end,
 };
 
-static void say_hello(struct session *s)
+static bool say_hello(struct session *s)
 {
 	Pb__AgentMessage m = PB__AGENT_MESSAGE__INIT;
 	Pb__AgentHello h = PB__AGENT_HELLO__INIT;
+	bool ok;
 
 	h.description =
 		describe_node(&s->a->o, s->a->id.advertise, s->a->runtime_version, s->a->net);
@@ -306,10 +311,10 @@ static void say_hello(struct session *s)
 	msg_set_str(&h.description->trouble, s->a->trouble != NULL ? s->a->trouble : "");
 	m.hello = &h;
 	m.heartbeat = true;
-	/* The queue is empty: the first message fits. */
-	if (!rpc_stream_send(s->stream, &m.base))
-		rpc_stream_cancel(s->stream);
+	ok = rpc_stream_send(s->stream, &m.base);
+	s->describe = s->describe && !ok;
 	msg_free(&h.description->base);
+	return ok;
 }
 
 static void dial(struct session *s)
@@ -333,7 +338,9 @@ static void dial(struct session *s)
 	};
 	s->channel = rpc_channel_new(s->a->loop, &o);
 	s->stream = rpc_call(s->channel, &session_method, 0, &ops, s);
-	say_hello(s);
+	/* The queue is empty: the first message fits. */
+	if (!say_hello(s))
+		rpc_stream_cancel(s->stream);
 	sw_timer_set(&s->beat, s->heartbeat_ms / 2);
 }
 
@@ -374,7 +381,7 @@ struct session *session_new(struct agent *a)
 	struct session *s = sw_new(struct session);
 
 	s->a = a;
-	s->heartbeat_ms = HEARTBEAT_MS;
+	s->heartbeat_ms = CLUSTER_HEARTBEAT_MS;
 	s->backoff = (struct sw_backoff){.first_ms = FIRST_MS, .max_ms = MAX_MS};
 	sw_timer_init(&s->retry, a->loop, &a->closer, on_retry);
 	sw_timer_init(&s->beat, a->loop, &a->closer, on_beat);

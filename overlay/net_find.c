@@ -15,7 +15,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { IPV6_MTU_LEAST = 1280 }; /* RFC 8200: a link has no less */
+enum {
+	IPV6_MTU_LEAST = 1280, /* RFC 8200: a link has no less */
+	UNDERLAY_LEAST = 576,  /* RFC 791 */
+	UNDERLAY_MOST = 9000,
+};
 
 static int find_interface(uint32_t address, char name[IF_NAMESIZE], struct sw_error *err)
 {
@@ -54,8 +58,11 @@ int find_underlay_mtu(uint32_t address, char name[IF_NAMESIZE], uint32_t *ret, s
 		return known ? find_underlay_mtu(address, name, ret, err)
 			     : sw_fail_sys(err, errno, "ask for the MTU of %s", req.ifr_name);
 	}
-	/* Loopback has 64 KB, more than a VXLAN device takes. */
-	*ret = req.ifr_mtu > 9000 ? 9000 : (uint32_t)req.ifr_mtu;
+	/* Loopback has 64 KB, more than a VXLAN device takes; less than the least of IPv4's hosts is
+	 * no way for what is wrapped in it. */
+	*ret = req.ifr_mtu > UNDERLAY_MOST    ? UNDERLAY_MOST
+	       : req.ifr_mtu < UNDERLAY_LEAST ? UNDERLAY_LEAST
+					      : (uint32_t)req.ifr_mtu;
 	return 0;
 }
 
