@@ -43,9 +43,16 @@ bool alloc_wants_vip(const Pb__Service *s, uint64_t network)
 	return false;
 }
 
+/* One that is being removed asks for no port: it takes no new connections, and whoever comes next may
+ * have it at once, as with Docker. */
+static size_t n_asked(const Pb__Service *s)
+{
+	return s->removing ? 0 : s->spec->n_ports;
+}
+
 static bool lacks_ports(const Pb__Service *s)
 {
-	if (s->n_ports != s->spec->n_ports)
+	if (s->n_ports != n_asked(s))
 		return true;
 	for (size_t i = 0; i < s->n_ports; i++)
 		if (s->ports[i]->target != s->spec->ports[i]->target ||
@@ -153,7 +160,7 @@ static void mark_ports(struct alloc *a, uint64_t service, Pb__PortConfig *const 
 /* A port that it has and still asks for, if only for any. */
 static bool still_asks(const Pb__Service *s, const Pb__PortConfig *has)
 {
-	for (size_t i = 0; i < s->spec->n_ports; i++) {
+	for (size_t i = 0; i < n_asked(s); i++) {
 		const Pb__PortConfig *p = s->spec->ports[i];
 
 		if (p->protocol == has->protocol && p->mode == has->mode &&
@@ -173,7 +180,7 @@ static void mark(struct alloc *a, const Pb__Service *s, bool yes)
 	for (size_t i = 0; i < s->n_ports; i++)
 		if (!yes || still_asks(s, s->ports[i]))
 			mark_ports(a, s->id, &s->ports[i], 1, yes);
-	mark_ports(a, s->id, s->spec->ports, s->spec->n_ports, yes);
+	mark_ports(a, s->id, s->spec->ports, yes ? n_asked(s) : s->spec->n_ports, yes);
 	mark_vips(a, s, yes);
 	mark_claims(a, s, 0, yes);
 }
@@ -219,7 +226,7 @@ static void give_ports(struct alloc *a, Pb__Service *s)
 	Pb__PortConfig **ports = NULL;
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->spec->n_ports; i++) {
+	for (size_t i = 0; i < n_asked(s); i++) {
 		Pb__PortConfig *p = msg_clone_of(Pb__PortConfig, s->spec->ports[i]);
 
 		if (p->published == 0 && is_ingress(p)) {
@@ -326,6 +333,14 @@ static bool is_same_port(const Pb__PortConfig *a, const Pb__PortConfig *b)
 	return a->published != 0 && a->published == b->published && a->protocol == b->protocol;
 }
 
+/* In a moment it is free, but not when only this very write removes it. */
+static bool is_going(const struct alloc *a, const Pb__Service *s)
+{
+	const Pb__Service *now = store_service(a->store, s->id);
+
+	return now != NULL && now->removing;
+}
+
 /* The other one may be on one node only: the port would be its there, and ours elsewhere. */
 static int check_host_ports(const struct alloc *a, const struct store_tx *tx, uint64_t self,
 			    const Pb__PortConfig *p, struct sw_error *err)
@@ -338,17 +353,23 @@ static int check_host_ports(const struct alloc *a, const struct store_tx *tx, ui
 
 		for (size_t i = 0; s != NULL && s->id != self && i < s->spec->n_ports; i++)
 			if (!is_ingress(s->spec->ports[i]) && is_same_port(s->spec->ports[i], p))
-				return sw_fail(err, SW_EPRECOND,
-					       "port %u is already published in mode host by "
-					       "service %s: it can't be taken on every node",
-					       p->published, s->spec->name);
+				return sw_fail(
+					err, is_going(a, s) ? SW_EUNAVAIL : SW_EPRECOND,
+					"port %u is %s published in mode host by service %s%s: it "
+					"can't be taken on every node",
+					p->published, s->removing ? "still" : "already",
+					s->spec->name,
+					is_going(a, s) ? ", which is being removed"
+					: s->removing  ? ", which has to be removed by a deploy "
+							 "before this"
+						       : "");
 	}
 	return 0;
 }
 
 static bool publishes(const Pb__Service *s, const Pb__PortConfig *p)
 {
-	for (size_t i = 0; i < s->spec->n_ports; i++)
+	for (size_t i = 0; i < n_asked(s); i++)
 		if (is_ingress(s->spec->ports[i]) && is_same_port(s->spec->ports[i], p))
 			return true;
 	for (size_t i = 0; i < s->n_ports; i++)
@@ -371,11 +392,9 @@ int alloc_check_ports(const struct alloc *a, const struct store_tx *tx, uint64_t
 		if (ports[i]->published == 0)
 			continue;
 		if (s != NULL && owner != self && publishes(s, ports[i]))
-			return sw_fail(err, s->removing ? SW_EUNAVAIL : SW_EPRECOND,
-				       "port %u is %s published by service %s%s",
-				       ports[i]->published, s->removing ? "still" : "already",
-				       s->spec->name,
-				       s->removing ? ", which is being removed" : "");
+			return sw_fail(err, SW_EPRECOND,
+				       "port %u is already published by service %s",
+				       ports[i]->published, s->spec->name);
 		if (is_ingress(ports[i]) &&
 		    (rc = check_host_ports(a, tx, self, ports[i], err)) != 0)
 			return rc;
@@ -508,10 +527,11 @@ static int check_claim(const struct alloc *a, const struct store_tx *tx, uint64_
 			       use->name);
 	other = claimed_by_other(a, self, use->network_id, first, count);
 	if (other != NULL)
-		return sw_fail(err, SW_EPRECOND,
+		return sw_fail(err, other->removing ? SW_EUNAVAIL : SW_EPRECOND,
 			       "service %s: addresses from %s of network %s overlap those of "
-			       "service %s",
-			       spec->name, use->ipv4_address, use->name, other->spec->name);
+			       "service %s%s",
+			       spec->name, use->ipv4_address, use->name, other->spec->name,
+			       other->removing ? ", which is being removed" : "");
 	return 0;
 }
 

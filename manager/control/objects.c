@@ -9,14 +9,16 @@
 int ctl_refuse_taken(const struct store_tx *tx, Pb__Kind kind, const char *name,
 		     struct sw_error *err)
 {
-	const Pb__Service *s;
+	const void *o;
 	uint64_t id;
 
 	if (ctl_find_named(tx, kind, name, &id) != 0)
 		return 0;
-	if (kind == PB__KIND__KIND_SERVICE && (s = store_tx_get(tx, kind, id)) != NULL &&
-	    s->removing)
-		return sw_fail(err, SW_EUNAVAIL, "service %s is still being removed", name);
+	o = store_tx_get(tx, kind, id);
+	if ((kind == PB__KIND__KIND_SERVICE && ((const Pb__Service *)o)->removing) ||
+	    (kind == PB__KIND__KIND_NETWORK && ((const Pb__Network *)o)->retired))
+		return sw_fail(err, SW_EUNAVAIL, "%s %s is still being removed",
+			       store_kinds[kind].name, name);
 	return sw_fail(err, SW_EEXIST, "%s %s already exists", store_kinds[kind].name, name);
 }
 

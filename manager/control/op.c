@@ -107,7 +107,7 @@ static void on_patience(struct sw_timer *t)
 
 		if (!is_late(op))
 			continue;
-		sw_fail(&err, SW_ETIMEOUT, "waited in vain: %s", op->why.msg);
+		sw_fail(&err, SW_EPRECOND, "waited in vain: %s", op->why.msg);
 		finish(op, &err);
 	}
 	if (!sw_list_empty(&c->waiting))
@@ -208,6 +208,9 @@ static void on_change(void *arg, const struct store_change *ch, uint64_t index)
 	struct control *c = arg;
 
 	ctl_watch_change(c, ch, index);
+	/* Nobody waits for a task, and there are many. */
+	if (ch->kind == PB__KIND__KIND_TASK || ch->kind == PB__KIND__KIND_EVENT)
+		return;
 	if (!sw_list_empty(&c->waiting) && !c->closer.closing)
 		sw_later_call(&c->later);
 }

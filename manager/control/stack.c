@@ -16,6 +16,7 @@ struct apply {
 	const Pb__StackSpec *spec;
 	Pb__StackApplyReply *reply;
 	uint64_t stack_id;
+	bool prune;
 	struct replaced { /* secrets and configs with new content */
 		Pb__Kind kind;
 		uint64_t id; /* the new version */
@@ -338,11 +339,13 @@ static int apply_parts(struct apply *a, struct sw_error *err)
 		rc = apply_volume(a, s->volumes[i]);
 	for (size_t i = 0; rc == 0 && i < s->n_services; i++)
 		rc = apply_service(a, s->services[i], err);
-	for (size_t i = 0; rc == 0 && i < s->n_services; i++)
-		rc = check_ports_free(a, s->services[i], err);
 	/* Services of other stacks may use them too. */
 	for (size_t i = 0; rc == 0 && i < a->n_replaced; i++)
 		ctl_roll_users(a->c, a->tx, a->replaced[i].kind, a->replaced[i].id);
+	if (rc == 0 && a->prune)
+		prune(a);
+	for (size_t i = 0; rc == 0 && i < s->n_services; i++)
+		rc = check_ports_free(a, s->services[i], err);
 	return rc;
 }
 
@@ -376,12 +379,11 @@ static int apply(struct control *c, struct store_tx *tx, const Pb__StackSpec *sp
 	if (old != NULL && old->removing)
 		return sw_fail(err, SW_EUNAVAIL, "stack %s is still being removed", old->name);
 	a.stack_id = old != NULL ? old->id : ctl_new_id(c);
+	a.prune = with_prune && old != NULL;
 	rc = apply_parts(&a, err);
 	free(a.replaced);
 	if (rc != 0)
 		return rc;
-	if (with_prune && old != NULL)
-		prune(&a);
 	reply->stack_id = a.stack_id;
 	reply->changed = old == NULL || !store_tx_is_empty(tx);
 	reply->generation = old != NULL ? old->generation : 1;

@@ -132,11 +132,12 @@ check "and answer" answers n2
 ctl n1 stack rm m >/dev/null
 
 echo "== what is wanted again while it still goes"
+curl_of() { nsenter --net="/run/netns/swl-$LAB" curl -sf -m 1 -o /dev/null "http://192.168.77.${1#n}:$2/"; }
 stubborn() { # NAME SECONDS OPTION...: ends when it is killed
 	ctl n1 service create -d --name "$1" --stop-grace-period "$2s" "${@:3}" busybox sh -c 'trap "" TERM; sleep 100000'
 }
 check "a network" ctl n1 network create -d overlay way
-check "a service that does not want to go" stubborn slow 5 --publish 8085:80 --network way
+check "a service that does not want to go" stubborn slow 8 --publish 8085:80 --network way
 check "one that wants still less" stubborn slower 60
 check "they run" within 10 runs n1 slow 1
 check "both" within 10 runs n1 slower 1
@@ -148,8 +149,10 @@ patient=$!
 ctl n1 service rm slow >/dev/null 2>&1 &
 servers+=($!)
 within 5 says "being removed" ctl n1 explain slow >/dev/null
-check "its port is given to another one when it has gone" ctl n1 service create -d --name next --publish 8085:80 nginx
-check "and its name" stubborn slow 1 --network way
+check "its port is another one's at once" ctl n1 service create -d --name next --publish 8085:80 nginx
+check "which answers there" within 4 curl_of n2 8085
+check "before it has gone" says "being removed" ctl n1 explain slow
+check "its name is given away when it has" stubborn slow 1 --network way
 check "they run" within 20 runs n1 next 1
 check "the one of the old name too" within 10 runs n1 slow 1
 ctl n1 service rm slow >/dev/null 2>&1 &

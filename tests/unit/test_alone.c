@@ -143,6 +143,57 @@ static void a_port_moves_within_a_deploy(void **state)
 	world_free(w);
 }
 
+/* A service is called something else: with --prune the old one goes in the same deploy. */
+static void a_port_of_a_service_that_is_pruned_is_free(void **state)
+{
+	struct world *w = world_new();
+	Pb__StackSpec *s = new_stack("web:1", "one");
+	Pb__StackApplyReply *reply = new_reply();
+
+	(void)state;
+	deploy_ports(w, 8080, 0);
+	pass(w);
+	msg_set_str(&s->services[0]->name, "shop_front");
+	publish(s->services[0], 8080, PB__PUBLISH_MODE__PUBLISH_INGRESS);
+	assert_int_equal(apply_with(w, s, false, false, reply), SW_EPRECOND);
+	assert_non_null(strstr(w->err.msg, "port 8080 is already published by service shop_web"));
+	assert_int_equal(apply_with(w, s, true, false, reply), 0);
+	is_owner(w, 8080, "shop_front");
+	pass(w);
+	is_owner(w, 8080, "shop_front");
+	assert_int_equal(service(w, "shop_front")->ports[0]->published, 8080);
+	msg_free(&reply->base);
+	msg_free(&s->base);
+	world_free(w);
+}
+
+/* A node has it until the task has ended: no deploy can wait for what only it removes itself. */
+static void a_port_of_a_host_is_not_free_before_its_service_has_gone(void **state)
+{
+	struct world *w = world_new();
+	Pb__StackSpec *s = new_stack("web:1", "one");
+	Pb__StackApplyReply *reply = new_reply();
+	Pb__IdReply removed = PB__ID_REPLY__INIT;
+	Pb__Ref web = PB__REF__INIT;
+
+	(void)state;
+	publish(s->services[0], 8080, PB__PUBLISH_MODE__PUBLISH_HOST);
+	assert_int_equal(apply_with(w, s, false, false, reply), 0);
+	msg_set_str(&s->services[0]->name, "shop_front");
+	s->services[0]->ports[0]->mode = PB__PUBLISH_MODE__PUBLISH_INGRESS;
+	assert_int_equal(apply_with(w, s, true, false, reply), SW_EPRECOND);
+	assert_non_null(strstr(w->err.msg, "shop_web, which has to be removed by a deploy before"));
+	web.ref = (char *)"shop_web";
+	assert_int_equal(call(w, ctl_build_service_remove, &web, &removed), 0);
+	assert_int_equal(apply_with(w, s, true, false, reply), SW_EUNAVAIL);
+	assert_non_null(strstr(w->err.msg, "still published in mode host by service shop_web"));
+	pass(w);
+	assert_int_equal(apply_with(w, s, true, false, reply), 0);
+	msg_free(&reply->base);
+	msg_free(&s->base);
+	world_free(w);
+}
+
 /* Two such writes at once have each seen the other's port free. */
 static void what_only_one_can_have_goes_alone(void **state)
 {
@@ -192,8 +243,9 @@ static void what_only_one_can_have_goes_alone(void **state)
 	world_free(w);
 }
 
-/* As with Docker, whose services are gone at once: what one has that goes is free in a moment. */
-static void what_a_service_has_that_goes_is_waited_for(void **state)
+/* As with Docker, whose services are gone at once: its port is free, its name and its network will be
+ * in a moment. */
+static void what_a_service_has_that_goes_is_free_or_waited_for(void **state)
 {
 	struct world *w = world_new();
 	Pb__ServiceCreateRequest create = PB__SERVICE_CREATE_REQUEST__INIT;
@@ -230,8 +282,7 @@ static void what_a_service_has_that_goes_is_waited_for(void **state)
 	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EUNAVAIL);
 	assert_non_null(strstr(w->err.msg, "service web is still being removed"));
 	create.spec = next;
-	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), SW_EUNAVAIL);
-	assert_non_null(strstr(w->err.msg, "port 8080 is still published by service web"));
+	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), 0);
 	assert_int_equal(call(w, ctl_build_network_remove, &of_net, &reply), SW_EUNAVAIL);
 	assert_non_null(strstr(w->err.msg, "still in use by service web, which is being removed"));
 
@@ -240,6 +291,8 @@ static void what_a_service_has_that_goes_is_waited_for(void **state)
 	assert_int_equal(call(w, ctl_build_service_create, &create, &reply), 0);
 	assert_int_equal(call(w, ctl_build_network_remove, &of_net, &reply), SW_EPRECOND);
 	assert_non_null(strstr(w->err.msg, "in use by service user"));
+	pass(w);
+	assert_int_equal(service(w, "next")->ports[0]->published, 8080);
 	msg_free(&old->base);
 	msg_free(&same->base);
 	msg_free(&next->base);
@@ -253,8 +306,10 @@ int main(void)
 		cmocka_unit_test(what_takes_a_name_away_goes_alone),
 		cmocka_unit_test(two_services_of_a_stack_want_the_same),
 		cmocka_unit_test(a_port_moves_within_a_deploy),
+		cmocka_unit_test(a_port_of_a_service_that_is_pruned_is_free),
+		cmocka_unit_test(a_port_of_a_host_is_not_free_before_its_service_has_gone),
 		cmocka_unit_test(what_only_one_can_have_goes_alone),
-		cmocka_unit_test(what_a_service_has_that_goes_is_waited_for),
+		cmocka_unit_test(what_a_service_has_that_goes_is_free_or_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
