@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "proto/ca.pb-c.h"
+#include "proto/cluster.h"
 #include "proto/control.pb-c.h"
 #include "proto/msg.h"
 #include "proto/pki/pki.h"
@@ -351,7 +352,8 @@ void bootstrap_init(struct agent *a, struct rpc_stream *s, const Pb__InitRequest
 	b->is_init = true;
 	if (refuse_member(a, &err) != 0 ||
 	    cidr_check_pools(r->address_pools, r->n_address_pools,
-			     r->subnet_size != 0 ? r->subnet_size : CIDR_SUBNET_SIZE, &err) != 0 ||
+			     r->subnet_size != 0 ? r->subnet_size : CLUSTER_SUBNET_SIZE,
+			     &err) != 0 ||
 	    take_addresses(b, r->advertise, r->listen, &err) != 0 ||
 	    make_cluster(b, r, &err) != 0) {
 		finish(b, NULL, &err);

@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+enum { PREFIX_MIN = 8, PREFIX_MAX = 30 };
+
 int cidr_parse(const char *s, uint32_t *ret_addr, unsigned *ret_prefix, struct sw_error *err)
 {
 	const char *slash = strchr(s, '/');
@@ -14,10 +16,10 @@ int cidr_parse(const char *s, uint32_t *ret_addr, unsigned *ret_prefix, struct s
 	uint32_t a;
 
 	if (slash == NULL || (size_t)(slash - s) >= sizeof net ||
-	    !sw_parse_u64(slash + 1, 30, &prefix) || prefix < 8)
+	    !sw_parse_u64(slash + 1, PREFIX_MAX, &prefix) || prefix < PREFIX_MIN)
 		return sw_fail(err, SW_EINVAL,
-			       "subnet \"%.80s\": wanted ADDRESS/PREFIX with a prefix of 8 to 30",
-			       s);
+			       "subnet \"%.80s\": wanted ADDRESS/PREFIX with a prefix of %d to %d",
+			       s, PREFIX_MIN, PREFIX_MAX);
 	memcpy(net, s, (size_t)(slash - s));
 	net[slash - s] = 0;
 	if (inet_pton(AF_INET, net, &in) != 1)
@@ -40,6 +42,9 @@ bool cidr_overlaps(uint32_t a, unsigned a_prefix, uint32_t b, unsigned b_prefix)
 
 int cidr_check_pools(char *const *pools, size_t n, unsigned subnet_size, struct sw_error *err)
 {
+	if (subnet_size < PREFIX_MIN || subnet_size > PREFIX_MAX)
+		return sw_fail(err, SW_EINVAL, "subnet size %u: wanted a prefix length of %d to %d",
+			       subnet_size, PREFIX_MIN, PREFIX_MAX);
 	for (size_t i = 0; i < n; i++) {
 		uint32_t a, b;
 		unsigned a_prefix, b_prefix;

@@ -7,8 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CIDR_SUBNET_SIZE = 20 }; /* prefix length of a network's, unless something else is said */
-
 /** "10.0.0.0/20"; refuses host bits, and prefixes under 8 or over 30. */
 int cidr_parse(const char *s, uint32_t *ret_addr, unsigned *ret_prefix,
 	       struct sw_error *err) SW_MUST_CHECK;

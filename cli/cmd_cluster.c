@@ -61,7 +61,8 @@ CMD(init)
 							       : "default-addr-pool-mask-length";
 	int rc = a != NULL ? availability(a, &q.availability, err) : 0;
 
-	if (rc != 0 || (rc = number_option(cli, size, 30, &q.subnet_size, err)) != 0 ||
+	if (rc != 0 || (rc = settings_check(cli, err)) != 0 ||
+	    (rc = number_option(cli, size, 30, &q.subnet_size, err)) != 0 ||
 	    (rc = number_option(cli, "data-path-port", 65535, &q.vxlan_port, err)) != 0)
 		return rc;
 	q.advertise = text_option(cli, "advertise-addr");

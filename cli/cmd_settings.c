@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TRIES = 8 };
+
 static int change_history(Pb__Cluster *c, const char *s, struct sw_error *err)
 {
 	int64_t n;
@@ -129,7 +131,7 @@ static int read_cluster(struct cli *cli, struct client **ret_client, Pb__Cluster
 	return rc;
 }
 
-int settings_change(struct cli *cli, struct sw_error *err)
+static int change_once(struct cli *cli, struct sw_error *err)
 {
 	Pb__ClusterUpdateRequest q = PB__CLUSTER_UPDATE_REQUEST__INIT;
 	Pb__ClusterReply *now = NULL;
@@ -146,6 +148,26 @@ int settings_change(struct cli *cli, struct sw_error *err)
 	msg_free(now != NULL ? &now->base : NULL);
 	msg_free(r != NULL ? &r->base : NULL);
 	return rc;
+}
+
+/* Somebody else may change them at the same moment. */
+int settings_change(struct cli *cli, struct sw_error *err)
+{
+	struct sw_backoff backoff = {.first_ms = 50, .max_ms = 500};
+	int rc = change_once(cli, err);
+
+	for (int i = 1; rc == SW_ECONFLICT && i < TRIES; i++) {
+		client_pause(&backoff);
+		rc = change_once(cli, err);
+	}
+	return rc;
+}
+
+int settings_check(const struct cli *cli, struct sw_error *err)
+{
+	Pb__Cluster any = PB__CLUSTER__INIT;
+
+	return change_all(cli, &any, err);
 }
 
 CMD(update)

@@ -4,6 +4,7 @@
 #include "base/cidr.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/cluster.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -103,7 +104,7 @@ int subnet_choose(const struct alloc *a, const struct store_tx *tx, uint32_t *re
 		  unsigned *ret_prefix, struct sw_error *err)
 {
 	const Pb__Cluster *c = store_cluster(a->store);
-	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : CIDR_SUBNET_SIZE;
+	unsigned size = c != NULL && c->subnet_size != 0 ? c->subnet_size : CLUSTER_SUBNET_SIZE;
 
 	for (size_t i = 0; c != NULL && i < c->n_address_pools; i++) {
 		uint32_t base, step = 1U << (32 - size), route;

@@ -1,17 +1,15 @@
 /* The first objects of a cluster. */
 #include "manager/ca/ca.h"
 
-#include "base/cidr.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 #include "proto/pki/pki.h"
 
 enum {
 	VXLAN_PORT = 4789,
-	HISTORY = 5,
-	HEARTBEAT_MS = 1000,
 };
 static const uint64_t CERT_MS = 90ULL * 24 * 3600 * 1000;
 
@@ -31,10 +29,10 @@ static void add_cluster(struct store_tx *tx, const struct ca_bootstrap *b)
 		msg_add_str(&c->address_pools, &c->n_address_pools, *p);
 	if (c->n_address_pools == 0)
 		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
-	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : CIDR_SUBNET_SIZE;
+	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : CLUSTER_SUBNET_SIZE;
 	c->vxlan_port = b->vxlan_port != 0 ? b->vxlan_port : VXLAN_PORT;
-	c->task_history_limit = HISTORY;
-	c->heartbeat_ms = HEARTBEAT_MS;
+	c->task_history_limit = CLUSTER_HISTORY;
+	c->heartbeat_ms = CLUSTER_HEARTBEAT_MS;
 	c->node_cert_ms = CERT_MS;
 	c->ca_cert = bytes_of(b->ca_cert);
 	c->ca_key = bytes_of(b->ca_key);

@@ -2,6 +2,7 @@
 #include "manager/control/internal.h"
 
 #include "base/cidr.h"
+#include "base/str.h"
 #include "proto/msg.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@ enum {
 	MIN_HEARTBEAT_MS = 500,
 	MAX_HEARTBEAT_MS = 5 * 60 * 1000,
 };
-static const uint64_t MIN_CERT_MS = 3600ULL * 1000;
+static const uint64_t HOUR_MS = 3600ULL * 1000, MAX_CERT_HOURS = 10 * 365 * 24;
 
 static int check(const Pb__Cluster *c, struct sw_error *err)
 {
@@ -22,14 +23,26 @@ static int check(const Pb__Cluster *c, struct sw_error *err)
 	if (c->heartbeat_ms < MIN_HEARTBEAT_MS || c->heartbeat_ms > MAX_HEARTBEAT_MS)
 		return sw_fail(err, SW_EINVAL, "dispatcher heartbeat %llu ms: wanted 500ms to 5m",
 			       (unsigned long long)c->heartbeat_ms);
-	if (c->node_cert_ms < MIN_CERT_MS)
-		return sw_fail(err, SW_EINVAL, "certificate expiry: wanted one hour at least");
+	if (c->node_cert_ms < HOUR_MS || c->node_cert_ms > MAX_CERT_HOURS * HOUR_MS)
+		return sw_fail(err, SW_EINVAL, "certificate expiry %llu ms: wanted 1h to %lluh",
+			       (unsigned long long)c->node_cert_ms,
+			       (unsigned long long)MAX_CERT_HOURS);
 	if (c->placement > PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK)
 		return sw_fail(err, SW_EINVAL, "placement strategy %d is not known", c->placement);
 	if (c->n_address_pools == 0 || c->n_address_pools > MAX_POOLS)
 		return sw_fail(err, SW_EINVAL, "%zu address pools: wanted 1 to %d",
 			       c->n_address_pools, MAX_POOLS);
-	return cidr_check_pools(c->address_pools, c->n_address_pools, c->subnet_size, err);
+	return 0;
+}
+
+static bool has_same_pools(const Pb__Cluster *a, const Pb__Cluster *b)
+{
+	size_t i = 0;
+
+	while (i < a->n_address_pools && i < b->n_address_pools &&
+	       sw_streq(a->address_pools[i], b->address_pools[i]))
+		i++;
+	return i == a->n_address_pools && i == b->n_address_pools;
 }
 
 /* Networks keep the subnets that they have, whatever becomes of the pools. */
@@ -43,6 +56,11 @@ static void take(Pb__Cluster *to, const Pb__Cluster *from)
 		free(to->address_pools[--to->n_address_pools]);
 	for (size_t i = 0; i < from->n_address_pools; i++)
 		msg_add_str(&to->address_pools, &to->n_address_pools, from->address_pools[i]);
+}
+
+uint64_t ctl_longest_cert_ms(const Pb__Cluster *c)
+{
+	return c->longest_cert_ms > c->node_cert_ms ? c->longest_cert_ms : c->node_cert_ms;
 }
 
 /* All else of it must be as operators read it. */
@@ -68,6 +86,7 @@ CTL_BUILD(cluster_update)
 {
 	const Pb__Cluster *next = ((const Pb__ClusterUpdateRequest *)m)->cluster;
 	const Pb__Cluster *old = store_cluster(c->env.store);
+	Pb__Cluster *changed;
 	bool same;
 	int rc;
 
@@ -82,7 +101,14 @@ CTL_BUILD(cluster_update)
 			       "them again");
 	if ((rc = check(next, err)) != 0 || (rc = compare(old, next, &same, err)) != 0)
 		return rc;
-	if (!same)
-		take(store_tx_edit(tx, PB__KIND__KIND_CLUSTER, old->id), next);
+	if (!has_same_pools(old, next) &&
+	    (rc = cidr_check_pools(next->address_pools, next->n_address_pools, next->subnet_size,
+				   err)) != 0)
+		return rc;
+	if (same)
+		return 0;
+	changed = store_tx_edit(tx, PB__KIND__KIND_CLUSTER, old->id);
+	changed->longest_cert_ms = ctl_longest_cert_ms(old);
+	take(changed, next);
 	return 0;
 }

@@ -72,15 +72,16 @@ void ctl_ask_all(struct control *c, struct rpc_stream *s, struct ctl_ask *takes)
 void ctl_on_net_check(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);
 
 /* net_plan.c: who is to probe what. Pure. */
-enum {
-	CTL_PROBES_OF_NODE = 1024, /* at most, and so they fit in the time of a check */
-	CTL_PROBES = 80000,        /* of all nodes: so their results fit in one message */
-};
+enum { CTL_PROBES = 80000 }; /* of all nodes at most: so their results fit in one message */
 /** Fills ports and nodes of an empty one; each node has its probes, without results. */
 int ctl_plan_net_check(struct control *c, const Pb__NetCheckRequest *r, Pb__NetCheckReply *ret,
 		       struct sw_error *err) SW_MUST_CHECK;
 /** What the node of that index is asked; the caller frees it. */
 Pb__ProbeRequest *ctl_probes_of(const struct store *s, const Pb__NetCheckReply *plan, size_t node);
+
+/* cluster.c */
+/** How long a certificate of a node may still be good that is issued now, or was before. */
+uint64_t ctl_longest_cert_ms(const Pb__Cluster *c);
 
 /* usage.c */
 void ctl_on_usage(struct rpc_stream *s, const ProtobufCMessage *m, void *arg);

@@ -72,7 +72,8 @@ static void revoke_certificate(struct control *c, struct store_tx *tx, uint64_t 
 	pb__revocation__init(rv);
 	rv->id = ctl_new_id(c);
 	msg_set_str(&rv->subject, sw_id(node).s);
-	rv->expires_ms = store_tx_now(tx) + (int64_t)(cluster != NULL ? cluster->node_cert_ms : 0);
+	rv->expires_ms =
+		store_tx_now(tx) + (int64_t)(cluster != NULL ? ctl_longest_cert_ms(cluster) : 0);
 	store_tx_create(tx, PB__KIND__KIND_REVOCATION, rv);
 }
 

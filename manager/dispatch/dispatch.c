@@ -6,17 +6,12 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 
 #include <string.h>
 
-enum {
-	HEARTBEAT_MS = 1000,
-	ALIVE_FLUSH_MS = 250,
-	MAX_STATUSES = 100000,
-	BATCH = 2000,
-	BEHIND_MS = 3000
-};
+enum { ALIVE_FLUSH_MS = 250, MAX_STATUSES = 100000, BATCH = 2000, BEHIND_MS = 3000 };
 
 struct known { /* a task as its agent reported it last */
 	Pb__TaskStatus *status;
@@ -62,7 +57,7 @@ static uint64_t heartbeat_ms(const struct dispatch *d)
 {
 	const Pb__Cluster *c = store_cluster(d->env.store);
 
-	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS;
+	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : CLUSTER_HEARTBEAT_MS;
 }
 
 /* ---- out ---- */
@@ -473,7 +468,7 @@ static bool is_about_who(const struct store_change *c)
 	       (next != NULL && role_of(next) == PB__NODE_ROLE__MANAGER);
 }
 
-static void tell_role(struct dispatch *d)
+static void tell_standing(struct dispatch *d)
 {
 	struct omap_iter it = omap_begin(&d->sessions);
 
@@ -502,7 +497,7 @@ static void on_change(void *arg, const struct store_change *c, uint64_t index)
 	if (is_about_who(c))
 		tell_who(d);
 	if (c->kind == PB__KIND__KIND_CLUSTER)
-		tell_role(d); /* and how often to beat */
+		tell_standing(d); /* how often to beat */
 	if (c->kind == PB__KIND__KIND_NODE && (s = omap_get(&d->sessions, one(c->id))) != NULL) {
 		const Pb__Node *old = (const Pb__Node *)c->old, *next = (const Pb__Node *)c->new;
 
@@ -535,7 +530,7 @@ void dispatch_report_again(struct dispatch *d)
 
 void dispatch_managers_changed(struct dispatch *d)
 {
-	tell_role(d);
+	tell_standing(d);
 }
 
 /* ---- life ---- */

@@ -2,8 +2,7 @@
 
 #include "base/mem.h"
 #include "base/omap.h"
-
-enum { HEARTBEAT_MS = 1000 };
+#include "proto/cluster.h"
 
 struct seen {
 	uint64_t at_ms; /* of the time listened */
@@ -12,9 +11,10 @@ struct seen {
 
 struct alive {
 	const struct store *store;
-	struct omap seen;     /* (node, 0) -> struct seen */
-	uint64_t mono_ms;     /* as last told */
-	uint64_t listened_ms; /* stands still while we are paused */
+	struct omap seen;      /* (node, 0) -> struct seen */
+	uint64_t mono_ms;      /* as last told */
+	uint64_t heartbeat_ms; /* as of then */
+	uint64_t listened_ms;  /* stands still while we are paused */
 	uint64_t arrived_ms; /* of the time listened: when a node was heard that had not been before
 			      */
 };
@@ -49,10 +49,31 @@ static uint64_t listened_at(const struct alive *a, uint64_t mono_ms)
 	return a->listened_ms + (gap < ALIVE_GAP_MS ? gap : ALIVE_GAP_MS);
 }
 
+static uint64_t heartbeat_ms(const struct alive *a)
+{
+	const Pb__Cluster *c = store_cluster(a->store);
+
+	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : CLUSTER_HEARTBEAT_MS;
+}
+
+/* Nodes that were to be heard of less often can't be late by the new measure yet. */
+static void forgive(struct alive *a)
+{
+	struct omap_iter it = omap_begin(&a->seen);
+
+	for (struct seen *s; (s = omap_next(&it)) != NULL;)
+		s->at_ms = a->listened_ms;
+}
+
 void alive_time(struct alive *a, uint64_t mono_ms)
 {
+	uint64_t beat = heartbeat_ms(a);
+
 	a->listened_ms = listened_at(a, mono_ms);
 	a->mono_ms = mono_ms;
+	if (beat < a->heartbeat_ms)
+		forgive(a);
+	a->heartbeat_ms = beat;
 }
 
 static struct seen *see(struct alive *a, uint64_t node)
@@ -113,9 +134,7 @@ void alive_removed(struct alive *a, uint64_t node)
 
 static uint64_t grace_ms(const struct alive *a)
 {
-	const Pb__Cluster *c = store_cluster(a->store);
-
-	return ALIVE_GRACE * (c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : HEARTBEAT_MS);
+	return ALIVE_GRACE * a->heartbeat_ms;
 }
 
 /* Of the time listened: when the node is no longer alive. */

@@ -128,6 +128,7 @@ bool restart_wanted(const struct view *v, const struct slot *s, const Pb__Task *
 
 /* update.c */
 /** The section that rules now: that of the rollback while one goes on. Never NULL. */
+bool update_is_rolling(const Pb__Service *s);
 const Pb__UpdateConfig *update_config(const Pb__Service *s);
 bool update_starts_first(const struct view *v);
 void update_reconcile(struct view *v);

@@ -2,9 +2,8 @@
  * that nothing runs. */
 #include "manager/orch/internal.h"
 
+#include "proto/cluster.h"
 #include "proto/task_state.h"
-
-enum { HISTORY = 5 };
 
 static int64_t history_of(const struct view *v)
 {
@@ -12,12 +11,14 @@ static int64_t history_of(const struct view *v)
 	const Pb__RestartPolicy *p = v->revision != NULL && v->revision->task != NULL
 					     ? v->revision->task->restart
 					     : NULL;
-	int64_t keep = c != NULL ? c->task_history_limit : HISTORY;
+	int64_t keep = c != NULL ? c->task_history_limit : CLUSTER_HISTORY;
 
 	if (keep >= 0 && p != NULL && p->max_attempts > 0 && keep < (int64_t)p->max_attempts + 1)
 		keep = (int64_t)p->max_attempts + 1;
-	/* As Docker counts: the live one is of the number. */
-	return keep > 1 ? keep - 1 : keep;
+	/* As Docker counts: the live one is of the number. What fails in an update is looked at by
+	 * the next passes. */
+	keep = keep > 0 ? keep - 1 : keep;
+	return keep == 0 && update_is_rolling(v->service) ? 1 : keep;
 }
 
 /* Ended, or never begun, or on a node that is not there to end it: a node that comes back is told

@@ -59,18 +59,20 @@ static int64_t lived_ms(const Pb__Task *t)
 static uint32_t series_of(const struct slot *s, const Pb__Task *dead)
 {
 	uint32_t n = 0;
+	bool alone = true;
 
 	for (size_t i = s->n; i-- > 0;) {
 		const Pb__Task *t = s->tasks[i];
 
 		if (t->revision_id != dead->revision_id || !task_is_dead(t))
 			continue;
+		alone = alone && t == dead;
 		if (lived_ms(t) >= STABLE_MS)
 			break;
 		n++;
 	}
 	/* History is trimmed; the attempt counter is not. */
-	if (n > 1 && dead->attempt > n)
+	if ((n > 1 || (n == 1 && alone)) && dead->attempt > n)
 		n = dead->attempt + 1;
 	return n > 0 ? n - 1 : 0;
 }

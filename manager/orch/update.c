@@ -30,7 +30,7 @@ struct tally {
 	const Pb__Task *why; /* one that failed; NULL with failed: none came up in time */
 };
 
-static bool is_rolling(const Pb__Service *s)
+bool update_is_rolling(const Pb__Service *s)
 {
 	return s->update != NULL && (s->update->state == PB__UPDATE_STATE__UPDATE_RUNNING ||
 				     s->update->state == PB__UPDATE_STATE__ROLLBACK_RUNNING);
@@ -154,7 +154,7 @@ static void look_at_slot(struct view *v, struct tally *t, const struct slot *s)
 {
 	const Pb__Task *cur = slot_live(v, s, true), *old = slot_live(v, s, false), *failed = NULL;
 	bool runs = cur != NULL && is_up(cur);
-	bool rolling = is_rolling(v->service);
+	bool rolling = update_is_rolling(v->service);
 
 	if (is_out(v, s) || (cur == NULL && old == NULL && slot_is_done(v, s)))
 		return;
@@ -220,7 +220,7 @@ static void finish_slots(struct view *v)
 /* While no update rolls only those begin that must move. */
 static void begin_slots(struct view *v, size_t room)
 {
-	bool rolling = is_rolling(v->service);
+	bool rolling = update_is_rolling(v->service);
 
 	for (size_t i = 0; i < v->n_slots && room > 0; i++) {
 		const struct slot *s = &v->slots[i];
@@ -358,7 +358,7 @@ void update_reconcile(struct view *v)
 	room = parallelism_of(c, t.total);
 	if (t.old > 0 && room > t.busy)
 		begin_slots(v, room - t.busy);
-	if (!is_rolling(v->service) || t.old > 0 || t.busy > 0)
+	if (!update_is_rolling(v->service) || t.old > 0 || t.busy > 0)
 		return;
 	if (v->now < t.last_start + monitor_of(c)) {
 		view_wake(v, t.last_start + monitor_of(c));

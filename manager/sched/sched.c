@@ -18,8 +18,8 @@
 
 struct rank {
 	uint64_t faulty, kept, of_service, tasks; /* kept: of the service, less what is retired */
-	uint64_t share,
-		unpacked; /* reserved of the node; what packing leaves, 0: it does not pack */
+	uint64_t share;                           /* of the node that is reserved */
+	uint64_t unpacked; /* what packing leaves of it; 0: the cluster does not pack */
 	struct node_info *n;
 };
 

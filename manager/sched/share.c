@@ -7,7 +7,10 @@
 
 static uint64_t part(uint64_t used, uint64_t total)
 {
-	return total == 0 ? 0 : (uint64_t)((double)used / (double)total * SHARE_WHOLE);
+	/* A node may come to have less than is reserved. */
+	if (used >= total)
+		return used > 0 ? SHARE_WHOLE : 0;
+	return (uint64_t)((double)used / (double)total * SHARE_WHOLE);
 }
 
 static uint64_t most(uint64_t a, uint64_t b)

@@ -1,10 +1,10 @@
 /* A manager's store and what operators write to it. */
 #pragma once
 
-#include "base/cidr.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "manager/control/internal.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 
 #include <setjmp.h>
@@ -52,7 +52,7 @@ static inline struct world *world_new(void)
 	cluster->task_history_limit = 5;
 	cluster->heartbeat_ms = 1000;
 	cluster->node_cert_ms = 90ULL * 24 * 3600 * 1000;
-	cluster->subnet_size = CIDR_SUBNET_SIZE;
+	cluster->subnet_size = CLUSTER_SUBNET_SIZE;
 	msg_add_str(&cluster->address_pools, &cluster->n_address_pools, "10.0.0.0/8");
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, cluster);
 	commit(w, tx);

@@ -77,6 +77,52 @@ static void who_is_silent_for_the_grace_is_not_alive(void **state)
 	world_free(&w);
 }
 
+static void set_heartbeat(struct world *w, uint64_t index, uint64_t ms)
+{
+	struct store_tx *tx = store_tx_new(w->store, 1);
+	uint8_t *bytes;
+	size_t n;
+
+	if (store_cluster(w->store) == NULL) {
+		Pb__Cluster *c = sw_new(Pb__Cluster);
+
+		pb__cluster__init(c);
+		c->id = 1;
+		c->heartbeat_ms = ms;
+		store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
+	} else {
+		((Pb__Cluster *)store_tx_edit(tx, PB__KIND__KIND_CLUSTER, 1))->heartbeat_ms = ms;
+	}
+	n = store_tx_pack(tx, &bytes);
+	assert_int_equal(store_apply(w->store, index, bytes, n, NULL), 0);
+	free(bytes);
+	store_tx_free(tx);
+}
+
+/* Who was to speak each 30 s has not been silent for 4 s of its own accord. */
+static void a_shorter_heartbeat_is_counted_from_when_it_is_known(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	set_heartbeat(&w, 2, 30000);
+	pass(&w, 100, NODES);
+	pass(&w, 15000, 0);
+	set_heartbeat(&w, 3, 1000);
+	pass(&w, GRACE_MS, 1);
+	assert_true(alive_is(w.alive, NODES));
+	pass(&w, 100, 1);
+	assert_false(alive_is(w.alive, NODES));
+	assert_true(alive_is(w.alive, 1));
+	/* A longer one is nobody's return. */
+	set_heartbeat(&w, 4, 1500);
+	pass(&w, 100, 1);
+	assert_true(alive_is(w.alive, NODES));
+	pass(&w, 2 * 1000, 1);
+	assert_false(alive_is(w.alive, NODES));
+	world_free(&w);
+}
+
 static void a_pause_of_ours_is_nobody_s_silence(void **state)
 {
 	struct world w = world_new();
@@ -137,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_silent_for_the_grace_is_not_alive),
+		cmocka_unit_test(a_shorter_heartbeat_is_counted_from_when_it_is_known),
 		cmocka_unit_test(a_pause_of_ours_is_nobody_s_silence),
 		cmocka_unit_test(others_that_arrive_give_time_but_not_for_ever),
 		cmocka_unit_test(who_is_unknown_or_removed_is_not_alive),

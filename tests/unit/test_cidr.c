@@ -73,6 +73,8 @@ static void pools_are_checked_together(void **state)
 		 20,
 		 "10.0.0.0/16 overlaps address pool 10.0.0.0/16"},
 		{{"10.0.0.0/16", "172.16.0.0/12", "10.0.0.0/8"}, 20, "overlaps"},
+		{{"10.0.0.0/8"}, 4, "subnet size 4: wanted a prefix length of 8 to 30"},
+		{{"10.0.0.0/8"}, 31, "subnet size 31"},
 		{{"nonsense"}, 20, "address pool: subnet \"nonsense\""},
 	};
 

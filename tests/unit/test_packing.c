@@ -112,6 +112,29 @@ static void preferences_come_before_packing(void **state)
 	world_free(w);
 }
 
+/* More of a host is kept back than before: its tasks stay, and it is the fullest there is. */
+static void a_node_may_have_less_than_is_reserved(void **state)
+{
+	const uint64_t nodes[NODES] = {1000, 1000, 1000};
+	struct world *w = cluster_of(nodes, PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK);
+	struct store_tx *tx;
+
+	(void)state;
+	deploy(w, 4, 100, 200);
+	assert_int_equal(running(w, 1), 4);
+	tx = store_tx_new(w->store, wall(w));
+	((Pb__Node *)store_tx_edit(tx, PB__KIND__KIND_NODE, 1))->description->resources->nano_cpus =
+		500;
+	((Pb__Revision *)store_tx_edit(tx, PB__KIND__KIND_REVISION,
+				       store_service(w->store, the_service(w))->revision_id))
+		->task->reservations->nano_cpus = 0;
+	assert_int_equal(commit(w, tx), 0);
+	scale(w, 6);
+	run(w, 2000);
+	assert_int_equal(running(w, 1), 6);
+	world_free(w);
+}
+
 static void what_is_packed_is_not_rebalanced(void **state)
 {
 	const uint64_t nodes[NODES] = {1000, 1000, 1000};
@@ -132,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tasks_that_reserve_fill_one_node_after_another),
 		cmocka_unit_test(preferences_come_before_packing),
+		cmocka_unit_test(a_node_may_have_less_than_is_reserved),
 		cmocka_unit_test(what_is_packed_is_not_rebalanced),
 	};
 

@@ -62,6 +62,11 @@ static void short_expiry(Pb__Cluster *c)
 	c->node_cert_ms = 3600 * 1000 - 1;
 }
 
+static void long_expiry(Pb__Cluster *c)
+{
+	c->node_cert_ms = UINT64_MAX;
+}
+
 static void bad_placement(Pb__Cluster *c)
 {
 	c->placement = (Pb__PlacementStrategy)2;
@@ -129,6 +134,8 @@ static void what_is_offered_can_be_changed(void **state)
 		assert_true(now->version > c->version);
 		now->version = c->version;
 		now->updated_ms = c->updated_ms;
+		assert_int_equal(now->longest_cert_ms, 90ULL * 24 * 3600 * 1000);
+		now->longest_cert_ms = c->longest_cert_ms;
 		assert_true(msg_equal(&now->base, &c->base));
 		msg_free(&now->base);
 		msg_free(&c->base);
@@ -146,6 +153,55 @@ static void the_same_again_changes_nothing(void **state)
 	assert_int_equal(write_settings(w, c), 0);
 	assert_int_equal(store_cluster(w->store)->version, before);
 	msg_free(&c->base);
+	world_free(w);
+}
+
+/* Pools of before the check, say: what is not touched is not looked at. */
+static void bad_pools_do_not_stand_in_the_way(void **state)
+{
+	struct world *w = world_new();
+	struct store_tx *tx = store_tx_new(w->store, w->now);
+	Pb__Cluster *c = store_tx_edit(tx, PB__KIND__KIND_CLUSTER, 1);
+
+	(void)state;
+	small_pool(c);
+	commit(w, tx);
+	c = read_settings(w);
+	set_placement(c);
+	assert_int_equal(write_settings(w, c), 0);
+	msg_free(&c->base);
+	world_free(w);
+}
+
+/* A certificate of before is good for as long as it was made for. */
+static void a_removed_node_is_refused_for_as_long_as_its_certificate_lasts(void **state)
+{
+	struct world *w = world_new();
+	struct store_tx *tx = store_tx_new(w->store, w->now);
+	Pb__NodeRemoveRequest q = PB__NODE_REMOVE_REQUEST__INIT;
+	Pb__IdReply reply = PB__ID_REPLY__INIT;
+	Pb__Node *n = sw_new(Pb__Node);
+	struct store_iter it = {0};
+	Pb__Cluster *c;
+
+	(void)state;
+	pb__node__init(n);
+	n->id = 99;
+	n->spec = sw_new(Pb__NodeSpec);
+	pb__node_spec__init(n->spec);
+	store_tx_create(tx, PB__KIND__KIND_NODE, n);
+	commit(w, tx);
+	c = read_settings(w);
+	set_expiry(c);
+	assert_int_equal(write_settings(w, c), 0);
+	msg_free(&c->base);
+	q.ref = (char *)sw_id(99).s;
+	assert_int_equal(call(w, ctl_build_node_remove, &q, &reply), 0);
+	const Pb__Revocation *r =
+		(const Pb__Revocation *)store_next(w->store, PB__KIND__KIND_REVOCATION, &it);
+
+	assert_non_null(r);
+	assert_true(r->expires_ms >= 90LL * 24 * 3600 * 1000);
 	world_free(w);
 }
 
@@ -179,7 +235,8 @@ static void what_makes_no_sense_is_refused_whole(void **state)
 		{bad_history, SW_EINVAL, "history"},
 		{short_heartbeat, SW_EINVAL, "heartbeat 499 ms"},
 		{long_heartbeat, SW_EINVAL, "heartbeat"},
-		{short_expiry, SW_EINVAL, "one hour"},
+		{short_expiry, SW_EINVAL, "expiry 3599999 ms: wanted 1h"},
+		{long_expiry, SW_EINVAL, "wanted 1h to"},
 		{bad_placement, SW_EINVAL, "strategy 2"},
 		{no_pool, SW_EINVAL, "0 address pools"},
 		{many_pools, SW_EINVAL, "65 address pools"},
@@ -213,6 +270,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_offered_can_be_changed),
 		cmocka_unit_test(the_same_again_changes_nothing),
+		cmocka_unit_test(bad_pools_do_not_stand_in_the_way),
+		cmocka_unit_test(a_removed_node_is_refused_for_as_long_as_its_certificate_lasts),
 		cmocka_unit_test(the_key_stays),
 		cmocka_unit_test(what_makes_no_sense_is_refused_whole),
 	};
