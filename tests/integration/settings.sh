@@ -3,7 +3,7 @@
 # go, what is kept of a slot, how soon a silent node is missed, which subnets networks get.
 # One manager, two workers; a part of each host is not for tasks.
 set -uo pipefail
-LAB=${LAB:-isettings}
+LAB=${LAB:-iset}
 export SWARM_AGENT_OPTIONS="--reserve-memory 300M --reserve-cpus 0.5"
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
