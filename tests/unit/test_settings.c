@@ -166,6 +166,7 @@ static void bad_pools_do_not_stand_in_the_way(void **state)
 	(void)state;
 	small_pool(c);
 	commit(w, tx);
+	store_tx_free(tx);
 	c = read_settings(w);
 	set_placement(c);
 	assert_int_equal(write_settings(w, c), 0);
@@ -191,6 +192,7 @@ static void a_removed_node_is_refused_for_as_long_as_its_certificate_lasts(void 
 	pb__node_spec__init(n->spec);
 	store_tx_create(tx, PB__KIND__KIND_NODE, n);
 	commit(w, tx);
+	store_tx_free(tx);
 	c = read_settings(w);
 	set_expiry(c);
 	assert_int_equal(write_settings(w, c), 0);
@@ -216,6 +218,7 @@ static void the_key_stays(void **state)
 	c->ca_key.data = (uint8_t *)sw_strdup("key");
 	c->ca_key.len = 3;
 	commit(w, tx);
+	store_tx_free(tx);
 	c = read_settings(w);
 	assert_int_equal(c->ca_key.len, 0);
 	set_placement(c);
