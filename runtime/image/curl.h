@@ -8,6 +8,8 @@
 #include "base/error.h"
 
 #include <curl/curl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 
 #define CURL_FUNCTIONS(X) \
 	X(easy_cleanup)   \
@@ -30,5 +32,12 @@ struct curl {
 #undef X
 };
 
-/** From any thread; NULL when this host has no such library. */
-const struct curl *img_curl(struct sw_error *err);
+/** A handle, freed by (*ret_lib)->easy_cleanup; from any thread. Fails on a host without the library. */
+int img_curl_open(const struct curl **ret_lib, CURL **ret, struct sw_error *err) SW_MUST_CHECK;
+/**
+ * What all requests have in common, and nothing of an earlier one: HTTP and HTTPS only, a few redirects,
+ * an end when nothing comes for long or *cancel (may be NULL) is set. What libcurl says of a failure
+ * comes into `message`. Both pointers are used until the request has ended.
+ */
+void img_curl_prepare(const struct curl *lib, CURL *h, const char *url,
+		      char message[CURL_ERROR_SIZE], const atomic_bool *cancel);

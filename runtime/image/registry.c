@@ -15,8 +15,6 @@
 
 enum {
 	ATTEMPTS = 5,
-	CONNECT_TIMEOUT_S = 10,
-	STALL_S = 30,
 	RETRY_AFTER_MAX_S = 60, /* what a registry may ask for, and is waited for */
 	MEANWHILE_S = 5,        /* so much even when there is somebody else to ask */
 };
@@ -164,14 +162,6 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 	return size * n;
 }
 
-static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
-{
-	const struct img_registry *r = ctx;
-
-	(void)a, (void)b, (void)d, (void)e;
-	return r->cancel != NULL && atomic_load(r->cancel);
-}
-
 /* "reg:5000" of "https://user@reg:5000/v2/". */
 static char *host_of(const char *url)
 {
@@ -233,15 +223,6 @@ static int no_answer(const struct call *c, const char *message, struct sw_error 
 		       c->url, message, r->cert_dirs[0], r->certs_host);
 }
 
-static int begin(struct img_registry *r, struct sw_error *err)
-{
-	if (r->lib == NULL && (r->lib = img_curl(err)) == NULL)
-		return err->code;
-	if (r->curl == NULL && (r->curl = r->lib->easy_init()) == NULL)
-		return sw_fail(err, SW_EINTERNAL, "libcurl can't be used");
-	return 0;
-}
-
 /* One request. 0 = an answer came (c->status), else an error; never looks at the status. */
 static int request(struct call *c, const char *auth_header, const char *accept, int64_t from,
 		   struct sw_error *err)
@@ -251,7 +232,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	const struct curl *lib;
 	CURLcode rc;
 	CURL *h;
-	int known = begin(c->r, err);
+	int known = c->r->curl != NULL ? 0 : img_curl_open(&c->r->lib, &c->r->curl, err);
 
 	c->status = 0;
 	c->retry_after = 0;
@@ -259,7 +240,7 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 		return known;
 	lib = c->r->lib;
 	h = c->r->curl;
-	lib->easy_reset(h);
+	img_curl_prepare(lib, h, c->url, message, c->r->cancel);
 	known = use_certs(c->r, c->url, err);
 	if (known < 0)
 		return known;
@@ -282,26 +263,12 @@ static int request(struct call *c, const char *auth_header, const char *accept, 
 	}
 	c->resumed = from > 0;
 	c->skip = from;
-	lib->easy_setopt(h, CURLOPT_URL, c->url);
 	lib->easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-	lib->easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-	lib->easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	lib->easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
-	lib->easy_setopt(h, CURLOPT_MAXREDIRS, 5L);
-	lib->easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-	lib->easy_setopt(h, CURLOPT_USERAGENT, "swarm/" SW_VERSION);
-	lib->easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
-	lib->easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	lib->easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
 	lib->easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
-	lib->easy_setopt(h, CURLOPT_ERRORBUFFER, message);
 	lib->easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
 	lib->easy_setopt(h, CURLOPT_HEADERDATA, c);
 	lib->easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
 	lib->easy_setopt(h, CURLOPT_WRITEDATA, c);
-	lib->easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-	lib->easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
-	lib->easy_setopt(h, CURLOPT_XFERINFODATA, c->r);
 	if (c->r->insecure) {
 		lib->easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
 		lib->easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
