@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/cmd.h"
 #include "cli/describe.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 
 #include <jansson.h>
@@ -165,9 +166,12 @@ int settings_change(struct cli *cli, struct sw_error *err)
 
 int settings_check(const struct cli *cli, struct sw_error *err)
 {
-	Pb__Cluster any = PB__CLUSTER__INIT;
+	Pb__Cluster c = PB__CLUSTER__INIT;
+	int rc;
 
-	return change_all(cli, &any, err);
+	cluster_set_defaults(&c);
+	rc = change_all(cli, &c, err);
+	return rc != 0 ? rc : cluster_check(&c, err);
 }
 
 CMD(update)

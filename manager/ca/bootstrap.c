@@ -11,7 +11,6 @@
 enum {
 	VXLAN_PORT = 4789,
 };
-static const uint64_t CERT_MS = 90ULL * 24 * 3600 * 1000;
 
 static ProtobufCBinaryData bytes_of(const char *s)
 {
@@ -31,9 +30,7 @@ static void add_cluster(struct store_tx *tx, const struct ca_bootstrap *b)
 		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
 	c->subnet_size = b->subnet_size != 0 ? b->subnet_size : CLUSTER_SUBNET_SIZE;
 	c->vxlan_port = b->vxlan_port != 0 ? b->vxlan_port : VXLAN_PORT;
-	c->task_history_limit = CLUSTER_HISTORY;
-	c->heartbeat_ms = CLUSTER_HEARTBEAT_MS;
-	c->node_cert_ms = CERT_MS;
+	cluster_set_defaults(c);
 	c->ca_cert = bytes_of(b->ca_cert);
 	c->ca_key = bytes_of(b->ca_key);
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);

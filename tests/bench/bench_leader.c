@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "manager/leader/leader.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 
 #include <malloc.h>
@@ -48,7 +49,7 @@ static void add_nodes(struct world *w, uint64_t nodes)
 
 	pb__cluster__init(c);
 	c->id = 1;
-	c->task_history_limit = 5;
+	cluster_set_defaults(c);
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
 	for (uint64_t id = 1; id <= nodes; id++) {
 		Pb__Node *n = sw_new(Pb__Node);

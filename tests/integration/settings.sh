@@ -99,6 +99,8 @@ echo "== what init is told"
 check "a node leaves" ctl n3 leave --force
 check "a word that is none" says 'placement-strategy: wanted spread' ctl n3 init --placement-strategy pack
 check "made no cluster" says 'Swarm: inactive' ctl n3 info
+check "an expiry that is too short" says 'wanted 1h to' ctl n3 init --cert-expiry 5m
+check "made none either" says 'Swarm: inactive' ctl n3 info
 check "a size that is none" says 'subnet size 4: wanted a prefix length of 8 to 30' ctl n3 init --subnet-size 4
 address=$(ctl n1 node inspect n3 --format '{{.Description.Address}}')
 check "pools that make no sense" says "a network's subnet is a /20" ctl n3 init --advertise-addr "$address" --default-addr-pool 192.168.0.0/24

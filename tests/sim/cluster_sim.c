@@ -8,6 +8,7 @@
  * Checked with every entry: equal index, equal state; and what cluster_check.c says.
  */
 #include "base/mem.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 #include "tests/sim/cluster.h"
 
@@ -100,7 +101,7 @@ static void found_cluster(struct world *w)
 
 		pb__cluster__init(c);
 		c->id = 1;
-		c->task_history_limit = 5;
+		cluster_set_defaults(c);
 		c->placement = sim_chance(&w->sim, 50) ? PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK
 						       : PB__PLACEMENT_STRATEGY__PLACEMENT_SPREAD;
 		msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");

@@ -49,9 +49,7 @@ static inline struct world *world_new(void)
 	tx = store_tx_new(w->store, w->now);
 	pb__cluster__init(cluster);
 	cluster->id = 1;
-	cluster->task_history_limit = 5;
-	cluster->heartbeat_ms = 1000;
-	cluster->node_cert_ms = 90ULL * 24 * 3600 * 1000;
+	cluster_set_defaults(cluster);
 	cluster->subnet_size = CLUSTER_SUBNET_SIZE;
 	msg_add_str(&cluster->address_pools, &cluster->n_address_pools, "10.0.0.0/8");
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, cluster);

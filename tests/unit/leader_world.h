@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "manager/leader/leader.h"
+#include "proto/cluster.h"
 #include "proto/msg.h"
 #include "proto/task_state.h"
 
@@ -78,7 +79,7 @@ static inline struct world *world_new(void)
 	tx = store_tx_new(w->store, wall(w));
 	pb__cluster__init(c);
 	c->id = 1;
-	c->task_history_limit = 5;
+	cluster_set_defaults(c);
 	msg_add_str(&c->address_pools, &c->n_address_pools, "10.0.0.0/8");
 	store_tx_create(tx, PB__KIND__KIND_CLUSTER, c);
 	for (uint64_t id = 1; id <= NODES; id++)
@@ -254,6 +255,33 @@ static inline Pb__Service *edit(struct world *w, struct store_tx **ret_tx)
 {
 	*ret_tx = store_tx_new(w->store, wall(w));
 	return store_tx_edit(*ret_tx, PB__KIND__KIND_SERVICE, the_service(w));
+}
+
+/** What the node has for tasks to reserve. */
+static inline void give_room(struct store_tx *tx, uint64_t node, uint64_t memory, uint64_t cpus)
+{
+	Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, node);
+
+	n->description = sw_new(Pb__NodeDescription);
+	pb__node_description__init(n->description);
+	n->description->resources = sw_new(Pb__Resources);
+	pb__resources__init(n->description->resources);
+	n->description->resources->memory = memory;
+	n->description->resources->nano_cpus = cpus;
+}
+
+/** What each task of the service reserves: of its revision, before there are tasks of it. */
+static inline Pb__TaskSpec *reserve(struct world *w, struct store_tx *tx, uint64_t memory,
+				    uint64_t cpus)
+{
+	Pb__Revision *r = store_tx_edit(tx, PB__KIND__KIND_REVISION,
+					store_service(w->store, the_service(w))->revision_id);
+
+	r->task->reservations = sw_new(Pb__Resources);
+	pb__resources__init(r->task->reservations);
+	r->task->reservations->memory = memory;
+	r->task->reservations->nano_cpus = cpus;
+	return r->task;
 }
 
 static inline void scale(struct world *w, uint64_t replicas)

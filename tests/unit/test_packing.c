@@ -8,16 +8,8 @@ static struct world *cluster_of(const uint64_t memory[NODES], Pb__PlacementStrat
 	struct world *w = world_new();
 	struct store_tx *tx = store_tx_new(w->store, wall(w));
 
-	for (uint64_t id = 1; id <= NODES; id++) {
-		Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
-
-		n->description = sw_new(Pb__NodeDescription);
-		pb__node_description__init(n->description);
-		n->description->resources = sw_new(Pb__Resources);
-		pb__resources__init(n->description->resources);
-		n->description->resources->memory = memory[id - 1];
-		n->description->resources->nano_cpus = 1000;
-	}
+	for (uint64_t id = 1; id <= NODES; id++)
+		give_room(tx, id, memory[id - 1], 1000);
 	((Pb__Cluster *)store_tx_edit(tx, PB__KIND__KIND_CLUSTER, 1))->placement = placement;
 	assert_int_equal(commit(w, tx), 0);
 	return w;
@@ -26,16 +18,10 @@ static struct world *cluster_of(const uint64_t memory[NODES], Pb__PlacementStrat
 static void deploy(struct world *w, uint64_t replicas, uint64_t memory, uint64_t cpus)
 {
 	struct store_tx *tx;
-	Pb__Revision *r;
 
 	new_service(w, PB__SERVICE_MODE__REPLICATED, replicas, 0);
 	tx = store_tx_new(w->store, wall(w));
-	r = store_tx_edit(tx, PB__KIND__KIND_REVISION,
-			  store_service(w->store, the_service(w))->revision_id);
-	r->task->reservations = sw_new(Pb__Resources);
-	pb__resources__init(r->task->reservations);
-	r->task->reservations->memory = memory;
-	r->task->reservations->nano_cpus = cpus;
+	reserve(w, tx, memory, cpus);
 	assert_int_equal(commit(w, tx), 0);
 	run(w, 2000);
 }
@@ -83,7 +69,7 @@ static void preferences_come_before_packing(void **state)
 	const uint64_t nodes[NODES] = {1000, 1000, 1000};
 	struct world *w = cluster_of(nodes, PB__PLACEMENT_STRATEGY__PLACEMENT_BINPACK);
 	struct store_tx *tx;
-	Pb__Revision *r;
+	Pb__TaskSpec *t;
 
 	(void)state;
 	tx = store_tx_new(w->store, wall(w));
@@ -95,15 +81,10 @@ static void preferences_come_before_packing(void **state)
 	assert_int_equal(commit(w, tx), 0);
 	new_service(w, PB__SERVICE_MODE__REPLICATED, 6, 0);
 	tx = store_tx_new(w->store, wall(w));
-	r = store_tx_edit(tx, PB__KIND__KIND_REVISION,
-			  store_service(w->store, the_service(w))->revision_id);
-	r->task->reservations = sw_new(Pb__Resources);
-	pb__resources__init(r->task->reservations);
-	r->task->reservations->memory = 100;
-	r->task->placement = sw_new(Pb__Placement);
-	pb__placement__init(r->task->placement);
-	msg_add_str(&r->task->placement->spread, &r->task->placement->n_spread,
-		    "spread=node.labels.zone");
+	t = reserve(w, tx, 100, 0);
+	t->placement = sw_new(Pb__Placement);
+	pb__placement__init(t->placement);
+	msg_add_str(&t->placement->spread, &t->placement->n_spread, "spread=node.labels.zone");
 	assert_int_equal(commit(w, tx), 0);
 	run(w, 2000);
 	assert_int_equal(running(w, 3), 3);

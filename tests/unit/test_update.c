@@ -330,29 +330,18 @@ static void a_node_without_room_draws_no_task(void **state)
 {
 	struct world *w = world_new();
 	struct store_tx *tx;
-	Pb__Revision *r;
 
 	(void)state;
 	set_availability(w, 3, PB__AVAILABILITY__DRAIN);
 	tx = store_tx_new(w->store, wall(w));
-	for (uint64_t id = 1; id <= NODES; id++) {
-		Pb__Node *n = store_tx_edit(tx, PB__KIND__KIND_NODE, id);
-
-		n->description = sw_new(Pb__NodeDescription);
-		pb__node_description__init(n->description);
-		n->description->resources = sw_new(Pb__Resources);
-		pb__resources__init(n->description->resources);
-		n->description->resources->memory = id == 3 ? 10 : 1000;
-	}
+	for (uint64_t id = 1; id <= NODES; id++)
+		give_room(tx, id, id == 3 ? 10 : 1000, 0);
 	assert_int_equal(commit(w, tx), 0);
 	new_service(w, PB__SERVICE_MODE__REPLICATED, 4, 0);
 	tx = store_tx_new(w->store, wall(w));
 	((Pb__Service *)store_tx_edit(tx, PB__KIND__KIND_SERVICE, the_service(w)))
 		->spec->rebalance = PB__REBALANCE__REBALANCE_ON_JOIN;
-	r = store_tx_edit(tx, PB__KIND__KIND_REVISION, service(w)->revision_id);
-	r->task->reservations = sw_new(Pb__Resources);
-	pb__resources__init(r->task->reservations);
-	r->task->reservations->memory = 100;
+	reserve(w, tx, 100, 0);
 	assert_int_equal(commit(w, tx), 0);
 	run(w, 1000);
 	set_availability(w, 3, PB__AVAILABILITY__ACTIVE);
