@@ -115,3 +115,27 @@ static inline void gate_next(struct gate_world *g, uint64_t rotate, struct sw_bu
 	g->shown = gate_state(g->gate);
 	gate_forget(g->gate, g->shown);
 }
+
+/** WEB has the port, and two tasks here. All of that is shown. */
+static inline void gate_begin(struct gate_world *g, struct sw_buf *text)
+{
+	*text = (struct sw_buf)SW_BUF_INIT(TEXT_MAX);
+	gate_world_init(g);
+	put_owner(&g->seen, WEB);
+	put_task(&g->seen, WEB, 1, 0, false);
+	put_task(&g->seen, WEB, 2, 0, false);
+	gate_next(g, 0, text);
+}
+
+/** What is to be changed next, in `text`; it counts as shown. */
+static inline void gate_show(struct gate_world *g, struct sw_buf *text)
+{
+	sw_buf_reset(text);
+	gate_next(g, 0, text);
+}
+
+static inline void gate_end(struct gate_world *g, struct sw_buf *text)
+{
+	sw_buf_fini(text);
+	gate_world_fini(g);
+}
