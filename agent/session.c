@@ -229,6 +229,7 @@ static void on_message(struct rpc_stream *stream, const ProtobufCMessage *msg, v
 		sw_backoff_reset(&s->backoff);
 		sw_info("attached", SW_STR("manager", s->manager));
 		worker_report_all(s->a->worker);
+		sw_later_call(&s->flush); /* what has changed since hello was said */
 	}
 	if (m->removed) {
 		agent_leave(s->a, on_left, s->a);

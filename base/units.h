@@ -1,4 +1,4 @@
-/** The small notations inside stack files, flags and options: durations, sizes, numbers, booleans, words. */
+/** The small notations of stack files and options: durations, sizes, numbers, booleans, words. */
 #pragma once
 
 #include <stdbool.h>

@@ -11,6 +11,11 @@ void cluster_set_defaults(Pb__Cluster *c)
 	c->placement = PB__PLACEMENT_STRATEGY__PLACEMENT_SPREAD;
 }
 
+uint64_t cluster_heartbeat_ms(const Pb__Cluster *c)
+{
+	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : CLUSTER_HEARTBEAT_MS;
+}
+
 int cluster_check(const Pb__Cluster *c, struct sw_error *err)
 {
 	if (c->task_history_limit < -1)

@@ -13,5 +13,7 @@ enum {
 
 /** Sets them to what holds when nothing else is said; address pools are left alone. */
 void cluster_set_defaults(Pb__Cluster *c);
+/** Of a cluster that may not be there yet (NULL). */
+uint64_t cluster_heartbeat_ms(const Pb__Cluster *c);
 /** All of them but the address pools (base/cidr.h). */
 int cluster_check(const Pb__Cluster *c, struct sw_error *err) SW_MUST_CHECK;

@@ -53,13 +53,6 @@ static struct omap_key one(uint64_t a)
 	return (struct omap_key){a, 0};
 }
 
-static uint64_t heartbeat_ms(const struct dispatch *d)
-{
-	const Pb__Cluster *c = store_cluster(d->env.store);
-
-	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : CLUSTER_HEARTBEAT_MS;
-}
-
 /* ---- out ---- */
 
 /* What a node should be: a demoted manager stays one until it has left the Raft group. */
@@ -76,7 +69,7 @@ static bool send_role(struct session *s)
 	char **managers = s->d->env.managers(s->d->env.arg);
 	bool ok;
 
-	m.heartbeat_ms = heartbeat_ms(s->d);
+	m.heartbeat_ms = cluster_heartbeat_ms(store_cluster(s->d->env.store));
 	m.node_id = s->node;
 	m.removed = n == NULL;
 	m.role_set = n != NULL;

@@ -49,13 +49,6 @@ static uint64_t listened_at(const struct alive *a, uint64_t mono_ms)
 	return a->listened_ms + (gap < ALIVE_GAP_MS ? gap : ALIVE_GAP_MS);
 }
 
-static uint64_t heartbeat_ms(const struct alive *a)
-{
-	const Pb__Cluster *c = store_cluster(a->store);
-
-	return c != NULL && c->heartbeat_ms != 0 ? c->heartbeat_ms : CLUSTER_HEARTBEAT_MS;
-}
-
 /* Nodes that were to be heard of less often can't be late by the new measure yet. */
 static void forgive(struct alive *a)
 {
@@ -67,7 +60,7 @@ static void forgive(struct alive *a)
 
 void alive_time(struct alive *a, uint64_t mono_ms)
 {
-	uint64_t beat = heartbeat_ms(a);
+	uint64_t beat = cluster_heartbeat_ms(store_cluster(a->store));
 
 	a->listened_ms = listened_at(a, mono_ms);
 	a->mono_ms = mono_ms;

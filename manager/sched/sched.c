@@ -17,9 +17,11 @@
 /* ---- the tree ---- */
 
 struct rank {
-	uint64_t faulty, kept, of_service, tasks; /* kept: of the service, less what is retired */
-	uint64_t share;                           /* of the node that is reserved */
-	uint64_t unpacked; /* what packing leaves of it; 0: the cluster does not pack */
+	uint64_t faulty;
+	uint64_t unpacked; /* what packing leaves of the node; 0: the cluster does not pack */
+	uint64_t kept;     /* of the service, less what is retired */
+	uint64_t of_service, tasks;
+	uint64_t share; /* of the node that is reserved */
 	struct node_info *n;
 };
 
